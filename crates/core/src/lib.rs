@@ -1,0 +1,23 @@
+//! The judgement and the conversation of an SMTP tar pit.
+//!
+//! Everything here *decides*; nothing here *does*. There is no socket, no clock, no thread and no
+//! source of randomness in this crate: time comes in as a [`Tick`], bytes come in as
+//! [`Input`], hash keys come in as a constructor argument, and what is to be done goes out as a
+//! value ([`Then`]). That is why a conversation of minutes can be tested in microseconds, and why
+//! a session that waits is a value of known size.
+//!
+//! ```text
+//!             Input (bytes, answers of the upstream, the end of a hold)
+//!               |
+//!   gateway --> Session::handle(now, input, env, outbox) --> Then (read, hold, ask, relay, close)
+//!               |        |
+//!             policy   ledger
+//! ```
+
+pub mod ledger;
+pub mod policy;
+mod source;
+mod tick;
+
+pub use source::{Prefixes, Source};
+pub use tick::Tick;

@@ -1,0 +1,3 @@
+//! The hands of an SMTP tar pit.
+
+pub mod config;
