@@ -16,8 +16,12 @@
 
 pub mod ledger;
 pub mod policy;
+mod envelope;
+mod event;
 mod source;
 mod tick;
 
+pub use envelope::Envelope;
+pub use event::{Answer, Ask, DataEnd, Input, Then, Trouble};
 pub use source::{Prefixes, Source};
 pub use tick::Tick;
