@@ -1,1 +1,62 @@
-fn main() {}
+//! The chores of the repository, in Rust instead of scripts: what works here works on every
+//! machine that can build the product, and is checked by the same compiler and lints.
+
+mod checks;
+mod generate;
+mod install;
+mod run;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  test [--fast]   everything that must hold before a change lands: format, lints, docs, purity of
+                  the deciding crates, all tests. Installs what the interop tests need first.
+                  --fast leaves out the interop tests, and with them all installing.
+  install         what the interop tests need: Postfix and Exim, unpacked into folders of their
+                  own below target/ and never set up on this machine; swaks and Python by the
+                  package manager. Needs root or sudo, on Debian 12 or its like.
+  generate        writes the files that are generated from tables in the code
+  bench [ARGS]    the benchmark, in release mode; ARGS go to it (--help lists them)
+  help            this text
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> Result<()> {
+    let rest: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
+    match (arguments.first().map(String::as_str), rest.as_slice()) {
+        (Some("test"), []) => test::all(),
+        (Some("test"), ["--fast"]) => test::fast(),
+        (Some("install"), []) => install::install(),
+        (Some("generate"), []) => generate::generate(),
+        (Some("bench"), more) => generate::bench(more),
+        (Some("help" | "--help" | "-h") | None, []) => {
+            print!("{HELP}");
+            Ok(())
+        }
+        (Some(command @ ("test" | "install" | "generate" | "help")), more) => {
+            bail!(
+                "{command} does not take {}; see: cargo xtask help",
+                more.join(" ")
+            )
+        }
+        (Some(other), _) => {
+            bail!("no such command: {other}; there are test, install, generate, bench and help")
+        }
+        (None, _) => Ok(()),
+    }
+}

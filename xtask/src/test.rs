@@ -1,0 +1,93 @@
+//! `cargo xtask test`: everything that must hold before a change lands, cheapest first.
+//!
+//! One profile (dev) serves lints, unit tests and the gateway that the interop tests run: on two
+//! cores a second, optimized build costs more than it saves.
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+
+use crate::run::{cargo, is_root, run, target};
+use crate::{checks, install};
+
+/// All checks and tests.
+///
+/// # Errors
+/// The first that fails.
+pub(crate) fn all() -> Result<()> {
+    step("format", || run(&mut cargo(&["fmt", "--all", "--check"])))?;
+    // A real component that is missing is a failure, in CI as at a desk: tests that are skipped
+    // in silence are believed to pass.
+    step("install", || {
+        install::install().context("`cargo xtask test --fast` runs all but the interop tests")
+    })?;
+    lints()?;
+    step("tests", || {
+        run(&mut cargo(&["build", "--package", "tarpit"]))?;
+        let mut tests = cargo(&["test", "--workspace"]);
+        tests.env("TARPIT_INTEROP_ROOT", install::root());
+        tests.env("TARPIT_BIN", target().join("debug/tarpit"));
+        as_root_where_needed(&mut tests)?;
+        run(&mut tests)
+    })
+}
+
+/// All but the interop tests.
+///
+/// # Errors
+/// The first that fails.
+pub(crate) fn fast() -> Result<()> {
+    step("format", || run(&mut cargo(&["fmt", "--all", "--check"])))?;
+    lints()?;
+    step("tests", || {
+        run(&mut cargo(&[
+            "test",
+            "--workspace",
+            "--exclude",
+            "tarpit-interop",
+        ]))
+    })
+}
+
+fn lints() -> Result<()> {
+    step("lints", || {
+        run(&mut cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]))
+    })?;
+    step("documentation", || {
+        run(cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+    })?;
+    step("purity", checks::purity)
+}
+
+/// Postfix and Exim want to be started by root. Where we are not, cargo runs the test programs
+/// through sudo; the builds stay ours.
+fn as_root_where_needed(tests: &mut Command) -> Result<()> {
+    if is_root() {
+        return Ok(());
+    }
+    run(Command::new("sudo").arg("--validate")).context("the interop tests need root or sudo")?;
+    let triple = format!(
+        "CARGO_TARGET_{}_UNKNOWN_LINUX_GNU_RUNNER",
+        std::env::consts::ARCH.to_uppercase()
+    );
+    tests.env(triple, "sudo --preserve-env");
+    Ok(())
+}
+
+fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    let start = Instant::now();
+    work().with_context(|| format!("step `{name}` failed"))?;
+    eprintln!(
+        "\n== {name}: done in {:.1} s",
+        start.elapsed().as_secs_f64()
+    );
+    Ok(())
+}
