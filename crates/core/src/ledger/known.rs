@@ -1,0 +1,65 @@
+//! Known senders: sources whose mail the upstream accepted not long ago. A bounded table; the
+//! longest silent go first.
+
+use std::collections::hash_map::RandomState;
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use crate::{Source, Tick};
+
+/// Senders that are silent for too long go two at a time with each mail accepted, so that the
+/// table shrinks and no single call takes long.
+const SWEPT_AT_ONCE: usize = 2;
+
+#[derive(Debug)]
+pub(super) struct Known {
+    /// When mail of the source was accepted last.
+    last: HashMap<Source, Tick, RandomState>,
+    /// The same, longest silent first.
+    order: BTreeSet<(Tick, Source)>,
+    max: usize,
+    lasts: Duration,
+}
+
+impl Known {
+    pub(super) fn new(max: usize, lasts: Duration, hasher: RandomState) -> Self {
+        Self {
+            last: HashMap::with_hasher(hasher),
+            order: BTreeSet::new(),
+            max,
+            lasts,
+        }
+    }
+
+    pub(super) fn accepted(&mut self, now: Tick, source: Source) {
+        if let Some(before) = self.last.insert(source, now) {
+            self.order.remove(&(before, source));
+        }
+        self.order.insert((now, source));
+        for _ in 0..SWEPT_AT_ONCE {
+            match self.order.first() {
+                Some(&(last, silent))
+                    if self.last.len() > self.max || !self.is_fresh(now, last) =>
+                {
+                    self.order.pop_first();
+                    self.last.remove(&silent);
+                }
+                _ => break,
+            }
+        }
+    }
+
+    pub(super) fn is_known(&self, now: Tick, source: Source) -> bool {
+        self.last
+            .get(&source)
+            .is_some_and(|&last| self.is_fresh(now, last))
+    }
+
+    fn is_fresh(&self, now: Tick, last: Tick) -> bool {
+        now.since(last) <= self.lasts
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.last.len()
+    }
+}
