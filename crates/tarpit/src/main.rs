@@ -1,1 +1,18 @@
-fn main() {}
+//! Tarpit, an SMTP tar pit for any mail server: wrong guesses wait, mail does not.
+//!
+//! This is the front door: the command line, the configuration file, the wiring and the signals.
+//! It decides nothing about mail. What a client gets to hear is decided in `tarpit-core`, and
+//! carried out in `tarpit-gateway`; both only ever see checked values.
+
+mod cli;
+mod cmd;
+mod config;
+mod log;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    cmd::dispatch(cli::Tarpit::parse())
+}

@@ -1,0 +1,98 @@
+//! The command line. Usage errors end with exit code 2, which is clap's own and LSB's "invalid
+//! argument".
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// An SMTP tar pit for any mail server: wrong guesses wait, mail does not.
+#[derive(Debug, Parser)]
+#[command(name = "tarpit", version, arg_required_else_help = true)]
+pub(crate) struct Tarpit {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve, in the foreground, until SIGTERM
+    Run(Run),
+    /// Check a configuration file, show the values in effect, and probe the server behind
+    Check(Check),
+    /// Measure any server's answers to unknown and known recipients, as KB 842851 advises
+    Verify(Verify),
+    /// Try it out: no file and no server needed
+    Try(Try),
+    /// Print a page that is derived from the table of options
+    #[command(hide = true)]
+    Generate(Generate),
+}
+
+/// `tarpit run`
+#[derive(Args, Debug)]
+pub(crate) struct Run {
+    /// The configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+}
+
+/// `tarpit check`
+#[derive(Args, Debug)]
+pub(crate) struct Check {
+    /// The configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Leave the server behind alone: look at the file only
+    #[arg(long)]
+    pub(crate) no_probe: bool,
+}
+
+/// `tarpit verify`
+#[derive(Args, Debug)]
+pub(crate) struct Verify {
+    /// The server to measure
+    #[arg(value_name = "HOST:PORT")]
+    pub(crate) server: String,
+    /// An address that exists there; unknown names are made up in its domain
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) good: String,
+}
+
+/// `tarpit try`
+#[derive(Args, Debug)]
+pub(crate) struct Try {
+    /// Skip the race between a harvester and wanted mail
+    #[arg(long)]
+    pub(crate) no_race: bool,
+    /// Listen on this port of the loopback addresses
+    #[arg(long, value_name = "PORT", default_value_t = 2525)]
+    pub(crate) port: u16,
+}
+
+/// `tarpit generate`
+#[derive(Args, Debug)]
+pub(crate) struct Generate {
+    /// Which page
+    pub(crate) page: Page,
+}
+
+/// Pages that are derived from the table of options.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Page {
+    /// docs/tarpit.toml
+    Sample,
+    /// docs/configuration.md
+    Reference,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Tarpit::command().debug_assert();
+    }
+}

@@ -1,0 +1,52 @@
+//! One module for each subcommand, and the exit codes they share.
+
+mod check;
+mod run;
+mod try_it;
+mod verify;
+
+use std::process::ExitCode;
+
+use crate::cli::{Command, Page, Tarpit};
+use crate::config::generate;
+
+/// A resource is not available: an address to bind, the server behind. `EX_UNAVAILABLE` of
+/// sysexits.
+const UNAVAILABLE: u8 = 69;
+
+/// The configuration is bad. `EX_CONFIG` of sysexits; systemd's `RestartPreventExitStatus=78`
+/// keeps a service with a bad file from being started over and over.
+const BAD_CONFIG: u8 = 78;
+
+/// Runs the subcommand that was asked for. An error that has no exit code of its own gives 1.
+pub(crate) fn dispatch(args: Tarpit) -> ExitCode {
+    let outcome = match args.command {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Verify(args) => block_on(verify::run(args)),
+        Command::Try(args) => block_on(try_it::run(args)),
+        Command::Generate(args) => {
+            let page = match args.page {
+                Page::Sample => generate::sample(),
+                Page::Reference => generate::reference(),
+            };
+            print!("{page}");
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("tarpit: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs `work` on a runtime of its own, and doesn't wait for what is left running after it.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(work);
+    // A look-up of a name can't be cancelled; whoever asked us to end doesn't wait for it.
+    runtime.shutdown_background();
+    outcome
+}

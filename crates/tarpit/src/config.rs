@@ -1,0 +1,112 @@
+//! The configuration file: one TOML file, read whole or not at all.
+//!
+//! What the file may say stands in one table ([`options`]). [`load`] reads a file against it and
+//! gives either the gateway's configuration, checked in every point, or everything that is wrong
+//! with the file, each with its place.
+//!
+//! Drop-in folders and variables that override keys were rejected for now: with one file there is
+//! one place to look.
+
+mod effective;
+mod finding;
+pub(crate) mod generate;
+mod nearest;
+mod options;
+mod read;
+mod reader;
+mod resolve;
+mod system;
+pub(crate) mod warnings;
+
+use std::path::{Path, PathBuf};
+
+use tarpit_gateway::config::Config;
+use toml::de::DeTable;
+
+use crate::log;
+
+pub(crate) use effective::{Effective, as_toml, restart_needed};
+pub(crate) use finding::Findings;
+use finding::{Finding, Notebook, Place};
+use reader::Reader;
+
+/// A file that was read and is right.
+#[derive(Clone, Debug)]
+pub(crate) struct Loaded {
+    /// The file.
+    pub(crate) file: PathBuf,
+    /// What the gateway gets.
+    pub(crate) gateway: Config,
+    /// How records look.
+    pub(crate) log: log::Format,
+    /// Every value that holds, with its origin.
+    pub(crate) effective: Vec<Effective>,
+}
+
+/// Reads a file.
+///
+/// Looks up host names, and opens the files it names, so it may take a moment.
+///
+/// # Errors
+///
+/// Everything that is wrong with it.
+pub(crate) fn load(file: &Path) -> Result<Loaded, Findings> {
+    let octets = std::fs::read(file);
+    let octets =
+        octets.map_err(|error| one_finding(file, "", format!("can't be read: {error}")))?;
+    match str::from_utf8(&octets) {
+        Ok(text) => parse(file, text),
+        Err(error) => {
+            let valid = octets.get(..error.valid_up_to()).unwrap_or(&[]);
+            let valid = String::from_utf8_lossy(valid);
+            let text = "found octets that are not UTF-8; allowed: a TOML file, which is UTF-8";
+            Err(one_finding(file, &valid, text.to_owned()))
+        }
+    }
+}
+
+/// The one thing that is wrong with a file, at the end of `before`.
+fn one_finding(file: &Path, before: &str, text: String) -> Findings {
+    let place = (!before.is_empty()).then(|| Place::of(before, before.len()));
+    let finding = Finding {
+        place,
+        key: String::new(),
+        text,
+    };
+    Findings {
+        file: file.to_owned(),
+        list: vec![finding],
+    }
+}
+
+/// Reads the text of a file.
+fn parse(file: &Path, text: &str) -> Result<Loaded, Findings> {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        let mut notes = Notebook::new(text);
+        for error in errors {
+            let span = error.span().unwrap_or(0..0);
+            notes.wrong(&span, "", format!("not TOML: {}", error.message()));
+        }
+        return Err(notes.close(file));
+    }
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let mut reader = Reader::new(text, root.get_ref(), folder);
+    let parts = resolve::resolve(&mut reader);
+    let Reader {
+        notes,
+        mut effective,
+        ..
+    } = reader;
+    effective.sort_by_key(Effective::rank);
+    let findings = notes.close(file);
+    match parts {
+        Some((gateway, log)) if findings.list.is_empty() => Ok(Loaded {
+            file: file.to_owned(),
+            gateway,
+            log,
+            effective,
+        }),
+        _ => Err(findings),
+    }
+}

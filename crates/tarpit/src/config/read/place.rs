@@ -1,0 +1,242 @@
+//! Addresses, networks, files and folders.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use toml::de::DeValue;
+
+use super::{quote, string};
+use crate::config::options::Refused;
+
+/// An IP address and a port to listen on; port 0 takes a free one.
+pub(crate) fn listen(value: &DeValue<'_>) -> Result<SocketAddr, Refused> {
+    let text = string(value)?;
+    text.parse().map_err(|_| match text.parse::<IpAddr>() {
+        Ok(ip) => Refused::with(
+            quote(text),
+            format!("the port is missing: \"{}\"", SocketAddr::new(ip, 25)),
+        ),
+        Err(_) => Refused {
+            found: quote(text),
+            hint: bracketless(text),
+        },
+    })
+}
+
+/// An IP address or host name, and a port to connect to.
+///
+/// Host names are looked up here, with the system's resolver. IPv4 is preferred where a name has
+/// both: a server that listens on 127.0.0.1 alone is common, one on `[::1]` alone is not.
+pub(crate) fn server(value: &DeValue<'_>) -> Result<SocketAddr, Refused> {
+    let text = string(value)?;
+    let refuse = |hint: &str| Refused::with(quote(text), hint);
+    let address = match text.parse::<SocketAddr>() {
+        Ok(address) => address,
+        Err(_) => {
+            if let Some(hint) = bracketless(text) {
+                return Err(refuse(&hint));
+            }
+            let (host, port) = text
+                .rsplit_once(':')
+                .ok_or_else(|| refuse("the port is missing"))?;
+            let port: u16 = port
+                .parse()
+                .map_err(|_| refuse("the port is not a number from 1 to 65535"))?;
+            look_up(host, port).map_err(|why| refuse(&why))?
+        }
+    };
+    if address.port() == 0 {
+        return Err(refuse("the port is 0"));
+    }
+    if address.ip().is_unspecified() {
+        return Err(refuse("it is not an address to connect to"));
+    }
+    Ok(address)
+}
+
+fn look_up(host: &str, port: u16) -> Result<SocketAddr, String> {
+    if host.is_empty() {
+        return Err("the host is missing".to_owned());
+    }
+    let found = (host, port).to_socket_addrs();
+    let found: Vec<SocketAddr> = found
+        .map_err(|error| format!("{host} can't be looked up: {error}"))?
+        .collect();
+    let preferred = found
+        .iter()
+        .find(|address| address.is_ipv4())
+        .or(found.first());
+    preferred
+        .copied()
+        .ok_or_else(|| format!("{host} has no address"))
+}
+
+/// A hint for `::1:25`, where nobody can tell the port from the address.
+fn bracketless(text: &str) -> Option<String> {
+    let (head, port) = text.rsplit_once(':')?;
+    let doubtful = head.contains(':') && !head.starts_with('[');
+    doubtful.then(|| format!("an IPv6 address stands in brackets: \"[{head}]:{port}\""))
+}
+
+/// An address or a network without host bits.
+pub(crate) fn network(value: &DeValue<'_>) -> Result<IpNet, Refused> {
+    let text = string(value)?;
+    if let Ok(address) = text.parse::<IpAddr>() {
+        // Clients of a dual-stack listener are known by their IPv4 address.
+        return Ok(address.to_canonical().into());
+    }
+    let network: IpNet = text.parse().map_err(|_| Refused::found(quote(text)))?;
+    let whole = network.trunc();
+    if whole != network {
+        let hint = format!(
+            "it has host bits; the network is \"{whole}\", the address alone \"{}\"",
+            network.addr()
+        );
+        return Err(Refused::with(quote(text), hint));
+    }
+    if let IpNet::V6(v6) = network
+        && v6.network().to_ipv4_mapped().is_some()
+        && v6.prefix_len() >= 96
+    {
+        return Err(Refused::with(
+            quote(text),
+            "write an IPv4 network as such, without ::ffff:",
+        ));
+    }
+    Ok(network)
+}
+
+/// A file that can be read.
+pub(crate) fn file(value: &DeValue<'_>, base: &Path) -> Result<PathBuf, Refused> {
+    let text = string(value)?;
+    let path = join(base, text)?;
+    let refuse = |why: String| Refused::with(quote(text), format!("{}: {why}", path.display()));
+    let opened = fs::File::open(&path).map_err(|error| refuse(error.to_string()))?;
+    let about = opened
+        .metadata()
+        .map_err(|error| refuse(error.to_string()))?;
+    if about.is_dir() {
+        Err(refuse("it is a folder".to_owned()))
+    } else {
+        Ok(path)
+    }
+}
+
+/// A folder, which may not be there yet.
+pub(crate) fn folder(value: &DeValue<'_>, base: &Path) -> Result<PathBuf, Refused> {
+    let text = string(value)?;
+    let path = join(base, text)?;
+    if path.exists() && !path.is_dir() {
+        return Err(Refused::with(
+            quote(text),
+            format!("{} is not a folder", path.display()),
+        ));
+    }
+    Ok(path)
+}
+
+fn join(base: &Path, text: &str) -> Result<PathBuf, Refused> {
+    if text.is_empty() || text.contains('\0') {
+        return Err(Refused::found(quote(text)));
+    }
+    Ok(base.join(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::try_read;
+    use super::*;
+
+    #[track_caller]
+    fn refuses<T: std::fmt::Debug>(
+        read: impl Fn(&DeValue<'_>) -> Result<T, Refused>,
+        text: &str,
+        says: &str,
+    ) {
+        let error = try_read(text, read).unwrap_err();
+        assert!(error.contains(says), "{text}: {error}");
+    }
+
+    #[test]
+    fn listening_addresses() {
+        assert_eq!(
+            try_read("\"[::]:25\"", listen),
+            Ok("[::]:25".parse().unwrap())
+        );
+        assert_eq!(
+            try_read("\"127.0.0.1:0\"", listen),
+            Ok("127.0.0.1:0".parse().unwrap())
+        );
+        refuses(listen, "\"127.0.0.1\"", "port is missing: \"127.0.0.1:25\"");
+        refuses(listen, "\"::1\"", "port is missing: \"[::1]:25\"");
+        refuses(listen, "\"2001:db8::1:2:3:4:5:6:25\"", "in brackets");
+        refuses(listen, "\"localhost:25\"", "localhost:25");
+        refuses(listen, "\"127.0.0.1:65536\"", "65536");
+        refuses(listen, "25", "quotation marks");
+    }
+
+    #[test]
+    fn servers() {
+        assert_eq!(
+            try_read("\"127.0.0.1:25\"", server),
+            Ok("127.0.0.1:25".parse().unwrap())
+        );
+        assert_eq!(
+            try_read("\"[::1]:25\"", server),
+            Ok("[::1]:25".parse().unwrap())
+        );
+        refuses(server, "\"127.0.0.1\"", "port is missing");
+        refuses(server, "\"127.0.0.1:0\"", "port is 0");
+        refuses(server, "\"0.0.0.0:25\"", "not an address to connect to");
+        refuses(server, "\":25\"", "host is missing");
+        refuses(server, "\"mail:smtp\"", "not a number");
+        refuses(server, "\"::1:25\"", "\"[::1]:25\"");
+    }
+
+    #[test]
+    fn networks() {
+        assert_eq!(
+            try_read("\"203.0.113.0/24\"", network),
+            Ok("203.0.113.0/24".parse().unwrap())
+        );
+        assert_eq!(
+            try_read("\"203.0.113.7\"", network),
+            Ok("203.0.113.7/32".parse().unwrap())
+        );
+        assert_eq!(
+            try_read("\"::ffff:203.0.113.7\"", network),
+            Ok("203.0.113.7/32".parse().unwrap())
+        );
+        refuses(
+            network,
+            "\"203.0.113.7/24\"",
+            "the network is \"203.0.113.0/24\"",
+        );
+        refuses(network, "\"203.0.113.0/33\"", "203.0.113.0/33");
+        refuses(network, "\"203.0.113\"", "203.0.113");
+        refuses(network, "\"::ffff:203.0.113.0/120\"", "without ::ffff:");
+        refuses(network, "\"example.org\"", "example.org");
+    }
+
+    #[test]
+    fn files_and_folders() {
+        let here = tempfile::tempdir().unwrap();
+        fs::write(here.path().join("names"), "").unwrap();
+        let read_file = |value: &DeValue<'_>| file(value, here.path());
+        let read_folder = |value: &DeValue<'_>| folder(value, here.path());
+        assert_eq!(
+            try_read("\"names\"", read_file),
+            Ok(here.path().join("names"))
+        );
+        assert_eq!(
+            try_read("\"mail\"", read_folder),
+            Ok(here.path().join("mail"))
+        );
+        refuses(read_file, "\"other\"", "No such file");
+        refuses(read_file, "\".\"", "is a folder");
+        refuses(read_folder, "\"names\"", "not a folder");
+        refuses(read_folder, "\"\"", "\"\"");
+    }
+}

@@ -1,0 +1,250 @@
+//! From the sections of the file to the gateway's configuration.
+//!
+//! Each function reads all keys of its section before it gives up on any, so that every mistake is
+//! noted; `None` means that something was.
+
+mod delivery;
+mod pit;
+
+use std::net::SocketAddr;
+
+use tarpit_core::Prefixes;
+use tarpit_gateway::config::{Config, Exemption, Limits, Listener, Recipients};
+
+use super::effective::Origin;
+use super::options;
+use super::reader::{Reader, View};
+use super::system;
+use crate::log;
+use pit::{Pit, SessionBounds};
+
+/// Reads everything.
+pub(super) fn resolve(reader: &mut Reader<'_>) -> Option<(Config, log::Format)> {
+    let top = reader.top();
+    let hostname = hostname(reader, &top);
+    let domains = reader.texts(&top, "domains");
+    // In the order of the table of options, which `tarpit check` keeps.
+    let listener_views = reader.many("listener");
+    let named = names_and_addresses(reader, &listener_views);
+    let delivery = delivery::read(reader, domains.as_deref(), &named);
+    let recipients = recipients(reader);
+    let pit = pit::read(reader);
+    let exempt = exemptions(reader);
+    let prefixes = prefixes(reader);
+    let limits = limits(reader);
+    let log = log_format(reader);
+
+    let listeners = match (&pit, &limits) {
+        (Some(pit), Some((_, bounds))) => listeners(reader, &named, pit, *bounds),
+        _ => None,
+    };
+    let config = Config {
+        hostname: hostname?,
+        listeners: listeners?,
+        delivery: delivery?,
+        domains: domains?,
+        recipients: recipients?,
+        exempt: exempt?,
+        prefixes: prefixes?,
+        limits: limits?.0,
+    };
+    Some((config, log?))
+}
+
+fn hostname<'t>(reader: &mut Reader<'t>, top: &View<'t>) -> Option<Box<str>> {
+    if reader.has("hostname") {
+        return reader.text(top, "hostname");
+    }
+    let option = options::section("").option("hostname")?;
+    if let Some(name) = system::hostname() {
+        reader.hold(
+            top,
+            option,
+            format!("{name:?}"),
+            Origin::Elsewhere("the system's name"),
+        );
+        return Some(name.into());
+    }
+    let text = "it is missing, and the system's name is not fully qualified; allowed: a fully qualified domain name \
+                (for instance hostname = \"mx1.example.org\")";
+    reader.notes.wrong_at(None, "hostname", text);
+    None
+}
+
+/// A listener, but for its policy.
+struct Named<'t> {
+    view: View<'t>,
+    name: Box<str>,
+    address: SocketAddr,
+}
+
+/// The listeners' names and addresses, which must differ.
+fn names_and_addresses<'t>(reader: &mut Reader<'t>, views: &[View<'t>]) -> Vec<Named<'t>> {
+    if !reader.has("listener") {
+        let text = "found no listener; allowed: at least one [[listener]] with name and address";
+        reader.notes.wrong_at(None, "listener", text);
+    }
+    let mut named: Vec<Named<'t>> = Vec::new();
+    for view in views {
+        let name = reader.text(view, "name");
+        let address = reader.socket(view, "address");
+        if let Some(name) = &name
+            && let Some(first) = named.iter().find(|other| other.name == *name)
+        {
+            let line = line_of(reader, &first.view, "name");
+            reader.clash(
+                view,
+                "name",
+                format!("found \"{name}\" again, as in line {line}; allowed: a name of its own"),
+            );
+        }
+        if let Some(address) = address
+            && address.port() != 0
+            && let Some(first) = named.iter().find(|other| other.address == address)
+        {
+            let line = line_of(reader, &first.view, "address");
+            let text = format!(
+                "found \"{address}\" again, as in line {line}; allowed: an address of its own"
+            );
+            reader.clash(view, "address", text);
+        }
+        if let (Some(name), Some(address)) = (name, address) {
+            named.push(Named {
+                view: *view,
+                name,
+                address,
+            });
+        }
+    }
+    named
+}
+
+fn line_of<'t>(reader: &Reader<'t>, view: &View<'t>, key: &str) -> usize {
+    reader.place_of(view, key).map_or(0, |place| place.line)
+}
+
+fn listeners<'t>(
+    reader: &mut Reader<'t>,
+    named: &[Named<'t>],
+    pit: &Pit,
+    bounds: SessionBounds,
+) -> Option<Vec<Listener>> {
+    let mut listeners = Vec::with_capacity(named.len());
+    for Named {
+        view,
+        name,
+        address,
+    } in named
+    {
+        let policy = pit.policy_for(reader, view, bounds)?;
+        listeners.push(Listener {
+            name: name.clone(),
+            address: *address,
+            policy,
+        });
+    }
+    Some(listeners)
+}
+
+fn recipients(reader: &mut Reader<'_>) -> Option<Recipients> {
+    let view = reader.single("recipients");
+    let source = reader.text(&view, "source");
+    let file = reader.path(&view, "file");
+    match (source?.as_ref(), file) {
+        ("file", Some(file)) => Some(Recipients::File(file)),
+        ("file", None) => {
+            // One that is there but can't be read was noted already.
+            if reader.notes.is_blank_about("recipients.file") {
+                reader.clash(&view, "source", "found \"file\", but no `file`; allowed: \"file\" with file = \"recipients.txt\" or the like");
+            }
+            None
+        }
+        (_, Some(_)) => {
+            reader.clash(&view, "file", "found a file, but source is \"upstream\", so it would not be used; allowed: source = \"file\", or no file");
+            None
+        }
+        (_, None) => Some(Recipients::Upstream),
+    }
+}
+
+fn exemptions(reader: &mut Reader<'_>) -> Option<Vec<Exemption>> {
+    let mut list = Some(Vec::new());
+    for view in reader.many("exempt") {
+        let network = reader.network(&view, "network");
+        let reason = reader.text(&view, "reason");
+        let until = reader.moment(&view, "until");
+        match (network, reason) {
+            (Some(network), Some(reason)) => {
+                if let Some(list) = &mut list {
+                    list.push(Exemption {
+                        network,
+                        reason,
+                        until,
+                    });
+                }
+            }
+            _ => list = None,
+        }
+    }
+    list
+}
+
+fn prefixes(reader: &mut Reader<'_>) -> Option<Prefixes> {
+    let view = reader.single("source");
+    let v4 = reader.count(&view, "ipv4_prefix");
+    let v6 = reader.count(&view, "ipv6_prefix");
+    Some(Prefixes { v4: v4?, v6: v6? })
+}
+
+fn limits(reader: &mut Reader<'_>) -> Option<(Limits, SessionBounds)> {
+    let view = reader.single("limits");
+    let sessions_max = reader.count(&view, "sessions_max");
+    let sessions_per_source_max = reader.count(&view, "sessions_per_source_max");
+    let recipients_max = reader.count(&view, "recipients_max");
+    let errors_max = reader.count(&view, "errors_max");
+    let held_unread_max = reader.count(&view, "held_unread_max");
+    let command_timeout = reader.time(&view, "command_timeout");
+    let session_timeout = reader.time(&view, "session_timeout");
+    let data_block_timeout = reader.time(&view, "data_block_timeout");
+    let data_rate_min = reader.count(&view, "data_rate_min");
+    let end_of_data_timeout = reader.time(&view, "end_of_data_timeout");
+    let drain_timeout = reader.time(&view, "drain_timeout");
+    let ledger_sources_max = reader.count::<u32>(&view, "ledger_sources_max");
+    let known_senders_max = reader.count(&view, "known_senders_max");
+    if let (Some(sources), Some(sessions)) = (ledger_sources_max, sessions_max)
+        && sources < sessions
+    {
+        let text = format!(
+            "found {sources}, less than sessions_max = {sessions}; allowed: {sessions} or more, so that every session has an account"
+        );
+        reader.clash(&view, "ledger_sources_max", text);
+    }
+    let limits = Limits {
+        sessions_max: sessions_max?,
+        sessions_per_source_max: sessions_per_source_max?,
+        held_unread_max: held_unread_max?,
+        command_timeout: command_timeout?,
+        session_timeout: session_timeout?,
+        data_block_timeout: data_block_timeout?,
+        data_rate_min: data_rate_min?,
+        end_of_data_timeout: end_of_data_timeout?,
+        drain_timeout: drain_timeout?,
+        ledger_sources_max: ledger_sources_max?,
+        known_senders_max: known_senders_max?,
+    };
+    Some((
+        limits,
+        SessionBounds {
+            recipients_max: recipients_max?,
+            errors_max: errors_max?,
+        },
+    ))
+}
+
+fn log_format(reader: &mut Reader<'_>) -> Option<log::Format> {
+    let view = reader.single("log");
+    Some(match reader.text(&view, "format")?.as_ref() {
+        "json" => log::Format::Json,
+        _ => log::Format::Human,
+    })
+}

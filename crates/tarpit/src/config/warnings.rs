@@ -1,0 +1,171 @@
+//! What is allowed in a file but probably not meant.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tarpit_core::policy::{Mode, Scope};
+use tarpit_gateway::config::{Delivery, Exemption, Identity};
+
+use super::{Loaded, read};
+
+/// Servers that ask ours whether a sender exists (call-outs) give up at 30 s; what is held for
+/// longer than this may get no answer in time.
+const LONG_DELAY: Duration = Duration::from_secs(25);
+
+/// An exemption that ends within this time is worth a word, in seconds.
+const ENDS_SOON: u64 = 7 * 86_400;
+
+/// Networks that stand for our own side: loopback, private use (RFC 1918), link-local (RFC 3927,
+/// RFC 4291), shared (RFC 6598) and unique local (RFC 4193). Who comes from there is a proxy or a
+/// filter more often than not.
+const OWN_SIDE: &[(&str, &str)] = &[
+    ("127.0.0.0/8", "loopback"),
+    ("::1/128", "loopback"),
+    ("10.0.0.0/8", "private addresses"),
+    ("172.16.0.0/12", "private addresses"),
+    ("192.168.0.0/16", "private addresses"),
+    ("100.64.0.0/10", "shared addresses"),
+    ("169.254.0.0/16", "link-local addresses"),
+    ("fc00::/7", "unique local addresses"),
+    ("fe80::/10", "link-local addresses"),
+];
+
+/// All warnings about a file, as of `now` (seconds since 1970).
+pub(crate) fn warnings(loaded: &Loaded, now: u64) -> Vec<String> {
+    let mut list = Vec::new();
+    for (at, exemption) in loaded.gateway.exempt.iter().enumerate() {
+        let place = place(loaded, "exempt", at, "network");
+        list.extend(
+            about_exemption(exemption, loaded, now)
+                .into_iter()
+                .map(|text| format!("{place}: {text}")),
+        );
+    }
+    list.extend(about_the_pit(loaded));
+    if loaded.gateway.domains.is_empty() && matches!(loaded.gateway.delivery, Delivery::Upstream(_))
+    {
+        list.push(
+            "domains is empty: the server behind alone decides which mail is ours; list them, and two servers \
+             must fail before one of them is an open relay"
+                .to_owned(),
+        );
+    }
+    if let Delivery::Upstream(upstream) = &loaded.gateway.delivery
+        && upstream.identity == Identity::None
+    {
+        list.push(
+            "identity is \"none\": to the server behind every client is this gateway, so its block lists, SPF checks \
+             and limits see one client only"
+                .to_owned(),
+        );
+    }
+    list
+}
+
+/// The place of a key for messages: `exempt (line 12)`.
+fn place(loaded: &Loaded, section: &str, instance: usize, key: &str) -> String {
+    let held = loaded.effective.iter().find(|held| {
+        held.section.name == section && held.instance == instance && held.option.key == key
+    });
+    held.map_or_else(
+        || section.to_owned(),
+        |held| format!("{section} ({})", held.origin),
+    )
+}
+
+fn about_exemption(exemption: &Exemption, loaded: &Loaded, now: u64) -> Vec<String> {
+    let network = exemption.network;
+    let mut list = Vec::new();
+    match exemption.until {
+        Some(until) if until <= now => {
+            list.push(format!(
+                "{network} has ended at {}: it no longer holds, remove it",
+                show(until)
+            ));
+        }
+        Some(until) if until - now <= ENDS_SOON => {
+            list.push(format!("{network} ends within 7 days, at {}", show(until)));
+        }
+        _ => {}
+    }
+    let broad = match network {
+        IpNet::V4(_) => 8,
+        IpNet::V6(_) => 16,
+    };
+    if network.prefix_len() == 0 {
+        list.push(format!(
+            "{network} is the whole Internet: nobody ever waits"
+        ));
+    } else if network.prefix_len() < broad {
+        list.push(format!(
+            "{network} is a large part of the Internet: harvesters there never wait"
+        ));
+    } else if let Some(who) = proxy(network, loaded) {
+        list.push(format!(
+            "{network} covers {who}: if a proxy or filter in front connects from there, everyone behind it is exempt"
+        ));
+    }
+    list
+}
+
+/// Which address of our own side the network covers, in words.
+fn proxy(network: IpNet, loaded: &Loaded) -> Option<String> {
+    let own = loaded
+        .gateway
+        .listeners
+        .iter()
+        .map(|listener| listener.address.ip());
+    let own = own
+        .filter(|ip| !ip.is_unspecified())
+        .map(|ip| (ip, "this gateway"));
+    let upstream = match &loaded.gateway.delivery {
+        Delivery::Upstream(upstream) => Some((upstream.address.ip(), "the server behind")),
+        Delivery::Maildir(_) => None,
+    };
+    let holds = |(ip, _): &(IpAddr, &str)| network.contains(&ip.to_canonical());
+    if let Some((ip, who)) = own.chain(upstream).find(holds) {
+        return Some(format!("{ip}, {who}"));
+    }
+    let overlaps = |text: &str| {
+        text.parse::<IpNet>()
+            .is_ok_and(|range| range.contains(&network) || network.contains(&range))
+    };
+    let (range, what) = OWN_SIDE.iter().find(|(range, _)| overlaps(range))?;
+    Some(format!("{what} ({range})"))
+}
+
+fn about_the_pit(loaded: &Loaded) -> Vec<String> {
+    let mut list = Vec::new();
+    for listener in &loaded.gateway.listeners {
+        let (name, policy) = (&listener.name, &listener.policy);
+        let delay = read::show_time(policy.delay);
+        match policy.mode {
+            Mode::Off => list.push(format!("listener {name}: mode is \"off\": no accounts are kept, nothing is delayed")),
+            Mode::Observe => list.push(format!(
+                "listener {name}: mode is \"observe\": nothing is delayed yet; the records say what would have been"
+            )),
+            Mode::Enforce => {}
+        }
+        if policy.mode != Mode::Off && policy.delay.is_zero() {
+            list.push(format!("listener {name}: delay is 0: nothing is delayed"));
+        }
+        if policy.delay > LONG_DELAY {
+            list.push(format!(
+                "listener {name}: delay is {delay}: servers that check our senders give up at 30 s"
+            ));
+        }
+        if policy.scope == Scope::Source && policy.hold_max > LONG_DELAY {
+            let hold_max = read::show_time(policy.hold_max);
+            list.push(format!("listener {name}: hold_max is {hold_max}: servers that check our senders give up at 30 s"));
+        }
+    }
+    list
+}
+
+fn show(seconds: u64) -> String {
+    let moment = i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    moment.map_or_else(|| seconds.to_string(), |moment| moment.to_string())
+}

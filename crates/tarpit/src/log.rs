@@ -1,0 +1,52 @@
+//! Where records go: standard error, one line each, for people or as JSON, with RFC 3339 times in
+//! UTC. No colours off a terminal.
+//!
+//! The filter comes from the variable `TARPIT_LOG` (`warn`, `info,tarpit_gateway=debug`, ...)
+//! rather than from the file, so that one start can be watched closely without an edit.
+
+use std::io::{self, IsTerminal as _};
+
+use anyhow::Context as _;
+use tracing_subscriber::EnvFilter;
+
+/// How a record looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// For people: time, level, target, message, `key=value`.
+    Human,
+    /// For programs: one JSON object a line.
+    Json,
+}
+
+/// The environment variable with the filter.
+const FILTER_VARIABLE: &str = "TARPIT_LOG";
+
+/// Starts logging for the whole process.
+///
+/// # Errors
+///
+/// `TARPIT_LOG` is not a filter, or logging was started before.
+pub(crate) fn start(format: Format) -> anyhow::Result<()> {
+    let filter = match std::env::var(FILTER_VARIABLE) {
+        Ok(text) if !text.is_empty() => EnvFilter::try_new(&text).with_context(|| {
+            format!("{FILTER_VARIABLE}: found {text:?}; allowed: a level or target=level, separated by commas")
+        })?,
+        _ => EnvFilter::new("info"),
+    };
+    // https://no-color.org: set and not empty.
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal() && !no_color)
+        .with_writer(io::stderr);
+    let started = match format {
+        Format::Human => builder.try_init(),
+        Format::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .try_init(),
+    };
+    started.map_err(|error| anyhow::anyhow!("can't start logging: {error}"))
+}
