@@ -1,1 +1,35 @@
-//! Interop.
+//! Real mail servers, real clients, and servers that fail on demand, for tests of the gateway
+//! from outside.
+//!
+//! Run them with `cargo xtask test`, or by themselves with
+//! `cargo xtask install && cargo build -p tarpit && cargo test -p tarpit-interop`: the gateway is
+//! the binary that was built last.
+//!
+//! Everything runs from private folders below the system's folder for temporary files, on free
+//! ports of loopback addresses, in process groups that end with the test. Nothing of the
+//! machine's own mail is read or touched. Mocks of Postfix were rejected: what a gateway breaks is
+//! exactly what its author did not know about the server. Only failures come from a scripted
+//! server ([`FaultServer`]), since a real one can't be told when to fail.
+
+mod client;
+mod exim;
+mod fault;
+mod gateway;
+mod message;
+mod place;
+mod postfix;
+mod process;
+mod tools;
+
+pub use client::{Client, Reply};
+pub use exim::Exim;
+pub use fault::{Fault, FaultServer, Stage};
+pub use gateway::{Gateway, Record};
+pub use message::{dot_stuffed, large, plain, received_part, stuffed};
+pub use place::{free_port, gateway_binary, repository};
+pub use postfix::{Postfix, PostfixBuilder};
+pub use process::{Group, wait_for};
+pub use tools::{python, swaks};
+
+/// The users that every server of this crate knows, in `example.org`.
+pub const USERS: [&str; 5] = ["alice", "bob", "carol", "postmaster", "abuse"];

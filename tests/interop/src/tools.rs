@@ -1,0 +1,65 @@
+//! Clients that others wrote: swaks and Python's smtplib.
+
+use std::process::{Command, Output};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::place::repository;
+
+/// Runs swaks with `arguments`, on a port of 127.0.0.1.
+///
+/// # Errors
+/// When it can't be started; that it fails is in the output.
+pub fn swaks(port: u16, arguments: &[&str]) -> Result<Output> {
+    Command::new("swaks")
+        .args(["--server", "127.0.0.1", "--port", &port.to_string()])
+        .args(arguments)
+        .output()
+        .context("swaks is not there: run `cargo xtask install`")
+}
+
+/// Runs `tests/interop/clients/SCRIPT` with `arguments`.
+///
+/// # Errors
+/// When it can't be started; that it fails is in the output.
+pub fn python(script: &str, arguments: &[&str]) -> Result<Output> {
+    Command::new("python3")
+        .arg(repository().join("tests/interop/clients").join(script))
+        .args(arguments)
+        .output()
+        .context("python3 is not there: run `cargo xtask install`")
+}
+
+/// The numbers of a user and its first group.
+pub(crate) fn user_ids(user: &str) -> Result<(u32, u32)> {
+    let entry = entry("passwd", user)?;
+    let mut fields = entry.split(':').skip(2);
+    let mut number = || {
+        fields
+            .next()
+            .context("a short entry")?
+            .parse()
+            .context("no number")
+    };
+    Ok((number()?, number()?))
+}
+
+/// The number of a group.
+pub(crate) fn group_id(group: &str) -> Result<u32> {
+    let entry = entry("group", group)?;
+    entry
+        .split(':')
+        .nth(2)
+        .context("a short entry")?
+        .parse()
+        .context("no number")
+}
+
+fn entry(database: &str, name: &str) -> Result<String> {
+    let output = Command::new("getent").args([database, name]).output()?;
+    ensure!(
+        output.status.success(),
+        "no {name} in {database}: run `cargo xtask install`"
+    );
+    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
+}

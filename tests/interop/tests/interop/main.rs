@@ -1,0 +1,3 @@
+//! All interop tests in one program: linking is what costs.
+
+mod servers;
