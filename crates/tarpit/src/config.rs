@@ -90,7 +90,7 @@ fn parse(file: &Path, text: &str) -> Result<Loaded, Findings> {
         }
         return Err(notes.close(file));
     }
-    let folder = file.parent().unwrap_or(Path::new(""));
+    let folder = file.parent().unwrap_or_else(|| Path::new(""));
     let mut reader = Reader::new(text, root.get_ref(), folder);
     let parts = resolve::resolve(&mut reader);
     let Reader {

@@ -1,16 +1,19 @@
 //! The nearest name to a misspelt one.
 
 /// The candidate that is nearest to `name`, if it is near enough to have been meant: at most one
-/// slip for every three letters. A slip is a letter too much, too few, another, or two swapped.
+/// slip for every three letters, or the rest left out (`proxy` for `proxy-v2`). A slip is a letter
+/// too much, too few, another, or two swapped.
 pub(crate) fn nearest<'c>(
     name: &str,
     candidates: impl IntoIterator<Item = &'c str>,
 ) -> Option<&'c str> {
-    let near_enough = (name.chars().count() / 3).max(1);
+    let letters = name.chars().count();
+    let near_enough = (letters / 3).max(1);
+    let begun = |candidate: &str| letters >= 3 && candidate.starts_with(name);
     candidates
         .into_iter()
         .map(|candidate| (slips(name, candidate), candidate))
-        .filter(|(slips, _)| *slips <= near_enough)
+        .filter(|(slips, candidate)| *slips <= near_enough || begun(candidate))
         .min_by_key(|(slips, _)| *slips)
         .map(|(_, candidate)| candidate)
 }
@@ -72,6 +75,8 @@ mod tests {
         assert_eq!(nearest("delya", keys), Some("delay"));
         assert_eq!(nearest("holdmax", keys), Some("hold_max"));
         assert_eq!(nearest("hold-max", keys), Some("hold_max"));
+        assert_eq!(nearest("hold", keys), Some("hold_max"));
         assert_eq!(nearest("colour", keys), None);
+        assert_eq!(nearest("x", keys), None);
     }
 }

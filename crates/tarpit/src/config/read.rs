@@ -19,7 +19,7 @@ pub(crate) use text::{addresses, domains, hostname, name, sentence};
 /// The value as it stands in the file, shortened, with its type where that isn't plain.
 pub(crate) fn show(value: &DeValue<'_>) -> String {
     match value {
-        DeValue::String(text) => quote(text),
+        DeValue::String(text) => show_text(text),
         DeValue::Integer(number) => number.to_string(),
         DeValue::Float(number) => number.to_string(),
         DeValue::Boolean(flag) => flag.to_string(),
@@ -29,14 +29,30 @@ pub(crate) fn show(value: &DeValue<'_>) -> String {
     }
 }
 
-/// A text as TOML, control characters escaped, cut after 60 characters.
-pub(crate) fn quote(text: &str) -> String {
+/// A text as a TOML string, shortened: for values from outside in messages.
+pub(crate) fn show_text(text: &str) -> String {
     const SHOWN: usize = 60;
     let mut shown: String = text.chars().take(SHOWN).collect();
     if shown.len() < text.len() {
         shown.push('…');
     }
-    toml::Value::String(shown).to_string()
+    quote(&shown)
+}
+
+/// A text as a TOML string in one line, control characters escaped. (The `toml` crate writes a
+/// text with a newline over several lines, which a record must never be.)
+pub(crate) fn quote(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => quoted.extend(['\\', letter]),
+            _ if letter.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(letter))),
+            _ => quoted.push(letter),
+        }
+    }
+    quoted.push('"');
+    quoted
 }
 
 /// The text of a value that has to be one.
@@ -52,7 +68,7 @@ fn strings<'v>(value: &'v DeValue<'_>) -> Result<Vec<&'v str>, Refused> {
     let Some(list) = value.as_array() else {
         let hint = value
             .as_str()
-            .map(|text| format!("a list stands in brackets: [{}]", quote(text)));
+            .map(|text| format!("a list stands in brackets: [{}]", show_text(text)));
         return Err(Refused {
             found: show(value),
             hint,
@@ -71,7 +87,7 @@ pub(crate) fn word(value: &DeValue<'_>, words: &[&'static str]) -> Result<Box<st
     }
     let hint = nearest(text, words.iter().copied()).map(|near| format!("did you mean \"{near}\"?"));
     Err(Refused {
-        found: quote(text),
+        found: show_text(text),
         hint,
     })
 }
@@ -161,7 +177,19 @@ pub(crate) mod tests {
 
     #[test]
     fn quotes_hostile_text() {
-        assert_eq!(quote("a\u{1b}[31m"), "\"a\\u001B[31m\"");
-        assert_eq!(quote(&"x".repeat(100)), format!("\"{}…\"", "x".repeat(60)));
+        assert_eq!(
+            quote("a\u{1b}[31m\n\"\\ü"),
+            "\"a\\u001B[31m\\u000A\\\"\\\\ü\""
+        );
+        assert_eq!(
+            show_text(&"x".repeat(100)),
+            format!("\"{}…\"", "x".repeat(60))
+        );
+        let text = "a\u{7f}\u{85}\n\"\\";
+        let back: toml::Value = format!("k = {}", quote(text))
+            .parse::<toml::Table>()
+            .unwrap()["k"]
+            .clone();
+        assert_eq!(back.as_str(), Some(text));
     }
 }

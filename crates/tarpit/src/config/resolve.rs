@@ -10,11 +10,12 @@ use std::net::SocketAddr;
 
 use tarpit_core::Prefixes;
 use tarpit_gateway::config::{Config, Exemption, Limits, Listener, Recipients};
+use toml::de::DeValue;
 
 use super::effective::Origin;
-use super::options;
 use super::reader::{Reader, View};
 use super::system;
+use super::{options, read};
 use crate::log;
 use pit::{Pit, SessionBounds};
 
@@ -56,14 +57,12 @@ fn hostname<'t>(reader: &mut Reader<'t>, top: &View<'t>) -> Option<Box<str>> {
         return reader.text(top, "hostname");
     }
     let option = options::section("").option("hostname")?;
-    if let Some(name) = system::hostname() {
-        reader.hold(
-            top,
-            option,
-            format!("{name:?}"),
-            Origin::Elsewhere("the system's name"),
-        );
-        return Some(name.into());
+    let name =
+        system::hostname().and_then(|name| read::hostname(&DeValue::String(name.into())).ok());
+    if let Some(name) = name {
+        let origin = Origin::Elsewhere("the system's name");
+        reader.hold(top, option, read::quote(&name), origin);
+        return Some(name);
     }
     let text = "it is missing, and the system's name is not fully qualified; allowed: a fully qualified domain name \
                 (for instance hostname = \"mx1.example.org\")";
@@ -80,33 +79,36 @@ struct Named<'t> {
 
 /// The listeners' names and addresses, which must differ.
 fn names_and_addresses<'t>(reader: &mut Reader<'t>, views: &[View<'t>]) -> Vec<Named<'t>> {
-    if !reader.has("listener") {
+    if views.is_empty() && reader.notes.is_blank_about("listener") {
         let text = "found no listener; allowed: at least one [[listener]] with name and address";
         reader.notes.wrong_at(None, "listener", text);
     }
-    let mut named: Vec<Named<'t>> = Vec::new();
+    let mut named = Vec::new();
+    let mut names: Vec<(Box<str>, View<'t>)> = Vec::new();
+    let mut addresses: Vec<(SocketAddr, View<'t>)> = Vec::new();
     for view in views {
         let name = reader.text(view, "name");
         let address = reader.socket(view, "address");
-        if let Some(name) = &name
-            && let Some(first) = named.iter().find(|other| other.name == *name)
-        {
-            let line = line_of(reader, &first.view, "name");
-            reader.clash(
-                view,
-                "name",
-                format!("found \"{name}\" again, as in line {line}; allowed: a name of its own"),
-            );
+        if let Some(name) = &name {
+            if let Some((_, first)) = names.iter().find(|(other, _)| other == name) {
+                let line = line_of(reader, first, "name");
+                let text = format!(
+                    "found \"{name}\" again, as in line {line}; allowed: a name of its own"
+                );
+                reader.clash(view, "name", text);
+            }
+            names.push((name.clone(), *view));
         }
-        if let Some(address) = address
-            && address.port() != 0
-            && let Some(first) = named.iter().find(|other| other.address == address)
-        {
-            let line = line_of(reader, &first.view, "address");
-            let text = format!(
-                "found \"{address}\" again, as in line {line}; allowed: an address of its own"
-            );
-            reader.clash(view, "address", text);
+        if let Some(address) = address {
+            let same = |(other, _): &&(SocketAddr, _)| *other == address && address.port() != 0;
+            if let Some((_, first)) = addresses.iter().find(same) {
+                let line = line_of(reader, first, "address");
+                let text = format!(
+                    "found \"{address}\" again, as in line {line}; allowed: an address of its own"
+                );
+                reader.clash(view, "address", text);
+            }
+            addresses.push((address, *view));
         }
         if let (Some(name), Some(address)) = (name, address) {
             named.push(Named {

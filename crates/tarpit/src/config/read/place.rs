@@ -1,27 +1,30 @@
 //! Addresses, networks, files and folders.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use toml::de::DeValue;
 
-use super::{quote, string};
+use super::{show_text, string};
 use crate::config::options::Refused;
 
 /// An IP address and a port to listen on; port 0 takes a free one.
 pub(crate) fn listen(value: &DeValue<'_>) -> Result<SocketAddr, Refused> {
     let text = string(value)?;
-    text.parse().map_err(|_| match text.parse::<IpAddr>() {
-        Ok(ip) => Refused::with(
-            quote(text),
-            format!("the port is missing: \"{}\"", SocketAddr::new(ip, 25)),
-        ),
-        Err(_) => Refused {
-            found: quote(text),
-            hint: bracketless(text),
-        },
+    text.parse().map_err(|_| {
+        let hint = bracketless(text).or_else(|| {
+            let ip = text.parse().ok()?;
+            Some(format!(
+                "the port is missing: \"{}\"",
+                SocketAddr::new(ip, 25)
+            ))
+        });
+        Refused {
+            found: show_text(text),
+            hint,
+        }
     })
 }
 
@@ -31,7 +34,7 @@ pub(crate) fn listen(value: &DeValue<'_>) -> Result<SocketAddr, Refused> {
 /// both: a server that listens on 127.0.0.1 alone is common, one on `[::1]` alone is not.
 pub(crate) fn server(value: &DeValue<'_>) -> Result<SocketAddr, Refused> {
     let text = string(value)?;
-    let refuse = |hint: &str| Refused::with(quote(text), hint);
+    let refuse = |hint: &str| Refused::with(show_text(text), hint);
     let address = match text.parse::<SocketAddr>() {
         Ok(address) => address,
         Err(_) => {
@@ -67,17 +70,18 @@ fn look_up(host: &str, port: u16) -> Result<SocketAddr, String> {
     let preferred = found
         .iter()
         .find(|address| address.is_ipv4())
-        .or(found.first());
+        .or_else(|| found.first());
     preferred
         .copied()
         .ok_or_else(|| format!("{host} has no address"))
 }
 
-/// A hint for `::1:25`, where nobody can tell the port from the address.
+/// A hint for `::1:25`, where the port can't be told from the address.
 fn bracketless(text: &str) -> Option<String> {
     let (head, port) = text.rsplit_once(':')?;
-    let doubtful = head.contains(':') && !head.starts_with('[');
-    doubtful.then(|| format!("an IPv6 address stands in brackets: \"[{head}]:{port}\""))
+    head.parse::<Ipv6Addr>()
+        .is_ok()
+        .then(|| format!("an IPv6 address stands in brackets: \"[{head}]:{port}\""))
 }
 
 /// An address or a network without host bits.
@@ -87,21 +91,21 @@ pub(crate) fn network(value: &DeValue<'_>) -> Result<IpNet, Refused> {
         // Clients of a dual-stack listener are known by their IPv4 address.
         return Ok(address.to_canonical().into());
     }
-    let network: IpNet = text.parse().map_err(|_| Refused::found(quote(text)))?;
+    let network: IpNet = text.parse().map_err(|_| Refused::found(show_text(text)))?;
     let whole = network.trunc();
     if whole != network {
         let hint = format!(
             "it has host bits; the network is \"{whole}\", the address alone \"{}\"",
             network.addr()
         );
-        return Err(Refused::with(quote(text), hint));
+        return Err(Refused::with(show_text(text), hint));
     }
     if let IpNet::V6(v6) = network
         && v6.network().to_ipv4_mapped().is_some()
         && v6.prefix_len() >= 96
     {
         return Err(Refused::with(
-            quote(text),
+            show_text(text),
             "write an IPv4 network as such, without ::ffff:",
         ));
     }
@@ -112,7 +116,7 @@ pub(crate) fn network(value: &DeValue<'_>) -> Result<IpNet, Refused> {
 pub(crate) fn file(value: &DeValue<'_>, base: &Path) -> Result<PathBuf, Refused> {
     let text = string(value)?;
     let path = join(base, text)?;
-    let refuse = |why: String| Refused::with(quote(text), format!("{}: {why}", path.display()));
+    let refuse = |why: String| Refused::with(show_text(text), format!("{}: {why}", path.display()));
     let opened = fs::File::open(&path).map_err(|error| refuse(error.to_string()))?;
     let about = opened
         .metadata()
@@ -130,7 +134,7 @@ pub(crate) fn folder(value: &DeValue<'_>, base: &Path) -> Result<PathBuf, Refuse
     let path = join(base, text)?;
     if path.exists() && !path.is_dir() {
         return Err(Refused::with(
-            quote(text),
+            show_text(text),
             format!("{} is not a folder", path.display()),
         ));
     }
@@ -139,7 +143,7 @@ pub(crate) fn folder(value: &DeValue<'_>, base: &Path) -> Result<PathBuf, Refuse
 
 fn join(base: &Path, text: &str) -> Result<PathBuf, Refused> {
     if text.is_empty() || text.contains('\0') {
-        return Err(Refused::found(quote(text)));
+        return Err(Refused::found(show_text(text)));
     }
     Ok(base.join(text))
 }
@@ -171,7 +175,7 @@ mod tests {
         );
         refuses(listen, "\"127.0.0.1\"", "port is missing: \"127.0.0.1:25\"");
         refuses(listen, "\"::1\"", "port is missing: \"[::1]:25\"");
-        refuses(listen, "\"2001:db8::1:2:3:4:5:6:25\"", "in brackets");
+        refuses(listen, "\"2001:db8:1:2:3:4:5:6:25\"", "in brackets");
         refuses(listen, "\"localhost:25\"", "localhost:25");
         refuses(listen, "\"127.0.0.1:65536\"", "65536");
         refuses(listen, "25", "quotation marks");

@@ -2,7 +2,7 @@
 
 use toml::de::DeValue;
 
-use super::{quote, string, strings};
+use super::{show_text, string, strings};
 use crate::config::options::Refused;
 
 /// A fully qualified domain name. RFC 5321 §2.3.5
@@ -10,7 +10,7 @@ pub(crate) fn hostname(value: &DeValue<'_>) -> Result<Box<str>, Refused> {
     let text = string(value)?;
     let name = domain(text)?;
     if !name.contains('.') {
-        return Err(Refused::with(quote(text), "it has no dot"));
+        return Err(Refused::with(show_text(text), "it has no dot"));
     }
     Ok(name)
 }
@@ -37,7 +37,7 @@ fn each_once(
     for text in texts {
         let element = read(text)?;
         if list.contains(&element) {
-            return Err(Refused::with(quote(text), "it is in the list twice"));
+            return Err(Refused::with(show_text(text), "it is in the list twice"));
         }
         list.push(element);
     }
@@ -51,7 +51,7 @@ pub(crate) fn name(value: &DeValue<'_>) -> Result<Box<str>, Refused> {
     if (1..=32).contains(&text.len()) && text.bytes().all(plain) {
         Ok(text.into())
     } else {
-        Err(Refused::found(quote(text)))
+        Err(Refused::found(show_text(text)))
     }
 }
 
@@ -60,9 +60,9 @@ pub(crate) fn sentence(value: &DeValue<'_>) -> Result<Box<str>, Refused> {
     let text = string(value)?;
     let trimmed = text.trim();
     if trimmed.is_empty() || trimmed.chars().count() > 200 {
-        Err(Refused::found(quote(text)))
+        Err(Refused::found(show_text(text)))
     } else if trimmed.chars().any(char::is_control) {
-        Err(Refused::with(quote(text), "it has a control character"))
+        Err(Refused::with(show_text(text), "it has a control character"))
     } else {
         Ok(trimmed.into())
     }
@@ -70,7 +70,7 @@ pub(crate) fn sentence(value: &DeValue<'_>) -> Result<Box<str>, Refused> {
 
 /// A domain name in lower case. RFC 5321 §4.1.2, RFC 1035 §2.3.4
 fn domain(text: &str) -> Result<Box<str>, Refused> {
-    let refuse = |hint: &str| Err(Refused::with(quote(text), hint));
+    let refuse = |hint: &str| Err(Refused::with(show_text(text), hint));
     if text.contains('@') {
         return refuse("a domain is what stands after the @");
     }
@@ -100,18 +100,18 @@ fn domain(text: &str) -> Result<Box<str>, Refused> {
 /// A mail address in lower case, which is also the name of a folder: no slash, no dot first.
 fn address(text: &str) -> Result<Box<str>, Refused> {
     let Some((local, host)) = text.rsplit_once('@') else {
-        return Err(Refused::with(quote(text), "it has no @"));
+        return Err(Refused::with(show_text(text), "it has no @"));
     };
     // RFC 5321 §4.1.2: atext and dots, without the slash.
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-=?^_`{|}~.".contains(&byte);
     if !(1..=64).contains(&local.len()) || !local.bytes().all(plain) || local.starts_with('.') {
         return Err(Refused::with(
-            quote(text),
+            show_text(text),
             "before the @ stand 1 to 64 letters, digits or !#$%&'*+-=?^_`{|}~. with no dot first",
         ));
     }
     let host = domain(host).map_err(|refused| Refused {
-        found: quote(text),
+        found: show_text(text),
         ..refused
     })?;
     Ok(format!("{}@{host}", local.to_ascii_lowercase()).into())
