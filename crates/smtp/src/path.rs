@@ -1,0 +1,332 @@
+//! Reverse-paths and forward-paths (RFC 5321 §4.1.2).
+//!
+//! What is accepted is what all servers read in the same way; a path is refused if two could read it in two ways
+//! (no angle brackets, text after the closing bracket, `a@b@c`, a quoted part joined to an unquoted one, octal
+//! address literals). Where real mail leaves the grammar without doubt about the meaning, it is accepted: dots
+//! anywhere in an unquoted local part (as Postfix does), underscores and outer hyphens in domains.
+//!
+//! A source route (`@a,@b:`) is checked and dropped, as RFC 5321 §4.1.1.3 and App. C ask.
+//!
+//! Case, quoting and tags are kept as written: only the server that owns a local part may interpret it (§2.4).
+
+use crate::limits::{DOMAIN_MAX, LABEL_MAX, LOCAL_PART_MAX, PATH_MAX};
+use std::borrow::Cow;
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// The argument of MAIL FROM, as it will be printed: without its source route.
+///
+/// `Display` prints it with its angle brackets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReversePath<'a> {
+    /// `<>`: a notification, to which nobody may answer (RFC 5321 §4.5.5).
+    Null,
+    /// `<local@domain>`.
+    Mailbox(Mailbox<'a>),
+}
+
+/// The argument of RCPT TO, as it will be printed: without its source route.
+///
+/// `Display` prints it with its angle brackets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardPath<'a> {
+    /// `<Postmaster>` without a domain, in any case, as written (RFC 5321 §4.5.1).
+    Postmaster(&'a str),
+    /// `<local@domain>`.
+    Mailbox(Mailbox<'a>),
+}
+
+/// A mailbox: local part and domain, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mailbox<'a> {
+    text: &'a str,
+    local: &'a str,
+    domain: &'a str,
+}
+
+/// Why a path can't be accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PathError {
+    /// Nothing follows the colon.
+    Missing,
+    /// It doesn't start with `<`, has no closing `>`, or goes on after it.
+    Brackets,
+    /// The source route is malformed.
+    Route,
+    /// The local part is empty, longer than 128 octets, has a character that must be quoted, or its quoting is wrong.
+    Local,
+    /// No `@` and no domain, and it isn't `<Postmaster>`.
+    NoDomain,
+    /// The domain or address literal is malformed or longer than 255 octets.
+    Domain,
+    /// The path is longer than 320 octets with its brackets.
+    TooLong,
+    /// `<>` as a recipient.
+    NullForward,
+}
+
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "the address is missing",
+            Self::Brackets => "the address must stand in angle brackets",
+            Self::Route => "the source route is malformed",
+            Self::Local => "the local part of the address is malformed",
+            Self::NoDomain => "the address has no domain",
+            Self::Domain => "the domain of the address is malformed",
+            Self::TooLong => "the address is longer than 318 octets",
+            Self::NullForward => "the null address can't be a recipient",
+        })
+    }
+}
+
+impl std::error::Error for PathError {}
+
+impl<'a> ReversePath<'a> {
+    /// Parses what stands between the angle brackets; the empty text is the null reverse-path.
+    ///
+    /// # Errors
+    /// The first fault found.
+    pub fn parse(inner: &'a str) -> Result<Self, PathError> {
+        match inner {
+            "" => Ok(Self::Null),
+            _ => Mailbox::parse(strip_route(inner)?).map(Self::Mailbox),
+        }
+    }
+
+    /// Without angle brackets; empty for the null reverse-path.
+    #[must_use]
+    pub fn as_str(&self) -> &'a str {
+        match self {
+            Self::Null => "",
+            Self::Mailbox(mailbox) => mailbox.text,
+        }
+    }
+}
+
+impl<'a> ForwardPath<'a> {
+    /// Parses what stands between the angle brackets.
+    ///
+    /// # Errors
+    /// The first fault found.
+    pub fn parse(inner: &'a str) -> Result<Self, PathError> {
+        match inner {
+            "" => Err(PathError::NullForward),
+            // RFC 5321 §4.1.1.3: the only mailbox without a domain, in any case.
+            _ if inner.eq_ignore_ascii_case("postmaster") => Ok(Self::Postmaster(inner)),
+            _ => Mailbox::parse(strip_route(inner)?).map(Self::Mailbox),
+        }
+    }
+
+    /// Without angle brackets.
+    #[must_use]
+    pub fn as_str(&self) -> &'a str {
+        match self {
+            Self::Postmaster(text) => text,
+            Self::Mailbox(mailbox) => mailbox.text,
+        }
+    }
+}
+
+impl fmt::Display for ReversePath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{}>", self.as_str())
+    }
+}
+
+impl fmt::Display for ForwardPath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{}>", self.as_str())
+    }
+}
+
+impl fmt::Display for Mailbox<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text)
+    }
+}
+
+impl<'a> Mailbox<'a> {
+    /// Parses `local@domain`, without brackets and source route.
+    ///
+    /// # Errors
+    /// The first fault found.
+    pub fn parse(text: &'a str) -> Result<Self, PathError> {
+        if text.len() > PATH_MAX.saturating_sub("<>".len()) {
+            return Err(PathError::TooLong);
+        }
+        let (local, domain) = split_mailbox(text)?;
+        if local.len() > LOCAL_PART_MAX {
+            return Err(PathError::Local);
+        }
+        if domain.len() > DOMAIN_MAX || !(is_literal(domain) || is_domain(domain)) {
+            return Err(PathError::Domain);
+        }
+        Ok(Self {
+            text,
+            local,
+            domain,
+        })
+    }
+
+    /// The whole mailbox as written.
+    #[must_use]
+    pub fn as_str(&self) -> &'a str {
+        self.text
+    }
+
+    /// The local part as written, quotes included.
+    #[must_use]
+    pub fn local(&self) -> &'a str {
+        self.local
+    }
+
+    /// The local part as it is meant: `"a\ b"` is `a b`.
+    #[must_use]
+    pub fn local_unquoted(&self) -> Cow<'a, str> {
+        let Some(quoted) = self
+            .local
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'))
+        else {
+            return Cow::Borrowed(self.local);
+        };
+        if !quoted.contains('\\') {
+            return Cow::Borrowed(quoted);
+        }
+        let mut plain = String::with_capacity(quoted.len());
+        let mut chars = quoted.chars();
+        while let Some(c) = chars.next() {
+            // RFC 5321 §4.1.2: a quoted pair stands for its second character.
+            plain.extend(if c == '\\' { chars.next() } else { Some(c) });
+        }
+        Cow::Owned(plain)
+    }
+
+    /// The domain or address literal as written.
+    #[must_use]
+    pub fn domain(&self) -> &'a str {
+        self.domain
+    }
+}
+
+/// Splits `<path> rest` behind the closing bracket; `rest` is empty or starts with white space.
+pub(crate) fn split_path(text: &str) -> Result<(&str, &str), PathError> {
+    if text.is_empty() {
+        return Err(PathError::Missing);
+    }
+    let inner = text.strip_prefix('<').ok_or(PathError::Brackets)?;
+    let (mut quoted, mut escaped) = (false, false);
+    let end = inner.bytes().position(|octet| {
+        match octet {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'>' => return !quoted,
+            _ => {}
+        }
+        false
+    });
+    let (path, rest) = end
+        .and_then(|at| inner.split_at_checked(at))
+        .ok_or(PathError::Brackets)?;
+    let rest = rest.strip_prefix('>').ok_or(PathError::Brackets)?;
+    if rest.is_empty() || rest.starts_with([' ', '\t']) {
+        Ok((path, rest))
+    } else {
+        Err(PathError::Brackets)
+    }
+}
+
+/// Drops `@a,@b:` (RFC 5321 §4.1.2, A-d-l) after a look at it.
+fn strip_route(inner: &str) -> Result<&str, PathError> {
+    if !inner.starts_with('@') {
+        return Ok(inner);
+    }
+    let (route, mailbox) = inner.split_once(':').ok_or(PathError::Route)?;
+    let hop = |hop: &str| {
+        hop.strip_prefix('@')
+            .is_some_and(|domain| domain.len() <= DOMAIN_MAX && is_domain(domain))
+    };
+    if route.split(',').all(hop) {
+        Ok(mailbox)
+    } else {
+        Err(PathError::Route)
+    }
+}
+
+/// Local part and what follows its `@`; the local part's characters are checked.
+fn split_mailbox(text: &str) -> Result<(&str, &str), PathError> {
+    let end = match text.strip_prefix('"') {
+        // The two quotes belong to the local part.
+        Some(rest) => quoted_len(rest).ok_or(PathError::Local)?.saturating_add(2),
+        None => text
+            .bytes()
+            .take_while(|&octet| is_atext(octet) || octet == b'.')
+            .count(),
+    };
+    let (local, rest) = text.split_at_checked(end).ok_or(PathError::Local)?;
+    if local.is_empty() {
+        return Err(PathError::Local);
+    }
+    match rest.strip_prefix('@') {
+        Some(domain) => Ok((local, domain)),
+        None if rest.is_empty() => Err(PathError::NoDomain),
+        None => Err(PathError::Local),
+    }
+}
+
+/// Octets before the closing quote, if all are allowed.
+fn quoted_len(text: &str) -> Option<usize> {
+    let mut escaped = false;
+    for (at, octet) in text.bytes().enumerate() {
+        match octet {
+            // RFC 5321 §4.1.2: quoted-pairSMTP and qtextSMTP are printable ASCII and space.
+            _ if !(b' '..=b'~').contains(&octet) => return None,
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// RFC 5322 §3.2.3.
+fn is_atext(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&octet)
+}
+
+/// Labels of letters, digits, hyphens and underscores (RFC 5321 §4.1.2, but for the underscore, which real
+/// hosts have). An empty label, and so a dot at the end, is refused: servers disagree about it.
+fn is_domain(text: &str) -> bool {
+    text.split('.').all(|label| {
+        (1..=LABEL_MAX).contains(&label.len())
+            && label
+                .bytes()
+                .all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_'))
+    })
+}
+
+/// RFC 5321 §4.1.3. An octet of IPv4 with a leading zero is refused (octal or decimal?), and so are angle
+/// brackets and quotes in a general literal (where does the path end?).
+fn is_literal(text: &str) -> bool {
+    let Some(inner) = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    else {
+        return false;
+    };
+    let Some((tag, value)) = inner.split_once(':') else {
+        return inner.parse::<Ipv4Addr>().is_ok();
+    };
+    if tag.eq_ignore_ascii_case("IPv6") {
+        return value.parse::<Ipv6Addr>().is_ok();
+    }
+    let tag_ok = tag
+        .bytes()
+        .all(|octet| octet.is_ascii_alphanumeric() || octet == b'-')
+        && tag.ends_with(|c: char| c.is_ascii_alphanumeric());
+    let dcontent = |octet: u8| octet.is_ascii_graphic() && !b"[]\\<>\"".contains(&octet);
+    tag_ok && !value.is_empty() && value.bytes().all(dcontent)
+}
