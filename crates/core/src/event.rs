@@ -11,8 +11,8 @@ use crate::Tick;
 /// What came in.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// The connection was accepted: greet.
-    Opened,
+    /// The connection was accepted: greet, or say why not.
+    Opened(Admission),
     /// Bytes of the client that were not consumed yet. The machine takes one command at most and
     /// says in the outbox how many bytes it consumed.
     Bytes(&'a [u8]),
@@ -24,12 +24,28 @@ pub enum Input<'a> {
     DataEnd(DataEnd),
     /// The client sent nothing, or not a whole command, within the time for it.
     TimedOut,
-    /// The session reached its limit on time.
+    /// The session reached its limit on time, or the drain its own.
     Expired,
     /// The client closed or reset the connection.
     Gone,
     /// The gateway drains, or runs out of something: end the session where it may be ended.
     Drain,
+}
+
+/// Whether there is a place for a new session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Yes.
+    Open,
+    /// No upstream is healthy, or none has been probed yet: 421 4.3.2, so that senders choose
+    /// another MX.
+    Unavailable,
+    /// The gateway drains.
+    Draining,
+    /// All places for sessions are taken.
+    Full,
+    /// All places for sessions of this source are taken.
+    SourceFull,
 }
 
 /// What to do next. Exactly one of these rests the machine.

@@ -14,14 +14,28 @@
 //!             policy   ledger
 //! ```
 
-pub mod ledger;
-pub mod policy;
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
+pub mod answer;
 mod envelope;
 mod event;
+pub mod filter;
+mod id;
+pub mod ledger;
+mod outbox;
+pub mod policy;
+pub mod record;
+mod session;
 mod source;
 mod tick;
 
 pub use envelope::Envelope;
-pub use event::{Answer, Ask, DataEnd, Input, Then, Trouble};
+pub use event::{Admission, Answer, Ask, DataEnd, Input, Then, Trouble};
+pub use id::SessionId;
+pub use outbox::Outbox;
+pub use session::{Env, Session};
 pub use source::{Prefixes, Source};
 pub use tick::Tick;

@@ -28,8 +28,11 @@ pub enum Scope {
 /// Something a source did that costs it time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Offence {
-    /// RCPT to a name that does not exist: 5yz to RCPT, or 4yz with an enhanced code x.1.1.
+    /// RCPT to a name that does not exist: 5yz about the address, or 4yz with an enhanced code
+    /// x.1.1 (Postfix can be set so).
     UnknownRecipient,
+    /// Any other 5yz of the upstream to RCPT.
+    RecipientRefused,
     /// The upstream refused MAIL, its greeting or EHLO with 5yz. Charged once a transaction.
     SenderRefused,
     /// RCPT to a domain that we do not accept mail for.
@@ -48,6 +51,7 @@ impl Offence {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::UnknownRecipient => "unknown_recipient",
+            Self::RecipientRefused => "recipient_refused",
             Self::SenderRefused => "sender_refused",
             Self::RelayDenied => "relay_denied",
             Self::FailedAuth => "failed_auth",
@@ -102,6 +106,15 @@ impl Policy {
     #[must_use]
     pub fn allowance(&self) -> Duration {
         Duration::ZERO
+    }
+
+    /// The longest hold before one reply. With scope `session` it is the delay itself.
+    #[must_use]
+    pub fn longest_hold(&self) -> Duration {
+        match self.scope {
+            Scope::Session => self.delay,
+            Scope::Source => self.hold_max,
+        }
     }
 
     /// Whether accounts are kept at all: not in mode `off`, nor at a delay of zero.

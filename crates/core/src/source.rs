@@ -42,11 +42,15 @@ impl Source {
 }
 
 fn mask32(bits: u8) -> u32 {
-    u32::MAX.checked_shl(32_u32.saturating_sub(bits.into())).unwrap_or(0)
+    u32::MAX
+        .checked_shl(32_u32.saturating_sub(bits.into()))
+        .unwrap_or(0)
 }
 
 fn mask128(bits: u8) -> u128 {
-    u128::MAX.checked_shl(128_u32.saturating_sub(bits.into())).unwrap_or(0)
+    u128::MAX
+        .checked_shl(128_u32.saturating_sub(bits.into()))
+        .unwrap_or(0)
 }
 
 impl fmt::Display for Source {

@@ -52,7 +52,10 @@ mod tests {
     #[test]
     fn adds_and_subtracts() {
         let start = Tick::from_millis(1_000);
-        assert_eq!((start + Duration::from_secs(5)).since(start), Duration::from_secs(5));
+        assert_eq!(
+            (start + Duration::from_secs(5)).since(start),
+            Duration::from_secs(5)
+        );
         assert_eq!(start.since(start + Duration::from_secs(5)), Duration::ZERO);
         assert_eq!(start + Duration::from_micros(1), Tick::from_millis(1_001));
         assert_eq!(start + Duration::MAX, Tick::from_millis(u64::MAX));

@@ -1,0 +1,258 @@
+//! The one table of what the gateway says for itself: finding to reply.
+//!
+//! No other place in the product makes up a reply to a client; replies of the upstream pass as
+//! they are. Each row is a reply code (RFC 5321 §4.2.3), an enhanced status code (RFC 3463) and a
+//! text. 4yz and 5yz texts get the session's id at their end (`[tp-1A2B3C4D]`), so that both sides
+//! can talk about one session.
+
+use tarpit_smtp::{CommandError, PathError, Reply, ReplyCode, Verb};
+
+use crate::SessionId;
+use crate::policy::Offence;
+
+/// Something the gateway itself has to tell a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Finding {
+    /// MAIL is well formed and within the announced limits.
+    SenderOk,
+    /// RSET.
+    Reset,
+    /// NOOP.
+    Noop,
+    /// HELP.
+    Help,
+    /// VRFY is never answered: it would be a free oracle (RFC 5321 §7.3 asks for 252).
+    NotVerified,
+    /// DATA may flow.
+    StartData,
+    /// QUIT.
+    Goodbye,
+
+    /// No upstream is healthy.
+    Unavailable,
+    /// The gateway stops.
+    ShuttingDown,
+    /// All places for sessions are taken.
+    Full,
+    /// All places for sessions of this source are taken.
+    SourceFull,
+    /// Nothing came within the time for a command.
+    CommandTimeout,
+    /// The session reached its limit on time.
+    SessionTimeout,
+    /// Message data came too slowly.
+    DataTooSlow,
+    /// The session had more 5yz replies than it may have.
+    TooManyErrors,
+    /// The holds of the session reached their sum.
+    HeldTooLong,
+    /// An authenticated upstream connection was lost; it can't be made again.
+    AuthLost,
+
+    /// The source owes so much that its guess is not looked at. The same for a valid name as for
+    /// an invalid one.
+    OwesRcpt,
+    /// The same for AUTH.
+    OwesAuth,
+    /// The upstream did not answer; nothing is known.
+    UpstreamTrouble,
+    /// The upstream was lost after end-of-data: delivered or not, nobody knows (RFC 5321
+    /// §4.5.3.2.6). A retry may deliver twice, never the reverse.
+    OutcomeUnknown,
+    /// No upstream connection was free in time.
+    UpstreamBusy,
+    /// The client's identity can't be told to the upstream.
+    IdentityUntold,
+    /// More recipients than one transaction may have.
+    TooManyRecipients,
+    /// DATA with no recipient left, one of which was refused for now only.
+    NoRecipientsNow,
+
+    /// The verb is unknown.
+    UnknownVerb,
+    /// The verb is known and not offered.
+    NotImplemented,
+    /// The line is longer than any command may be.
+    LineTooLong,
+    /// The line holds a bare CR, a bare LF or a NUL.
+    BadLine,
+    /// An argument is missing, malformed, or not allowed.
+    Syntax,
+    /// The reverse-path is malformed.
+    BadReversePath,
+    /// The forward-path is malformed.
+    BadForwardPath,
+    /// Octets above 127 outside SMTPUTF8.
+    NotAscii,
+    /// A parameter of MAIL or RCPT that was not announced.
+    UnknownParameter,
+    /// MAIL inside a transaction.
+    NestedMail,
+    /// RCPT or DATA outside a transaction.
+    NeedMail,
+    /// DATA with no recipient accepted.
+    NoRecipients,
+    /// AUTH before EHLO.
+    NeedEhlo,
+    /// AUTH inside a transaction.
+    AuthInTransaction,
+    /// AUTH after AUTH.
+    AuthTwice,
+    /// AUTH is not announced.
+    AuthUnavailable,
+    /// The mechanism is not announced.
+    UnknownMechanism,
+    /// An initial response that is not base64.
+    NotBase64,
+    /// SIZE= is over the announced limit.
+    TooLarge,
+    /// The domain is none of ours.
+    RelayDenied,
+    /// The recipients file does not hold the name.
+    UnknownRecipient,
+    /// The message holds a bare CR or LF.
+    BareNewline,
+}
+
+impl Finding {
+    /// Code, enhanced status code, text.
+    const fn row(self) -> (u16, &'static str, &'static str) {
+        match self {
+            Self::SenderOk => (250, "2.1.0", "Sender ok"),
+            Self::Reset | Self::Noop => (250, "2.0.0", "Ok"),
+            Self::Help => (214, "2.0.0", "See RFC 5321"),
+            Self::NotVerified => (
+                252,
+                "2.5.0",
+                "Cannot verify, but will accept and try to deliver",
+            ),
+            Self::StartData => (354, "", "End data with <CR><LF>.<CR><LF>"),
+            Self::Goodbye => (221, "2.0.0", "Bye"),
+
+            Self::Unavailable => (421, "4.3.2", "Mail server not available, try again later"),
+            Self::ShuttingDown => (421, "4.3.2", "Service shutting down, try again later"),
+            Self::Full => (421, "4.3.2", "Too many sessions, try again later"),
+            Self::SourceFull => (421, "4.7.0", "Too many sessions from your network"),
+            Self::CommandTimeout => (421, "4.4.2", "Timeout waiting for a command"),
+            Self::SessionTimeout => (421, "4.4.2", "Session took too long"),
+            Self::DataTooSlow => (421, "4.4.2", "Message data came too slowly"),
+            Self::TooManyErrors => (421, "4.7.0", "Too many errors"),
+            Self::HeldTooLong => (421, "4.7.0", "Session was held for too long"),
+            Self::AuthLost => (
+                421,
+                "4.3.0",
+                "Authenticated session with the mail server lost",
+            ),
+
+            Self::OwesRcpt => (
+                450,
+                "4.7.1",
+                "Too many errors from your network, try again later",
+            ),
+            Self::OwesAuth => (
+                454,
+                "4.7.0",
+                "Too many failures from your network, try again later",
+            ),
+            Self::UpstreamTrouble => (451, "4.3.0", "Mail server does not answer, try again later"),
+            Self::OutcomeUnknown => (451, "4.3.0", "Mail server lost, message may be delivered"),
+            Self::UpstreamBusy => (451, "4.3.2", "Mail server busy, try again later"),
+            Self::IdentityUntold => (451, "4.3.0", "Mail server set-up error, try again later"),
+            Self::TooManyRecipients => (452, "4.5.3", "Too many recipients"),
+            Self::NoRecipientsNow => (451, "4.5.1", "No valid recipients at present"),
+
+            Self::UnknownVerb => (500, "5.5.2", "Command not recognized"),
+            Self::NotImplemented => (502, "5.5.1", "Command not implemented"),
+            Self::LineTooLong => (500, "5.5.2", "Line too long"),
+            Self::BadLine => (500, "5.5.2", "Bare CR, bare LF or NUL in command"),
+            Self::Syntax => (501, "5.5.4", "Syntax error in arguments"),
+            Self::BadReversePath => (501, "5.1.7", "Bad sender address syntax"),
+            Self::BadForwardPath => (501, "5.1.3", "Bad recipient address syntax"),
+            Self::NotAscii => (501, "5.5.4", "Octets above 127 in command"),
+            Self::UnknownParameter => (555, "5.5.4", "Parameter not recognized"),
+            Self::NestedMail => (503, "5.5.1", "Nested MAIL command"),
+            Self::NeedMail => (503, "5.5.1", "Need MAIL command first"),
+            Self::NoRecipients => (554, "5.5.1", "No valid recipients"),
+            Self::NeedEhlo => (503, "5.5.1", "Send EHLO first"),
+            Self::AuthInTransaction => (503, "5.5.1", "AUTH not allowed in a transaction"),
+            Self::AuthTwice => (503, "5.5.1", "Already authenticated"),
+            Self::AuthUnavailable => (503, "5.5.1", "AUTH not available"),
+            Self::UnknownMechanism => (504, "5.5.4", "Mechanism not available"),
+            Self::NotBase64 => (501, "5.5.2", "Not base64"),
+            Self::TooLarge => (552, "5.3.4", "Message size exceeds the limit"),
+            Self::RelayDenied => (550, "5.7.1", "We do not accept mail for this domain"),
+            Self::UnknownRecipient => (550, "5.1.1", "No such user here"),
+            Self::BareNewline => (550, "5.6.11", "Bare CR or LF in message data"),
+        }
+    }
+
+    /// The reply code.
+    #[must_use]
+    pub const fn code(self) -> u16 {
+        self.row().0
+    }
+
+    /// What it costs: 5yz that the client brought about. What the gateway says for its own reasons
+    /// (debt, limits, upstream trouble) is 4yz and no offence.
+    #[must_use]
+    pub const fn offence(self) -> Option<Offence> {
+        match self {
+            Self::RelayDenied => Some(Offence::RelayDenied),
+            Self::UnknownRecipient => Some(Offence::UnknownRecipient),
+            Self::BareNewline => Some(Offence::MessageRefused),
+            _ if self.code() >= 500 => Some(Offence::Protocol),
+            _ => None,
+        }
+    }
+
+    /// The whole reply; 4yz and 5yz carry the session's id.
+    #[must_use]
+    pub fn reply(self, id: SessionId) -> Reply {
+        let (code, enhanced, text) = self.row();
+        let text = match (code, enhanced) {
+            (_, "") => text.to_owned(),
+            (400.., _) => format!("{enhanced} {text} [tp-{id}]"),
+            _ => format!("{enhanced} {text}"),
+        };
+        Reply::new(reply_code(code), &text)
+    }
+}
+
+impl From<CommandError> for Finding {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::UnknownVerb => Self::UnknownVerb,
+            CommandError::NotImplemented(_) => Self::NotImplemented,
+            CommandError::Syntax(_) | CommandError::Parameter(_) => Self::Syntax,
+            CommandError::Path(verb, error) => bad_path(verb, error),
+            CommandError::UnknownParameter(_) => Self::UnknownParameter,
+            CommandError::NotAscii(_) => Self::NotAscii,
+        }
+    }
+}
+
+fn bad_path(verb: Verb, _error: PathError) -> Finding {
+    if verb == Verb::Mail {
+        Finding::BadReversePath
+    } else {
+        Finding::BadForwardPath
+    }
+}
+
+/// The greeting (RFC 5321 §4.2: the first word is our name).
+#[must_use]
+pub fn greeting(hostname: &str) -> Reply {
+    Reply::new(reply_code(220), &format!("{hostname} ESMTP"))
+}
+
+/// The reply to HELO.
+#[must_use]
+pub fn helo(hostname: &str) -> Reply {
+    Reply::new(reply_code(250), hostname)
+}
+
+/// A code of the table. All of them are valid, which a test shows; the fallback only keeps this
+/// crate free of panics.
+fn reply_code(code: u16) -> ReplyCode {
+    ReplyCode::new(code).unwrap_or(ReplyCode::LOCAL_ERROR)
+}

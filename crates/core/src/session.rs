@@ -1,0 +1,337 @@
+//! The conversation with one client: a machine with no socket and no clock.
+//!
+//! [`Session::handle`] is the only way in. It takes one input at one moment, appends what is to be
+//! said to the outbox and returns the one thing to do next. A session is a value: it can be kept,
+//! listed, moved to another thread and driven by a test in virtual time. While it waits, it keeps
+//! what to say and until when, and nothing else; the buffers belong to the driver.
+//!
+//! Rejected: an `async fn` that reads, asks and sleeps in a straight line. It reads well, but a
+//! future that sleeps keeps every buffer of its busiest phase, can't be listed, and hides a
+//! hang-up until the sleep is over.
+//!
+//! ```text
+//!             +---------------------------- reply sent --------------------------+
+//!             v                                                                  |
+//! Opened -> Command -- RCPT, AUTH --> Waiting --room--> Asking --5yz--> Holding -+
+//!             |                                           |                      |
+//!             |                                           +--2yz, 4yz------------+
+//!             +-- DATA --> Asking --354--> Relaying ------------------------------+
+//! ```
+
+mod auth;
+mod billing;
+mod command;
+mod message;
+mod recipient;
+mod state;
+
+use std::time::Duration;
+
+use tarpit_smtp::{Capabilities, LineReader, Reply};
+
+use crate::answer::{self, Finding};
+use crate::event::{Admission, Input, Then};
+use crate::filter::Filter;
+use crate::ledger::{Ledger, Ticket};
+use crate::outbox::Outbox;
+use crate::policy::{Mode, Policy, REPLY_MAX};
+use crate::record::{HoldEnd, HoldReason, SessionEnd, SessionRecord};
+use crate::{Envelope, SessionId, Source, Tick};
+use state::{After, Due, State};
+
+/// What the session may look at while it decides. Borrowed for one call.
+#[derive(Clone, Copy, Debug)]
+pub struct Env<'a> {
+    /// Our name.
+    pub hostname: &'a str,
+    /// The listener's policy.
+    pub policy: &'a Policy,
+    /// The accounts of all sources.
+    pub ledger: &'a Ledger,
+    /// What EHLO announces: learnt from the upstream, restricted to what we relay.
+    pub capabilities: &'a Capabilities,
+    /// Domains and names that we accept mail for.
+    pub filter: &'a Filter,
+}
+
+/// One client's session, from accept to close.
+#[derive(Debug)]
+pub struct Session {
+    id: SessionId,
+    source: Source,
+    state: State,
+    lines: LineReader,
+    /// The client greeted with EHLO.
+    esmtp: bool,
+    /// AUTH succeeded.
+    authenticated: bool,
+    /// The network is exempt from holds.
+    exempt: bool,
+    /// End at the next moment at which no message is in progress.
+    draining: bool,
+    /// A wait for room ended without it in this transaction: the next one is refused at once.
+    waited: bool,
+    /// The refusal of this transaction's sender was charged.
+    sender_charged: bool,
+    /// Some RCPT of this transaction got 4yz.
+    deferred: bool,
+    /// Transactions so far.
+    serial: u32,
+    /// RCPTs in this transaction.
+    recipients: u32,
+    /// When the command that is being answered came.
+    began: Tick,
+    /// This session's own debt: with scope `session` the whole account, with scope `source` what
+    /// was charged at end-of-data and is paid at the next RCPT.
+    free_at: Tick,
+    envelope: Option<Box<Envelope>>,
+    /// The upstream's refusal of MAIL (for the transaction) or of the greeting (for the session).
+    refusal: Option<Box<Refusal>>,
+    record: Box<SessionRecord>,
+}
+
+/// A refusal that stands for more than one command.
+#[derive(Debug)]
+struct Refusal {
+    reply: Reply,
+    whole_session: bool,
+}
+
+/// What a held session keeps inline. A million of them wait in the pit.
+const _: () = assert!(size_of::<Session>() <= 216);
+
+impl Session {
+    /// A session that has not greeted yet. `exempt`: the client's network is never held.
+    #[must_use]
+    pub fn new(id: SessionId, source: Source, exempt: bool) -> Self {
+        Self {
+            id,
+            source,
+            state: State::Opening,
+            lines: LineReader::new(),
+            esmtp: false,
+            authenticated: false,
+            exempt,
+            draining: false,
+            waited: false,
+            sender_charged: false,
+            deferred: false,
+            serial: 0,
+            recipients: 0,
+            began: Tick::ZERO,
+            free_at: Tick::ZERO,
+            envelope: None,
+            refusal: None,
+            record: Box::new(SessionRecord {
+                exempt,
+                ..SessionRecord::default()
+            }),
+        }
+    }
+
+    /// Takes one input and decides. See [`Input`] and [`Then`].
+    ///
+    /// An input that has no meaning in the present state is a bug of the driver; it is answered by
+    /// what the state waits for.
+    pub fn handle(&mut self, now: Tick, input: Input<'_>, env: &Env<'_>, out: &mut Outbox) -> Then {
+        out.consumed = 0;
+        match input {
+            Input::Opened(admission) => self.open(admission, env, out),
+            Input::Bytes(bytes) => self.bytes(now, bytes, env, out),
+            Input::Resume => self.resume(now, env, out),
+            Input::Answer(answer) => self.answered(now, answer, env, out),
+            Input::DataEnd(end) => self.data_ended(now, end, env, out),
+            Input::TimedOut => {
+                self.end(now, Finding::CommandTimeout, SessionEnd::TimedOut, env, out)
+            }
+            Input::Expired if self.draining => {
+                self.end(now, Finding::ShuttingDown, SessionEnd::Drained, env, out)
+            }
+            Input::Expired => {
+                self.end(now, Finding::SessionTimeout, SessionEnd::TimedOut, env, out)
+            }
+            Input::Gone => self.gone(now, env, out),
+            Input::Drain => self.drain(now, env, out),
+        }
+    }
+
+    fn open(&mut self, admission: Admission, env: &Env<'_>, out: &mut Outbox) -> Then {
+        let finding = match admission {
+            Admission::Open => {
+                self.state = State::Command;
+                out.reply(&answer::greeting(env.hostname));
+                return Then::Read;
+            }
+            Admission::Unavailable => Finding::Unavailable,
+            Admission::Draining => Finding::ShuttingDown,
+            Admission::Full => Finding::Full,
+            Admission::SourceFull => Finding::SourceFull,
+        };
+        self.close_with(finding, SessionEnd::Refused, out)
+    }
+
+    /// Says a 421 of ours and closes. Whatever was reserved is given back.
+    fn end(
+        &mut self,
+        now: Tick,
+        finding: Finding,
+        end: SessionEnd,
+        env: &Env<'_>,
+        out: &mut Outbox,
+    ) -> Then {
+        self.abandon(now, env, out, HoldEnd::Drained);
+        self.close_with(finding, end, out)
+    }
+
+    fn close_with(&mut self, finding: Finding, end: SessionEnd, out: &mut Outbox) -> Then {
+        out.reply(&finding.reply(self.id));
+        self.close(end)
+    }
+
+    fn close(&mut self, end: SessionEnd) -> Then {
+        self.record.end = end;
+        self.state = State::Closed;
+        Then::Close
+    }
+
+    /// The client left. Charges stand; what was only reserved is given back.
+    fn gone(&mut self, now: Tick, env: &Env<'_>, out: &mut Outbox) -> Then {
+        let held = matches!(self.state, State::Holding(_) | State::Waiting(_));
+        self.abandon(now, env, out, HoldEnd::HangUp);
+        self.close(if held {
+            SessionEnd::HangUpHeld
+        } else {
+            SessionEnd::HangUp
+        })
+    }
+
+    /// Ends at once where no transaction is in progress, else after it. The driver may have to go
+    /// on reading meanwhile.
+    fn drain(&mut self, now: Tick, env: &Env<'_>, out: &mut Outbox) -> Then {
+        self.draining = true;
+        match self.state {
+            State::Command if self.envelope.is_some() => Then::Read,
+            State::Closed => Then::Close,
+            _ => self.end(now, Finding::ShuttingDown, SessionEnd::Drained, env, out),
+        }
+    }
+
+    /// The reply is in the outbox; go on with the next command, or stop if that is due.
+    fn next(&mut self, out: &mut Outbox) -> Then {
+        self.state = State::Command;
+        if self.draining && self.envelope.is_none() {
+            return self.close_with(Finding::ShuttingDown, SessionEnd::Drained, out);
+        }
+        Then::Read
+    }
+
+    fn say(&mut self, due: &Due, after: After, out: &mut Outbox) -> Then {
+        due.print(self.id, out);
+        match after {
+            After::Next => self.next(out),
+            After::Close(end) => self.close(end),
+        }
+    }
+
+    /// Says something of ours that costs nothing.
+    fn tell(&mut self, finding: Finding, out: &mut Outbox) -> Then {
+        self.say(&Due::Own(finding), After::Next, out)
+    }
+
+    /// Forgets the transaction (RFC 5321 §4.1.1.5).
+    fn reset(&mut self) {
+        self.envelope = None;
+        self.recipients = 0;
+        self.waited = false;
+        self.sender_charged = false;
+        self.deferred = false;
+        if self
+            .refusal
+            .as_ref()
+            .is_some_and(|refusal| !refusal.whole_session)
+        {
+            self.refusal = None;
+        }
+    }
+
+    /// Whether offences of this session are booked: never for authenticated sessions and exempt
+    /// networks.
+    const fn is_billed(&self) -> bool {
+        !self.authenticated && !self.exempt
+    }
+
+    /// The session's name in the ledger's queues.
+    #[must_use]
+    pub const fn ticket(&self) -> Ticket {
+        Ticket(self.id.0)
+    }
+
+    /// The session's short name.
+    #[must_use]
+    pub const fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Who is charged.
+    #[must_use]
+    pub const fn source(&self) -> Source {
+        self.source
+    }
+
+    /// The transaction so far, if there is one.
+    #[must_use]
+    pub fn envelope(&self) -> Option<&Envelope> {
+        self.envelope.as_deref()
+    }
+
+    /// The name of the last EHLO or HELO, and whether it was EHLO.
+    #[must_use]
+    pub fn helo(&self) -> (Option<&str>, bool) {
+        (self.record.helo.as_deref(), self.esmtp)
+    }
+
+    /// Whether AUTH succeeded.
+    #[must_use]
+    pub const fn is_authenticated(&self) -> bool {
+        self.authenticated
+    }
+
+    /// Whether the session waits for room in the ledger, and so may be named in
+    /// [`Ledger::take_woken`].
+    #[must_use]
+    pub fn waits_for_room(&self) -> bool {
+        matches!(&self.state, State::Waiting(waiting) if waiting.reason == HoldReason::Room)
+    }
+
+    /// Time left for the upstream to answer an [`Ask`](crate::Ask), such that the hold that may
+    /// follow still ends within [`REPLY_MAX`] of the command.
+    #[must_use]
+    pub fn time_to_ask(&self, now: Tick, policy: &Policy) -> Duration {
+        let hold = if self.is_billed() && policy.mode == Mode::Enforce {
+            policy.longest_hold()
+        } else {
+            Duration::ZERO
+        };
+        REPLY_MAX
+            .saturating_sub(now.since(self.began))
+            .saturating_sub(hold)
+            .max(Duration::from_secs(1))
+    }
+
+    /// Time that the driver spent waiting for the upstream, for the record.
+    pub fn note_upstream_wait(&mut self, wait: Duration) {
+        self.record.upstream_wait = self.record.upstream_wait.saturating_add(wait);
+    }
+
+    /// Whether [`Input::Drain`] came already: the session only finishes its transaction.
+    #[must_use]
+    pub const fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// What remains. Complete once [`Then::Close`] was returned.
+    #[must_use]
+    pub const fn record(&self) -> &SessionRecord {
+        &self.record
+    }
+}

@@ -1,0 +1,140 @@
+//! What a session waits for, and what it keeps meanwhile.
+
+use tarpit_smtp::{Mechanism, Reply, ReplyCode};
+
+use crate::SessionId;
+use crate::Tick;
+use crate::answer::Finding;
+use crate::ledger::{Account, Reservation};
+use crate::outbox::Outbox;
+use crate::policy::Offence;
+use crate::record::{HoldReason, SessionEnd};
+
+/// What the session waits for.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Its first input.
+    Opening,
+    /// A command line.
+    Command,
+    /// The client's next line of an AUTH exchange. The price of a failure stays reserved.
+    AuthLine(Bill),
+    /// Its debt to be paid, or room for a look-up.
+    Waiting(Box<Waiting>),
+    /// The upstream.
+    Asking(Asking),
+    /// The end of a hold; then the reply goes out.
+    Holding(Box<Holding>),
+    /// The end of message data.
+    Relaying,
+    /// Nothing any more.
+    Closed,
+}
+
+/// How an offence of a look-up is paid.
+#[derive(Debug)]
+pub(super) enum Bill {
+    /// Not at all: authenticated, exempt, role names, mode `off`.
+    Free,
+    /// By the session alone (scope `session`).
+    Session,
+    /// By the source; the price is reserved.
+    Reserved(Reservation),
+    /// Mode `observe`, scope `source`: there was no room, so in `enforce` it would not have been
+    /// looked at, and teaches nothing that would be paid for.
+    Unseen,
+}
+
+/// A command that waits to be looked at.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) command: Pending,
+    pub(super) reason: HoldReason,
+    pub(super) since: Tick,
+    /// The end of a wait for debt. For room the ledger says when.
+    pub(super) until: Tick,
+    /// Debt when the wait began, for the record.
+    pub(super) owed_until: Tick,
+}
+
+/// RCPT or AUTH before it is looked at.
+#[derive(Debug)]
+pub(super) enum Pending {
+    Rcpt {
+        path: Box<str>,
+        /// The recipients file does not hold it: refused without asking the upstream, but only
+        /// after the price was reserved, as for any other guess.
+        unlisted: bool,
+    },
+    Auth {
+        mechanism: Mechanism,
+        initial: Option<Box<str>>,
+    },
+}
+
+impl Pending {
+    pub(super) const fn account(&self) -> Account {
+        match self {
+            Self::Rcpt { .. } => Account::Rcpt,
+            Self::Auth { .. } => Account::Auth,
+        }
+    }
+
+    /// What is said when there is no room.
+    pub(super) const fn unseen(&self) -> Finding {
+        match self {
+            Self::Rcpt { .. } => Finding::OwesRcpt,
+            Self::Auth { .. } => Finding::OwesAuth,
+        }
+    }
+}
+
+/// A question to the upstream that is open.
+#[derive(Debug)]
+pub(super) enum Asking {
+    Rcpt { path: Box<str>, bill: Bill },
+    Auth(Bill),
+    Data,
+}
+
+/// A reply that waits.
+#[derive(Debug)]
+pub(super) struct Holding {
+    pub(super) due: Due,
+    pub(super) after: After,
+    pub(super) offence: Offence,
+    pub(super) since: Tick,
+    pub(super) until: Tick,
+    /// When the account is free; the hold may end earlier.
+    pub(super) free_at: Tick,
+}
+
+/// A reply that is due.
+#[derive(Debug)]
+pub(super) enum Due {
+    Own(Finding),
+    Upstream(Reply),
+}
+
+impl Due {
+    pub(super) fn code(&self) -> Option<ReplyCode> {
+        match self {
+            Self::Own(finding) => ReplyCode::new(finding.code()),
+            Self::Upstream(reply) => Some(reply.code()),
+        }
+    }
+
+    pub(super) fn print(&self, id: SessionId, out: &mut Outbox) {
+        match self {
+            Self::Own(finding) => out.reply(&finding.reply(id)),
+            Self::Upstream(reply) => out.reply(reply),
+        }
+    }
+}
+
+/// What follows the reply.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum After {
+    Next,
+    Close(SessionEnd),
+}
