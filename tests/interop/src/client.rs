@@ -239,7 +239,14 @@ impl Client {
 
     fn fill(&mut self) -> Result<usize> {
         let mut buffer = [0; 4096];
-        match self.stream.read(&mut buffer) {
+        // Reads with a time limit are not begun again by themselves when a signal comes in.
+        let result = loop {
+            match self.stream.read(&mut buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => break result,
+            }
+        };
+        match result {
             Ok(count) => {
                 self.unread.extend_from_slice(&buffer[..count]);
                 Ok(count)

@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// A process with all that it starts: one process group. Dropping it kills the whole group.
 ///
@@ -77,8 +77,10 @@ impl Group {
         if self.ended.is_none() {
             self.ended = self.child.wait().ok();
         }
-        let gone = || test_kill_process_group(self.pid).is_err();
-        let _ = wait_for(Duration::from_secs(5), || gone().then_some(()));
+        let group = self.pid.as_raw_nonzero().to_string();
+        let _ = wait_for(Duration::from_secs(5), || {
+            (!group_lives(&group)).then_some(())
+        });
     }
 
     /// How the first process ended, if it has.
@@ -105,6 +107,23 @@ impl Group {
     pub fn was_killed(status: ExitStatus) -> bool {
         status.signal() == Some(Signal::KILL.as_raw())
     }
+}
+
+/// Whether a process of this group still does something. The kernel's own answer (kill with
+/// signal 0) counts dead ones that init has not yet looked at, which may take it seconds.
+fn group_lives(group: &str) -> bool {
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return false;
+    };
+    processes.flatten().any(|entry| {
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else {
+            return false;
+        };
+        // PID (NAME) STATE PARENT GROUP ...; a name may contain anything.
+        let mut fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+        let state = fields.next();
+        fields.nth(1) == Some(group) && !matches!(state, Some("Z" | "X"))
+    })
 }
 
 /// The same command by way of setpriv(1), which replaces itself by the program: the process id
