@@ -1,10 +1,23 @@
-//! `tarpit run`.
+//! `tarpit run`: serve in the foreground until SIGTERM or SIGINT.
+//!
+//! The first of these signals drains, the second ends the process at once. SIGHUP reads the file
+//! again and puts it in force whole or not at all: with a mistake in it, or a change that needs a
+//! restart, the old configuration stays. Reloads run in a task of their own, one after the other,
+//! since one may wait for the server behind, and a signal to end must not wait for that.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use super::BAD_CONFIG;
+use anyhow::Context as _;
+use tarpit_gateway::clock::unix_now;
+use tarpit_gateway::{Gateway, Handle, LiveError, StartError};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
+
+use super::{BAD_CONFIG, UNAVAILABLE, block_on};
 use crate::cli::Run;
-use crate::{config, log};
+use crate::config::{self, Loaded};
+use crate::log;
 
 /// Serves.
 pub(crate) fn run(args: &Run) -> anyhow::Result<ExitCode> {
@@ -16,5 +29,129 @@ pub(crate) fn run(args: &Run) -> anyhow::Result<ExitCode> {
         }
     };
     log::start(loaded.log)?;
-    anyhow::bail!("can't serve: this build has no gateway yet")
+    block_on(serve(loaded))
+}
+
+async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
+    // Before anything else, so that no signal meets its default action once we have begun.
+    let mut end = EndSignals::new()?;
+    let hangups = signal(SignalKind::hangup()).context("can't listen for SIGHUP")?;
+    let version = env!("CARGO_PKG_VERSION");
+    info!(target: "tarpit::run", version, config = %loaded.file.display(), "starting");
+    say_warnings(&loaded);
+    let started = tokio::select! {
+        started = Gateway::start(loaded.gateway.clone()) => started,
+        () = end.next() => return Ok(ExitCode::SUCCESS),
+    };
+    let gateway = match started {
+        Ok(gateway) => gateway,
+        Err(error) => {
+            error!(target: "tarpit::run", %error, "can't start");
+            return Ok(exit_code(&error));
+        }
+    };
+    let reloads = tokio::spawn(reload_at(hangups, gateway.handle(), loaded));
+    end.next().await;
+    reloads.abort();
+    let handle = gateway.handle();
+    handle.drain();
+    tokio::select! {
+        () = gateway.wait() => Ok(ExitCode::SUCCESS),
+        () = end.next() => {
+            let sessions = handle.sessions();
+            warn!(target: "tarpit::run", sessions, "told to end again: not waiting for sessions that still run");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn exit_code(error: &StartError) -> ExitCode {
+    match error {
+        StartError::Live(LiveError::Recipients(_)) => ExitCode::from(BAD_CONFIG),
+        StartError::Live(LiveError::Maildir { .. })
+        | StartError::Bind { .. }
+        | StartError::Relays { .. } => ExitCode::from(UNAVAILABLE),
+    }
+}
+
+/// SIGTERM, as service managers send it, and SIGINT, as a terminal does.
+struct EndSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl EndSignals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind, name| signal(kind).with_context(|| format!("can't listen for {name}"));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate(), "SIGTERM")?,
+            interrupt: listen(SignalKind::interrupt(), "SIGINT")?,
+        })
+    }
+
+    /// The next of either.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Reloads at each SIGHUP. Those that come during a reload make one more.
+async fn reload_at(mut hangups: Signal, handle: Handle, loaded: Loaded) {
+    let mut loaded = Arc::new(loaded);
+    while hangups.recv().await.is_some() {
+        if let Some(new) = reload(&handle, &loaded).await {
+            loaded = Arc::new(new);
+        }
+    }
+}
+
+/// The new configuration, if it is in force now.
+async fn reload(handle: &Handle, old: &Arc<Loaded>) -> Option<Loaded> {
+    let file = old.file.clone();
+    info!(target: "tarpit::reload", config = %file.display(), "reading the configuration again");
+    // It reads files and looks up names.
+    let new = match tokio::task::spawn_blocking(move || config::load(&file)).await {
+        Ok(Ok(new)) => new,
+        Ok(Err(findings)) => {
+            for finding in findings.lines() {
+                error!(target: "tarpit::reload", finding, "bad configuration");
+            }
+            error!(target: "tarpit::reload", "not reloaded: the old configuration stays in force");
+            return None;
+        }
+        Err(failure) => {
+            error!(target: "tarpit::reload", %failure, "not reloaded: the old configuration stays in force");
+            return None;
+        }
+    };
+    let restart_needed = config::restart_needed(&old.effective, &new.effective);
+    if !restart_needed.is_empty() {
+        for change in restart_needed {
+            error!(target: "tarpit::reload", change, "needs a restart");
+        }
+        error!(target: "tarpit::reload", "not reloaded: the old configuration stays in force");
+        return None;
+    }
+    match handle.reload(new.gateway.clone()).await {
+        Ok(()) => {
+            say_warnings(&new);
+            Some(new)
+        }
+        Err(error) => {
+            error!(target: "tarpit::reload", %error, "not reloaded: the old configuration stays in force");
+            None
+        }
+    }
+}
+
+fn say_warnings(loaded: &Loaded) {
+    for warning in config::warnings::warnings(loaded, unix_now()) {
+        warn!(target: "tarpit::config", warning, "configuration");
+    }
+    if let Some(warning) = config::warnings::about_descriptors(loaded) {
+        warn!(target: "tarpit::config", warning, "configuration");
+    }
 }

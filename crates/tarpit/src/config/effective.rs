@@ -112,3 +112,41 @@ pub(crate) fn restart_needed(old: &[Effective], new: &[Effective]) -> Vec<String
     }
     changes
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::restart_needed;
+    use crate::config::parse;
+
+    #[test]
+    fn names_what_needs_a_restart() {
+        let values = |more: &str| {
+            let text = format!(
+                "hostname = \"mx.example.org\"\nlistener = [{{ name = \"mx\", address = \"192.0.2.1:25\" }}]\n\
+                 upstream = [{{ address = \"192.0.2.2:25\" }}]\n{more}"
+            );
+            parse(Path::new("tarpit.toml"), &text).unwrap().effective
+        };
+        let old = values("");
+        assert_eq!(
+            restart_needed(&old, &values("tarpit.mode = \"enforce\"")),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            restart_needed(&old, &values("limits.ledger_sources_max = 200_000")),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            restart_needed(
+                &old,
+                &values("log.format = \"json\"\nlimits.known_senders_max = 5")
+            ),
+            [
+                "limits.known_senders_max: 200000 -> 5",
+                "log.format: \"human\" -> \"json\""
+            ]
+        );
+    }
+}

@@ -45,23 +45,27 @@ pub(crate) struct Findings {
     pub(crate) list: Vec<Finding>,
 }
 
-impl fmt::Display for Findings {
+impl Findings {
     /// One line for each: `FILE:LINE:COLUMN: KEY: TEXT`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, finding) in self.list.iter().enumerate() {
-            if at > 0 {
-                writeln!(f)?;
-            }
-            write!(f, "{}", self.file.display())?;
-            if let Some(Place { line, column }) = finding.place {
-                write!(f, ":{line}:{column}")?;
+    pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
+        self.list.iter().map(|finding| {
+            let mut line = self.file.display().to_string();
+            if let Some(Place { line: row, column }) = finding.place {
+                line.push_str(&format!(":{row}:{column}"));
             }
             if !finding.key.is_empty() {
-                write!(f, ": {}", finding.key)?;
+                line.push_str(&format!(": {}", finding.key));
             }
-            write!(f, ": {}", finding.text)?;
-        }
-        Ok(())
+            format!("{line}: {}", finding.text)
+        })
+    }
+}
+
+impl fmt::Display for Findings {
+    /// All lines.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.lines().collect();
+        f.write_str(&lines.join("\n"))
     }
 }
 

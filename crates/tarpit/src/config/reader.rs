@@ -4,18 +4,17 @@
 //! once, so that nothing is ignored and the values in effect are known with their origin. An error
 //! is noted and reading goes on: an administrator sees all mistakes of a file at once.
 
-use std::net::SocketAddr;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+mod typed;
+mod unknown;
 
-use ipnet::IpNet;
+use std::ops::Range;
+use std::path::Path;
+
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::effective::{Effective, Origin};
 use super::finding::{Notebook, Place};
-use super::nearest::nearest;
 use super::options::{self, Allowed, Default, Opt, Refused, Section, Shape, Value};
 use super::read;
 
@@ -183,9 +182,9 @@ impl<'t> Reader<'t> {
                 }
                 continue;
             }
-            let text = unknown_key(section, &full);
+            let text = unknown::unknown_key(section, &full);
             self.notes
-                .wrong(&key.span(), shown_path(section, &full), text);
+                .wrong(&key.span(), unknown::shown_path(section, &full), text);
         }
     }
 
@@ -233,7 +232,8 @@ impl<'t> Reader<'t> {
             Default::Value(text) => {
                 let value = DeValue::parse(text).ok()?;
                 let read = option.allowed.read(value.get_ref(), self.folder).ok()?;
-                self.hold(view, option, text.to_owned(), Origin::Default);
+                let shown = show_value(option.allowed, value.get_ref(), &read);
+                self.hold(view, option, shown, Origin::Default);
                 Some(read)
             }
             Default::Required(sample) => {
@@ -319,149 +319,4 @@ fn refusal(option: &Opt, refused: &Refused) -> String {
         refused.found,
         option.allowed.describe()
     )
-}
-
-/// A key for messages, cut and escaped: it came from outside and is not in the table.
-fn shown_path(section: &Section, key: &str) -> String {
-    let quoted = read::show_text(key);
-    section.path(quoted.trim_matches('"'))
-}
-
-/// What to say about a key that the table doesn't have.
-fn unknown_key(section: &'static Section, key: &str) -> String {
-    let mut text = "unknown key".to_owned();
-    let keys = section.options.iter().map(|option| option.key);
-    let sections = options::SECTIONS
-        .iter()
-        .map(|other| other.name)
-        .filter(|name| !name.is_empty());
-    let here: Vec<&str> = match section.shape {
-        Shape::Top => keys.chain(sections).collect(),
-        Shape::Single | Shape::Many => keys.collect(),
-    };
-    if let Some(near) = nearest_key(key, &here) {
-        text.push_str(&format!("; did you mean `{near}`?"));
-    } else if let Some(other) = elsewhere(section, key) {
-        let place = match other.shape {
-            Shape::Top => "it stands at the top level, before the first [section]".to_owned(),
-            Shape::Single | Shape::Many => format!("it is a key of {}", other.header()),
-        };
-        text.push_str(&format!("; {place}"));
-    }
-    let list = here.join(", ");
-    text.push_str(&format!("; allowed in {}: {list}", section.header()));
-    text
-}
-
-/// The key of a section that was probably meant: the same in the section's own table (`delay` for
-/// `tarpit.delay`), or one with a few slips after the same prefix.
-fn nearest_key<'k>(key: &str, here: &[&'k str]) -> Option<&'k str> {
-    let (prefix, leaf) = key
-        .rsplit_once('.')
-        .map_or(("", key), |(table, leaf)| (&key[..=table.len()], leaf));
-    let in_table = |known: &&&str| {
-        known
-            .rsplit_once('.')
-            .is_some_and(|(_, inner)| inner == key)
-    };
-    if let Some(known) = here.iter().find(in_table) {
-        return Some(known);
-    }
-    let beside = here.iter().filter_map(|known| known.strip_prefix(prefix));
-    let near = nearest(leaf, beside)?;
-    here.iter()
-        .find(|known| known.strip_prefix(prefix) == Some(near))
-        .copied()
-}
-
-/// Another section that has a key of this name.
-fn elsewhere(section: &Section, key: &str) -> Option<&'static Section> {
-    let leaf = key.rsplit('.').next().unwrap_or(key);
-    options::SECTIONS
-        .iter()
-        .find(|other| other.option(leaf).is_some() && other.name != section.name)
-}
-
-/// The typed forms of [`Reader::get`]. The table of options says which one fits a key.
-impl<'t> Reader<'t> {
-    /// A text.
-    pub(crate) fn text(&mut self, view: &View<'t>, key: &str) -> Option<Box<str>> {
-        match self.get(view, key)? {
-            Value::Text(text) => Some(text),
-            other => mismatch(key, &other),
-        }
-    }
-
-    /// A list of texts.
-    pub(crate) fn texts(&mut self, view: &View<'t>, key: &str) -> Option<Vec<Box<str>>> {
-        match self.get(view, key)? {
-            Value::Texts(texts) => Some(texts),
-            other => mismatch(key, &other),
-        }
-    }
-
-    /// A flag.
-    pub(crate) fn flag(&mut self, view: &View<'t>, key: &str) -> Option<bool> {
-        match self.get(view, key)? {
-            Value::Flag(flag) => Some(flag),
-            other => mismatch(key, &other),
-        }
-    }
-
-    /// A number that fits into its type; the table's range sees to that.
-    pub(crate) fn count<T: TryFrom<u64>>(&mut self, view: &View<'t>, key: &str) -> Option<T> {
-        match self.get(view, key)? {
-            Value::Count(number) => match T::try_from(number) {
-                Ok(number) => Some(number),
-                Err(_) => mismatch(key, &Value::Count(number)),
-            },
-            other => mismatch(key, &other),
-        }
-    }
-
-    /// A span of time.
-    pub(crate) fn time(&mut self, view: &View<'t>, key: &str) -> Option<Duration> {
-        match self.get(view, key)? {
-            Value::Time(span) => Some(span),
-            other => mismatch(key, &other),
-        }
-    }
-
-    /// An address with its port.
-    pub(crate) fn socket(&mut self, view: &View<'t>, key: &str) -> Option<SocketAddr> {
-        match self.get(view, key)? {
-            Value::Socket(address) => Some(address),
-            other => mismatch(key, &other),
-        }
-    }
-
-    /// A network.
-    pub(crate) fn network(&mut self, view: &View<'t>, key: &str) -> Option<IpNet> {
-        match self.get(view, key)? {
-            Value::Network(network) => Some(network),
-            other => mismatch(key, &other),
-        }
-    }
-
-    /// A moment, in seconds since 1970.
-    pub(crate) fn moment(&mut self, view: &View<'t>, key: &str) -> Option<u64> {
-        match self.get(view, key)? {
-            Value::Moment(moment) => Some(moment),
-            other => mismatch(key, &other),
-        }
-    }
-
-    /// A path.
-    pub(crate) fn path(&mut self, view: &View<'t>, key: &str) -> Option<PathBuf> {
-        match self.get(view, key)? {
-            Value::Path(path) => Some(path),
-            other => mismatch(key, &other),
-        }
-    }
-}
-
-/// The table of options and the code that asks for a key disagree: a mistake in this crate that
-/// every load shows, so a test does.
-fn mismatch(key: &str, value: &Value) -> ! {
-    panic!("{key} is asked for as another type than the table of options has: {value:?}")
 }

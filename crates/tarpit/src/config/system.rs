@@ -29,9 +29,22 @@ fn qualified(name: &str, hosts: &str) -> Option<String> {
     })
 }
 
+/// How many files and sockets this process may have open.
+pub(crate) fn descriptors_max() -> Option<u64> {
+    soft_limit(&fs::read_to_string("/proc/self/limits").ok()?)
+}
+
+/// The soft limit in the text of `/proc/self/limits`; none if there is no limit.
+fn soft_limit(limits: &str) -> Option<u64> {
+    let rest = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    rest.split_whitespace().next()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::qualified;
+    use super::{qualified, soft_limit};
 
     #[test]
     fn qualifies() {
@@ -43,5 +56,20 @@ mod tests {
         );
         assert_eq!(qualified("mx2", hosts), None);
         assert_eq!(qualified("", hosts), None);
+    }
+
+    #[test]
+    fn reads_limits() {
+        let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                      Max processes             127235               127235               processes \n\
+                      Max open files            1024                 524288               files     \n";
+        assert_eq!(soft_limit(limits), Some(1024));
+        assert_eq!(
+            soft_limit(
+                "Max open files            unlimited            unlimited            files\n"
+            ),
+            None
+        );
+        assert_eq!(soft_limit(""), None);
     }
 }

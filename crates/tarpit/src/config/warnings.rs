@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use tarpit_core::policy::{Mode, Scope};
 use tarpit_gateway::config::{Delivery, Exemption, Identity};
 
-use super::{Loaded, read};
+use super::{Loaded, read, system};
 
 /// Servers that ask ours whether a sender exists (call-outs) give up at 30 s; what is held for
 /// longer than this may get no answer in time.
@@ -61,6 +61,24 @@ pub(crate) fn warnings(loaded: &Loaded, now: u64) -> Vec<String> {
         );
     }
     list
+}
+
+/// Whether this process may open as many sockets as the file promises to serve. Not part of
+/// [`warnings`]: a shell's limit says nothing about a service's.
+pub(crate) fn about_descriptors(loaded: &Loaded) -> Option<String> {
+    /// Listeners, the runtime's own, files being read.
+    const OTHERS: u64 = 64;
+    let sessions = loaded.gateway.limits.sessions_max;
+    let upstream = match &loaded.gateway.delivery {
+        Delivery::Upstream(upstream) => upstream.connections_max,
+        Delivery::Maildir(_) => 0,
+    };
+    let needed = u64::from(sessions) + u64::from(upstream) + OTHERS;
+    let allowed = system::descriptors_max().filter(|allowed| *allowed < needed)?;
+    Some(format!(
+        "this process may open {allowed} files, and sessions_max = {sessions} may need {needed}: clients will find \
+         no place before the limit is reached; raise LimitNOFILE= (ulimit -n) or lower sessions_max"
+    ))
 }
 
 /// The place of a key for messages: `exempt (line 12)`.
@@ -168,4 +186,79 @@ fn show(seconds: u64) -> String {
         .ok()
         .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
     moment.map_or_else(|| seconds.to_string(), |moment| moment.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::parse;
+
+    /// 2027-03-31, the start of the day.
+    const END: u64 = 1_806_451_200;
+
+    fn check(more: &str, now: u64) -> Vec<String> {
+        let text = format!(
+            "hostname = \"mx.example.org\"\ndomains = [\"example.org\"]\n\
+             listener = [{{ name = \"mx\", address = \"192.0.2.1:25\" }}]\n\
+             upstream = [{{ address = \"192.0.2.2:25\", identity = \"xclient\" }}]\n\
+             tarpit.mode = \"enforce\"\n{more}"
+        );
+        warnings(&parse(Path::new("tarpit.toml"), &text).unwrap(), now)
+    }
+
+    fn exempt(network: &str, now: u64) -> Vec<String> {
+        check(
+            &format!("[[exempt]]\nnetwork = \"{network}\"\nreason = \"r\"\nuntil = 2027-03-31\n"),
+            now,
+        )
+    }
+
+    #[test]
+    fn exemptions_end() {
+        assert_eq!(
+            exempt("203.0.113.0/24", END - ENDS_SOON - 1),
+            Vec::<String>::new()
+        );
+        assert!(exempt("203.0.113.0/24", END - ENDS_SOON)[0].contains("ends within 7 days"));
+        assert!(exempt("203.0.113.0/24", END - 1)[0].contains("ends within 7 days"));
+        assert!(exempt("203.0.113.0/24", END)[0].contains("has ended"));
+    }
+
+    #[test]
+    fn exemptions_cover_our_own_side() {
+        for (network, says) in [
+            ("0.0.0.0/0", "whole Internet"),
+            ("::/0", "whole Internet"),
+            ("128.0.0.0/7", "large part"),
+            ("2000::/15", "large part"),
+            ("192.0.2.1", "192.0.2.1, this gateway"),
+            ("192.0.2.2/31", "192.0.2.2, the server behind"),
+            ("10.1.2.3", "private addresses (10.0.0.0/8)"),
+            ("192.0.0.0/8", "this gateway"),
+            ("::1", "loopback"),
+            ("fd00::/16", "unique local"),
+        ] {
+            let found = exempt(network, 0);
+            assert!(
+                found.len() == 1 && found[0].contains(says),
+                "{network}: {found:?}"
+            );
+        }
+        assert_eq!(exempt("203.0.113.0/24", 0), Vec::<String>::new());
+        assert_eq!(exempt("2001:db8::/32", 0), Vec::<String>::new());
+    }
+
+    #[test]
+    fn delays() {
+        assert_eq!(check("tarpit.delay = 25", 0), Vec::<String>::new());
+        assert!(check("tarpit.delay = 26", 0)[0].contains("delay is 26s"));
+        assert!(check("tarpit.delay = 0", 0)[0].contains("nothing is delayed"));
+        assert_eq!(check("tarpit.hold_max = 100", 0), Vec::<String>::new());
+        assert!(
+            check("tarpit.hold_max = 26\ntarpit.scope = \"source\"", 0)[0]
+                .contains("hold_max is 26s")
+        );
+    }
 }

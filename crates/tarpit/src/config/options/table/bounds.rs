@@ -1,0 +1,120 @@
+//! Limits and records.
+
+use super::super::Allowed::Word;
+use super::super::{Default, Opt};
+use super::{count, opt, seconds};
+
+/// `[limits]`
+pub(super) const LIMITS: &[Opt] = &[
+    opt(
+        "sessions_max",
+        count(1, 1_000_000),
+        Default::Value("10_000"),
+        "Sessions in all; over it 421 4.3.2.",
+        "A thousand misses a second with 5 s each fill half of it. A held session costs the gateway a \
+         few hundred octets and one file descriptor: raise LimitNOFILE= along with it.",
+    ),
+    opt(
+        "sessions_per_source_max",
+        count(1, 1_000_000),
+        Default::Value("100"),
+        "Sessions of one source; over it 421 4.7.0. Applied in `enforce`, reported in `observe`.",
+        "Large senders stay near 20, and an office behind one address near 50; 100 is a crowd.",
+    ),
+    opt(
+        "recipients_max",
+        count(100, 100_000),
+        Default::Value("1000"),
+        "Recipients of one transaction; more get 452 4.5.3.",
+        "As Postfix's smtpd_recipient_limit. Never below 100 (RFC 5321 §4.5.3.1.8).",
+    ),
+    opt(
+        "errors_max",
+        count(1, 1000),
+        Default::Value("20"),
+        "5yz replies in one session that isn't authenticated; the next ends it with 421. Applied in \
+         `enforce`, reported in `observe`.",
+        "As Postfix's smtpd_hard_error_limit.",
+    ),
+    opt(
+        "held_unread_max",
+        count(512, 65_536),
+        Default::Value("4096"),
+        "Octets that a held session may have read ahead; the rest stays in the kernel.",
+        "About a hundred pipelined commands: an honest group of recipients fits, and 10,000 held \
+         sessions stay below 40 MiB.",
+    ),
+    opt(
+        "command_timeout",
+        seconds(10, 3600),
+        Default::Value("\"5m\""),
+        "Time for one whole command line, however slowly its octets come; then 421.",
+        "RFC 5321 §4.5.3.2.7 asks a server to wait for 5 minutes.",
+    ),
+    opt(
+        "session_timeout",
+        seconds(60, 86_400),
+        Default::Value("\"30m\""),
+        "Time for one session in all, but never in the middle of a message; then 421.",
+        "Longer than any honest queue run on one connection, and three times the 10 minutes that the \
+         holds of one session may add up to.",
+    ),
+    opt(
+        "data_block_timeout",
+        seconds(10, 600),
+        Default::Value("\"3m\""),
+        "Time for one block of message data; then 421.",
+        "RFC 5321 §4.5.3.2.5 gives the sender 3 minutes for each.",
+    ),
+    opt(
+        "data_rate_min",
+        count(0, 1_000_000),
+        Default::Value("100"),
+        "Least average rate of message data in octets a second, once one `data_block_timeout` has \
+         passed; 0 is no limit.",
+        "A modem line of 9,600 bit/s makes ten times that. There is no limit on DATA as a whole: slow \
+         honest mail of 25 MiB exists.",
+    ),
+    opt(
+        "end_of_data_timeout",
+        seconds(600, 1800),
+        Default::Value("\"10m\""),
+        "How long the server behind may take to answer a whole message; then the client gets 451, which \
+         means that a retry may deliver twice.",
+        "RFC 5321 §4.5.3.2.6: a sender waits for 10 minutes, so giving up sooner makes duplicates.",
+    ),
+    opt(
+        "drain_timeout",
+        seconds(1, 1800),
+        Default::Value("\"30s\""),
+        "How long running transactions may take to finish after SIGTERM.",
+        "systemd kills after 90 s by default; most transactions take less than one.",
+    ),
+    opt(
+        "ledger_sources_max",
+        count(1, 100_000_000),
+        Default::Value("200_000"),
+        "Sources in the ledger; the least owing go first. Not less than `sessions_max`.",
+        "A spread attack of some ten thousand hosts fits many times; at roughly a hundred octets each \
+         the ledger stays near 20 MiB.",
+    )
+    .restart(),
+    opt(
+        "known_senders_max",
+        count(1, 100_000_000),
+        Default::Value("200_000"),
+        "Known senders that are remembered; the longest silent go first.",
+        "More distinct sources than most servers get wanted mail from in 30 days.",
+    )
+    .restart(),
+];
+
+/// `[log]`
+pub(super) const LOG: &[Opt] = &[opt(
+    "format",
+    Word(&["human", "json"]),
+    Default::Value("\"human\""),
+    "One line for people, or one JSON object a line.",
+    "People read it first; programs are set up later.",
+)
+.restart()];

@@ -1,0 +1,110 @@
+//! The tar pit: which names exist, what a wrong guess costs, who is charged and who is not.
+
+use super::super::Allowed::{File, Moment, Network, Sentence, Word};
+use super::super::{Default, Opt};
+use super::{DELAY, MODES, count, opt, seconds};
+
+/// `[recipients]`
+pub(super) const RECIPIENTS: &[Opt] = &[
+    opt(
+        "source",
+        Word(&["upstream", "file"]),
+        Default::Value("\"upstream\""),
+        "Who says whether a name exists: the server behind, or a file.",
+        "The server behind always knows best. A file serves where it takes every name at RCPT and only \
+         later finds out that it doesn't exist.",
+    ),
+    opt(
+        "file",
+        File,
+        Default::Unset(
+            "\"recipients.txt\"",
+            "no file; it is required with source = \"file\"",
+        ),
+        "One address a line; `#` starts a comment, `@example.org` takes a whole domain. Read again when \
+         it changes. Relative to the folder of this file.",
+        "Unset, since the server behind is asked.",
+    ),
+];
+
+/// `[tarpit]`
+pub(super) const TARPIT: &[Opt] = &[
+    opt(
+        "mode",
+        MODES,
+        Default::Value("\"observe\""),
+        "`off` keeps no accounts; `observe` reports what would have waited and delays nothing; \
+         `enforce` delays.",
+        "KB 842851 was an option to evaluate, then turn on; so is this. Nothing waits before you say so.",
+    ),
+    opt(
+        "delay",
+        DELAY,
+        Default::Value("\"5s\""),
+        "The price of an offence: TarpitTime of KB 842851. 0 turns the pit off.",
+        "Five seconds are KB 842851's example and the default of Exchange's own pit. They turn hundreds of \
+         guesses a second into twelve a minute, and a client waits for minutes (RFC 5321 §4.5.3.2).",
+    ),
+    opt(
+        "scope",
+        Word(&["session", "source"]),
+        Default::Value("\"session\""),
+        "Whose account is charged: the session's, which is KB 842851's way, or that of its source over \
+         all sessions.",
+        "With `session` a wanted client waits for its own mistakes only. `source` is far stronger \
+         against harvesters; it becomes the default when sources can earn standing.",
+    ),
+    opt(
+        "hold_max",
+        seconds(1, 200),
+        Default::Value("\"25s\""),
+        "The longest hold before one reply, with scope = \"source\"; who owes more gets 450 4.7.1. Not \
+         less than any `delay`.",
+        "Servers that ask ours whether a sender exists (call-outs) give up at 30 s, as Exim does by \
+         default; at 25 s they still get their answer.",
+    ),
+];
+
+/// `[[exempt]]`
+pub(super) const EXEMPT: &[Opt] = &[
+    opt(
+        "network",
+        Network,
+        Default::Required("\"203.0.113.0/24\""),
+        "Whose sessions are exempt: an address or a network.",
+        "No default: an exemption names whom it is for.",
+    ),
+    opt(
+        "reason",
+        Sentence,
+        Default::Required("\"ACME's order system\""),
+        "Why, for the records and for whoever comes after.",
+        "No default: an exemption that nobody can explain is never removed.",
+    ),
+    opt(
+        "until",
+        Moment,
+        Default::Unset("2027-03-31", "it holds for good"),
+        "When it ends: a date (the start of that day, UTC) or a date and time with its offset.",
+        "Unset, since a partner may stay a partner. Set it for whatever is being repaired.",
+    ),
+];
+
+/// `[source]`
+pub(super) const SOURCE: &[Opt] = &[
+    opt(
+        "ipv4_prefix",
+        count(8, 32),
+        Default::Value("32"),
+        "Leading bits of an IPv4 address that make a source.",
+        "One address: behind it may be many people, but beside it are strangers.",
+    ),
+    opt(
+        "ipv6_prefix",
+        count(16, 128),
+        Default::Value("64"),
+        "Leading bits of an IPv6 address that make a source.",
+        "A /64 is the smallest network that a site is given (RFC 6177), and a client picks addresses \
+         within it freely (RFC 8981).",
+    ),
+];
