@@ -1,22 +1,36 @@
 //! Commands that hand over to other packages of the workspace.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
-use crate::run::{cargo, run};
+use crate::run::{cargo, output, repository, run};
+
+/// Pages that the product prints from its table of options, and where they lie. That they are
+/// current is a test of the package `tarpit`.
+const PAGES: &[(&str, &str)] = &[
+    ("sample", "docs/tarpit.toml"),
+    ("reference", "docs/configuration.md"),
+];
 
 /// Writes all generated files.
 ///
 /// # Errors
 /// When the product can't be built, or a file can't be written.
 pub(crate) fn generate() -> Result<()> {
-    run(&mut cargo(&[
-        "run",
-        "--quiet",
-        "--package",
-        "tarpit",
-        "--",
-        "generate",
-    ]))
+    for (page, path) in PAGES {
+        let text = output(&mut cargo(&[
+            "run",
+            "--quiet",
+            "--package",
+            "tarpit",
+            "--",
+            "generate",
+            page,
+        ]))?;
+        let path = repository().join(path);
+        std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+        eprintln!("{} is current", path.display());
+    }
+    Ok(())
 }
 
 /// Runs the benchmark with `arguments`.

@@ -38,32 +38,23 @@ impl Postfix {
     /// refuses unknown recipients with 550 5.1.1.
     #[must_use]
     pub fn server() -> PostfixBuilder {
-        let users = crate::USERS.map(str::to_owned).to_vec();
-        PostfixBuilder {
-            settings: BTreeMap::new(),
-            users,
-            passwords: Vec::new(),
-        }
-        .set("mynetworks", "")
-        .set("virtual_mailbox_domains", "example.org")
+        PostfixBuilder::new(&crate::USERS)
+            .set("mynetworks", "")
+            .set("virtual_mailbox_domains", "example.org")
     }
 
     /// A sending Postfix: takes everything from loopback and gives it to the gateway on `port`.
     /// It tries deferred mail again after 2 s, where a real one waits 5 minutes.
     #[must_use]
     pub fn relaying_to(port: u16) -> PostfixBuilder {
-        PostfixBuilder {
-            settings: BTreeMap::new(),
-            users: Vec::new(),
-            passwords: Vec::new(),
-        }
-        .set("myhostname", "relay.example.net")
-        .set("relayhost", &format!("[127.0.0.1]:{port}"))
-        .set("smtp_host_lookup", "native")
-        .set("smtp_dns_support_level", "disabled")
-        .set("queue_run_delay", "2s")
-        .set("minimal_backoff_time", "2s")
-        .set("maximal_backoff_time", "2s")
+        PostfixBuilder::new(&[])
+            .set("myhostname", "relay.example.net")
+            .set("relayhost", &format!("[127.0.0.1]:{port}"))
+            .set("smtp_host_lookup", "native")
+            .set("smtp_dns_support_level", "disabled")
+            .set("queue_run_delay", "2s")
+            .set("minimal_backoff_time", "2s")
+            .set("maximal_backoff_time", "2s")
     }
 
     /// The port on 127.0.0.1 where it listens; the same after a restart.
