@@ -1,1 +1,100 @@
-fn main() {}
+//! The benchmark: what the gateway costs wanted mail, and what the pit costs a harvester.
+//!
+//! It drives the real binary over loopback, from outside, and prints tables in Markdown. Nothing
+//! passes or fails: figures of a shared machine are no threshold. What can be compared is what
+//! stands in one row, since it was measured in turns within seconds.
+
+mod gateway;
+mod harvest;
+mod load;
+mod message;
+mod part;
+mod process;
+mod report;
+mod sink;
+mod stats;
+mod wire;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clap::{Args, Parser, Subcommand, ValueEnum as _};
+
+use part::{Part, Setting};
+
+/// Measures the gateway against a direct connection; prints tables in Markdown.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask bench", args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    process: Option<Process>,
+    #[command(flatten)]
+    wanted: Wanted,
+}
+
+#[derive(Debug, Args)]
+struct Wanted {
+    /// Only this part; may be given several times
+    #[arg(long, value_name = "NAME")]
+    only: Vec<Part>,
+    /// Less than two minutes instead of less than eight, and rougher figures
+    #[arg(long)]
+    quick: bool,
+    /// The gateway to measure, instead of building it
+    #[arg(long, value_name = "PATH")]
+    tarpit: Option<PathBuf>,
+    /// Sessions that part `held` holds; each takes two file descriptors
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    held: u32,
+}
+
+/// Processes that the benchmark starts itself.
+#[derive(Debug, Subcommand)]
+enum Process {
+    /// Takes all mail and keeps none
+    #[command(hide = true)]
+    Sink {
+        #[arg(long)]
+        listeners: usize,
+        #[arg(long)]
+        look_up_ms: u64,
+    },
+}
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    match cli.process {
+        Some(Process::Sink {
+            listeners,
+            look_up_ms,
+        }) => sink::run(listeners, Duration::from_millis(look_up_ms)),
+        None => measure(cli.wanted),
+    }
+}
+
+fn measure(wanted: Wanted) -> Result<()> {
+    println!("{}", report::machine());
+    let tarpit = wanted.tarpit.map_or_else(gateway::build, Ok)?;
+    let setting = Setting {
+        tarpit,
+        quick: wanted.quick,
+        held: wanted.held,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let mut failed = 0;
+    for part in Part::value_variants() {
+        if !wanted.only.is_empty() && !wanted.only.contains(part) {
+            continue;
+        }
+        // The other parts are worth having without this one.
+        if let Err(error) = runtime.block_on(part.run(&setting)) {
+            println!("{part:?} was not measured: {error:#}\n");
+            failed += 1;
+        }
+    }
+    ensure!(failed == 0, "{failed} parts were not measured");
+    Ok(())
+}

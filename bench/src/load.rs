@@ -1,0 +1,270 @@
+//! Senders of wanted mail, and the comparison of two servers by them.
+//!
+//! Two servers are measured in turns within one run, A B A B, each turn short: what the machine
+//! does besides hits both alike, and the ratio of each pair is taken before anything is averaged.
+//! One long run of each was rejected: on a shared machine the second is another machine.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use crate::message::Message;
+use crate::stats;
+use crate::wire::Client;
+
+/// What the senders do.
+#[derive(Clone, Debug)]
+pub(crate) struct Load {
+    /// Connections at a time, each from an address of its own.
+    pub(crate) senders: u8,
+    /// What they send.
+    pub(crate) message: Arc<Message>,
+    /// Messages on one connection.
+    pub(crate) each: u32,
+}
+
+/// How long to measure.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    /// Pairs of turns.
+    pub(crate) pairs: u32,
+    /// Time before a turn counts.
+    pub(crate) warm: Duration,
+    /// Time of a turn.
+    pub(crate) turn: Duration,
+}
+
+/// What one turn showed.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    /// Messages that were acknowledged within the turn.
+    pub(crate) messages: u64,
+    /// The same, and those before and after the turn.
+    pub(crate) sent: u64,
+    /// Messages a second.
+    pub(crate) rate: f64,
+    /// From the first step for a message (the connect, if it opens a connection) to its 250.
+    pub(crate) median: Duration,
+    /// The same at the 99th percentile.
+    pub(crate) p99: Duration,
+    /// Transactions that failed.
+    pub(crate) failures: u64,
+    /// How the first of them did.
+    pub(crate) first_failure: Option<String>,
+}
+
+/// What one sender saw.
+#[derive(Debug, Default)]
+struct Seen {
+    latencies: Vec<Duration>,
+    sent: u64,
+    failures: u64,
+    first_failure: Option<String>,
+}
+
+/// A window of time in which messages count.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    from: Instant,
+    to: Instant,
+}
+
+/// One turn of `load` on the server at `to`.
+pub(crate) async fn turn(to: SocketAddr, load: &Load, timing: Timing) -> Result<Turn> {
+    let from = Instant::now() + timing.warm;
+    let window = Window {
+        from,
+        to: from + timing.turn,
+    };
+    let senders: Vec<_> = (0..load.senders)
+        .map(|number| {
+            // A source each, as senders are.
+            let own = IpAddr::V4(Ipv4Addr::new(127, 1, 0, number + 1));
+            tokio::spawn(sender(own, to, load.clone(), window))
+        })
+        .collect();
+    let mut turn = Turn::default();
+    let mut latencies = Vec::new();
+    for sender in senders {
+        let seen = sender.await.context("a sender")?;
+        latencies.extend(seen.latencies);
+        turn.sent += seen.sent;
+        turn.failures += seen.failures;
+        turn.first_failure = turn.first_failure.or(seen.first_failure);
+    }
+    turn.messages = latencies.len() as u64;
+    turn.rate = turn.messages as f64 / timing.turn.as_secs_f64();
+    turn.median = stats::median(&mut latencies).unwrap_or_default();
+    turn.p99 = stats::percentile(&mut latencies, 0.99).unwrap_or_default();
+    Ok(turn)
+}
+
+async fn sender(own: IpAddr, to: SocketAddr, load: Load, window: Window) -> Seen {
+    let mut seen = Seen::default();
+    while Instant::now() < window.to {
+        if let Err(error) = connection(own, to, &load, window, &mut seen).await {
+            seen.failures += 1;
+            seen.first_failure.get_or_insert_with(|| error.to_string());
+            // Not a flood of attempts in place of mail.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    seen
+}
+
+/// One connection with its messages; fewer if the time is over.
+async fn connection(
+    own: IpAddr,
+    to: SocketAddr,
+    load: &Load,
+    window: Window,
+    seen: &mut Seen,
+) -> std::io::Result<()> {
+    let mut begun = Instant::now();
+    let mut client = Client::open(own, to).await?;
+    for number in 1..=load.each {
+        let last = number == load.each || begun >= window.to;
+        let message = &load.message;
+        client.send(&message.envelope).await?;
+        client.expect("MAIL", 250).await?;
+        client.expect("RCPT", 250).await?;
+        client.expect("DATA", 354).await?;
+        let data = if last {
+            &message.data_and_quit
+        } else {
+            &message.data
+        };
+        client.send(data).await?;
+        client.expect("end of data", 250).await?;
+        let done = Instant::now();
+        seen.sent += 1;
+        if (window.from..window.to).contains(&done) {
+            seen.latencies.push(done - begun);
+        }
+        if last {
+            break;
+        }
+        begun = done;
+    }
+    client.expect("QUIT", 221).await?;
+    client.closed().await
+}
+
+/// Two servers compared.
+#[derive(Debug, Default)]
+pub(crate) struct Comparison {
+    /// Medians of the turns of the first.
+    pub(crate) a: Turn,
+    /// Medians of the turns of the second.
+    pub(crate) b: Turn,
+    /// Rate of the second by the rate of the first: median, least and greatest of the pairs.
+    pub(crate) ratio: [f64; 3],
+    /// Median latency of the second less that of the first, the median of the pairs, in
+    /// milliseconds.
+    pub(crate) added_ms: f64,
+}
+
+/// Measures `a` and `b` in turns.
+pub(crate) async fn compare(
+    a: SocketAddr,
+    b: SocketAddr,
+    load: &Load,
+    timing: Timing,
+) -> Result<Comparison> {
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    for _ in 0..timing.pairs {
+        first.push(turn(a, load, timing).await?);
+        second.push(turn(b, load, timing).await?);
+    }
+    let pairs = || first.iter().zip(&second);
+    let mut ratios: Vec<f64> = pairs()
+        .filter(|(a, _)| a.messages > 0)
+        .map(|(a, b)| b.rate / a.rate)
+        .collect();
+    let mut added: Vec<f64> = pairs()
+        .map(|(a, b)| (b.median.as_secs_f64() - a.median.as_secs_f64()) * 1e3)
+        .collect();
+    let ratio = [0.5, 0.0, 1.0].map(|share| stats::percentile(&mut ratios, share).unwrap_or(0.0));
+    Ok(Comparison {
+        ratio,
+        added_ms: stats::median(&mut added).unwrap_or(0.0),
+        a: middle(first),
+        b: middle(second),
+    })
+}
+
+/// The median of each figure; failures in all.
+fn middle(turns: Vec<Turn>) -> Turn {
+    let of = |figure: fn(&Turn) -> Duration| {
+        let mut figures: Vec<Duration> = turns.iter().map(figure).collect();
+        stats::median(&mut figures).unwrap_or_default()
+    };
+    let mut rates: Vec<f64> = turns.iter().map(|turn| turn.rate).collect();
+    Turn {
+        messages: turns.iter().map(|turn| turn.messages).sum(),
+        sent: turns.iter().map(|turn| turn.sent).sum(),
+        rate: stats::median(&mut rates).unwrap_or(0.0),
+        median: of(|turn| turn.median),
+        p99: of(|turn| turn.p99),
+        failures: turns.iter().map(|turn| turn.failures).sum(),
+        first_failure: turns.into_iter().find_map(|turn| turn.first_failure),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink;
+
+    const SHORT: Timing = Timing {
+        pairs: 1,
+        warm: Duration::ZERO,
+        turn: Duration::from_millis(200),
+    };
+
+    fn load(senders: u8, size: usize, each: u32) -> Load {
+        let message = Arc::new(Message::new("user@example.org", size));
+        Load {
+            senders,
+            message,
+            each,
+        }
+    }
+
+    #[tokio::test]
+    async fn mail_reaches_the_sink() {
+        let (address, _) = sink::listen(Duration::ZERO).await.unwrap();
+        for (senders, size, each) in [(1, 1024, 1), (3, 1024, 10), (2, 1 << 20, 2)] {
+            let turn = turn(address, &load(senders, size, each), SHORT)
+                .await
+                .unwrap();
+            assert!(turn.messages > 0, "{turn:?}");
+            assert_eq!(turn.first_failure, None);
+            assert!(turn.p99 >= turn.median && turn.median > Duration::ZERO);
+        }
+    }
+
+    #[tokio::test]
+    async fn refusals_are_failures() {
+        let (address, _) = sink::listen(Duration::ZERO).await.unwrap();
+        let mut load = load(1, 1024, 1);
+        load.message = Arc::new(Message::new("nobody@example.org", 1024));
+        let turn = turn(address, &load, SHORT).await.unwrap();
+        assert_eq!(turn.messages, 0);
+        assert_eq!(turn.first_failure.as_deref(), Some("RCPT: 550, not 250"));
+    }
+
+    #[tokio::test]
+    async fn a_server_is_about_as_fast_as_itself() {
+        let (address, _) = sink::listen(Duration::ZERO).await.unwrap();
+        let timing = Timing { pairs: 3, ..SHORT };
+        let same = compare(address, address, &load(2, 1024, 10), timing)
+            .await
+            .unwrap();
+        let [median, least, greatest] = same.ratio;
+        assert!(least <= median && median <= greatest);
+        assert!((0.05..20.0).contains(&median), "{same:?}");
+    }
+}

@@ -1,0 +1,123 @@
+//! The parts of the benchmark. Each starts what it needs, measures, and prints its table.
+
+mod harvest;
+mod held;
+mod load;
+mod postfix;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::load::{Comparison, Load, Timing};
+use crate::message::Message;
+use crate::stats::{milliseconds, thousands};
+
+/// A part, by its name on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Wanted mail, direct to the fast sink and through the gateway
+    Load,
+    /// Wanted mail, direct to Postfix and through the gateway
+    Postfix,
+    /// Answers a minute to harvesters
+    Harvest,
+    /// Memory of held sessions, and wanted mail beside them
+    Held,
+}
+
+/// What all parts need to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting {
+    /// The gateway's binary.
+    pub(crate) tarpit: PathBuf,
+    /// Shorter turns and windows, fewer pairs.
+    pub(crate) quick: bool,
+    /// Sessions to hold.
+    pub(crate) held: u32,
+}
+
+impl Part {
+    /// Runs it.
+    pub(crate) async fn run(self, setting: &Setting) -> Result<()> {
+        match self {
+            Self::Load => load::run(setting).await,
+            Self::Postfix => postfix::run(setting).await,
+            Self::Harvest => harvest::run(setting).await,
+            Self::Held => held::run(setting).await,
+        }
+    }
+}
+
+/// The loads of `load` and `postfix`, with their words for the table.
+fn loads() -> Vec<(String, Load)> {
+    let sizes = [("1 KiB", 1 << 10), ("1 MiB", 1 << 20)];
+    let mut loads = Vec::new();
+    for (name, size) in sizes {
+        let message = Arc::new(Message::new("user@example.org", size));
+        for senders in [1, 50] {
+            for each in [1, 10] {
+                let words = format!(
+                    "{name}, {senders} sender{}, {each} a connection",
+                    if senders == 1 { "" } else { "s" }
+                );
+                let message = Arc::clone(&message);
+                loads.push((
+                    words,
+                    Load {
+                        senders,
+                        message,
+                        each,
+                    },
+                ));
+            }
+        }
+    }
+    loads
+}
+
+/// Against the sink: half a second shows some thousand messages.
+fn timing(quick: bool) -> Timing {
+    Timing {
+        pairs: if quick { 3 } else { 5 },
+        warm: Duration::from_millis(150),
+        turn: Duration::from_millis(if quick { 400 } else { 1200 }),
+    }
+}
+
+/// Rates, ratio and latencies of a comparison, as cells.
+fn cells(comparison: &Comparison) -> Vec<String> {
+    let Comparison {
+        a,
+        b,
+        ratio,
+        added_ms,
+    } = comparison;
+    let [median, least, greatest] = ratio;
+    let latency = |turn: &crate::load::Turn| {
+        format!("{} / {}", milliseconds(turn.median), milliseconds(turn.p99))
+    };
+    vec![
+        thousands(a.rate),
+        thousands(b.rate),
+        format!("**{median:.2}** ({least:.2}-{greatest:.2})"),
+        latency(a),
+        latency(b),
+        format!("{added_ms:+.2}"),
+    ]
+}
+
+/// Says on standard error what failed, since a rate without failures is another figure.
+fn complain(what: &str, comparison: &Comparison) {
+    for (side, turn) in [("first", &comparison.a), ("second", &comparison.b)] {
+        if let Some(failure) = &turn.first_failure {
+            eprintln!(
+                "{what}, {side} server: {} failures, the first: {failure}",
+                turn.failures
+            );
+        }
+    }
+}
