@@ -3,6 +3,9 @@
 //! Findings go to standard error, as those of a compiler do; what was asked for goes to standard
 //! output.
 
+mod names;
+mod offer;
+
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -35,4 +38,9 @@ fn print_warnings(loaded: &Loaded) -> anyhow::Result<()> {
         println!("  {warning}");
     }
     Ok(())
+}
+
+/// A span in seconds, to a tenth: `5.0 s`.
+fn show_seconds(span: std::time::Duration) -> String {
+    format!("{:.1} s", span.as_secs_f64())
 }

@@ -95,8 +95,8 @@ pub(super) const LIMITS: &[Opt] = &[
         count(1, 100_000_000),
         Default::Value("200_000"),
         "Sources in the ledger; the least owing go first. Not less than `sessions_max`.",
-        "A spread attack of some ten thousand hosts fits many times; at roughly a hundred octets each \
-         the ledger stays near 20 MiB.",
+        "A spread attack of a hundred thousand hosts fits; at 200 octets each at most, the ledger stays \
+         below 40 MiB.",
     )
     .restart(),
     opt(
@@ -104,7 +104,8 @@ pub(super) const LIMITS: &[Opt] = &[
         count(1, 100_000_000),
         Default::Value("200_000"),
         "Known senders that are remembered; the longest silent go first.",
-        "More distinct sources than most servers get wanted mail from in 30 days.",
+        "More sources than most servers get wanted mail from in 30 days; at 200 octets each at most, \
+         they stay below 40 MiB.",
     )
     .restart(),
 ];

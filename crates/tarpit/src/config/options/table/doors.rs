@@ -26,7 +26,8 @@ pub(super) const TOP: &[Opt] = &[
         Domains,
         Default::Value("[]"),
         "Domains that we accept mail for; a recipient elsewhere gets 550 5.7.1 before the server behind \
-         is asked, unless the client is authenticated.",
+         is asked, unless the client is authenticated. Applied in `enforce`, and in every mode with \
+         `upstream_relays`; reported in `observe`.",
         "Empty leaves the choice to the server behind, which knows its domains already. List them, and \
          two servers must fail before one of them becomes an open relay.",
     ),

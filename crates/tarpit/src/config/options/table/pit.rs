@@ -10,7 +10,8 @@ pub(super) const RECIPIENTS: &[Opt] = &[
         "source",
         Word(&["upstream", "file"]),
         Default::Value("\"upstream\""),
-        "Who says whether a name exists: the server behind, or a file.",
+        "Who says whether a name exists: the server behind, or a file. Names that the file doesn't have \
+         get 550 5.1.1 in `enforce`, and are reported in `observe`.",
         "The server behind always knows best. A file serves where it takes every name at RCPT and only \
          later finds out that it doesn't exist.",
     ),
