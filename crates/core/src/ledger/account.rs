@@ -121,6 +121,8 @@ impl Account {
         }
     }
 
+    /// Looks for the ticket from the front of the queue, where those are that are due. Queues are
+    /// as short as the number of sessions that one source may have.
     fn decide(&mut self, now: Tick, ask: &Ask) -> Verdict {
         let free_at = self.free_at;
         let pending = self.pending.get_or_insert_default();
