@@ -1,0 +1,183 @@
+//! The invariants over generated input: alphabets that are made to hurt, any chunking.
+
+mod invariants;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use tarpit_smtp::{Command, ForwardPath, Reply, ReplyCode, ReplyReader, ReplyStep, ReversePath};
+
+/// Octets of `alphabet`, up to `max` of them.
+fn octets(alphabet: &'static [u8], max: usize) -> impl Strategy<Value = Vec<u8>> {
+    vec(prop::sample::select(alphabet), 0..max)
+}
+
+/// Pieces that end lines, end data, or nearly do.
+fn pieces(pieces: &'static [&'static [u8]], max: usize) -> impl Strategy<Value = Vec<u8>> {
+    vec(prop::sample::select(pieces), 0..max).prop_map(|some| some.concat())
+}
+
+const DATA_PIECES: &[&[u8]] = &[
+    b"\r\n",
+    b".",
+    b"\r\n.\r\n",
+    b"text of a line",
+    b"\r\n..",
+    b"\n.\n",
+    b"\n.\r\n",
+    b"\r.\r",
+    b"\0",
+    b"\r",
+];
+
+const CLEAN_PIECES: &[&[u8]] = &[b"\r\n", b".", b"..", b"text of a line", b"\0", b"\xff"];
+
+const COMMAND_PIECES: &[&[u8]] = &[
+    b"MAIL FROM:",
+    b"rcpt to:",
+    b"EHLO ",
+    b"HELO",
+    b"AUTH ",
+    b"VRFY ",
+    b"PLAIN",
+    b"DATA",
+    b"NOOP ",
+    b" ",
+    b"\t",
+    b"<",
+    b">",
+    b"<>",
+    b"@",
+    b"a",
+    b"example.org",
+    b".",
+    b"[192.0.2.1]",
+    b"[IPv6:",
+    b"::1",
+    b"]",
+    b"\"",
+    b"\\",
+    b"@x:",
+    b" SIZE=",
+    b" BODY=8BITMIME",
+    b" AUTH=",
+    b"+41",
+    b"=",
+    b"12",
+    b"<a@example.org>",
+    b"postmaster",
+    b"\xc3\xa9",
+    b"\r",
+    b"\0",
+];
+
+const REPLY_PIECES: &[&[u8]] = &[
+    b"250",
+    b"550",
+    b"-",
+    b" ",
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"5.1.1 ",
+    b"4.7.0",
+    b"text",
+    b"\0",
+    b"\xc3\xa9",
+    b"250-",
+    b"250 ",
+    b"550-5.7.1 no\r\n",
+    b"SIZE 10",
+    b"AUTH PLAIN LOGIN",
+    b"\t",
+    b"9",
+    b"250-PIPELINING\r\n",
+    b"250-XCLIENT NAME\r\n",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn lines(stream in octets(b"\r\n\0a", 40)) {
+        invariants::line::check(&stream);
+    }
+
+    #[test]
+    fn data_of_hostile_octets(stream in octets(b"\r\n.a\0", 40)) {
+        invariants::data::check(&stream);
+    }
+
+    #[test]
+    fn data_of_hostile_pieces(stream in pieces(DATA_PIECES, 12), sizes in vec(1_usize..20, 200)) {
+        invariants::data::scan(&stream, sizes.into_iter());
+    }
+
+    #[test]
+    fn clean_data_arrives(stream in pieces(CLEAN_PIECES, 20), sizes in vec(1_usize..30, 300)) {
+        let stream = [&stream[..], b"\r\n.\r\n"].concat();
+        invariants::data::scan(&stream, sizes.into_iter());
+    }
+
+    #[test]
+    fn commands(line in pieces(COMMAND_PIECES, 10)) {
+        invariants::command::check(&line);
+    }
+
+    #[test]
+    fn commands_of_any_octets(line in vec(any::<u8>(), 0..60)) {
+        invariants::command::check(&line);
+    }
+
+    #[test]
+    fn replies(stream in pieces(REPLY_PIECES, 14)) {
+        invariants::reply::check(&stream);
+    }
+
+    #[test]
+    fn paths_that_follow_the_grammar_are_accepted(
+        local in "[a-z0-9!#$%&'*+/=?^_`{|}~-]{1,20}(\\.[a-z0-9]{1,9}){0,3}|\"([ !#-\\[\\]-~]|\\\\[ -~]){0,20}\"",
+        domain in "[a-z0-9]{1,20}(\\.[a-z0-9-]{1,20}){0,3}|\\[192\\.0\\.2\\.[0-9]\\]|\\[IPv6:2001:db8::[1-9a-f]{1,4}\\]",
+        route in "(@[a-z]{1,9}(,@[a-z]{1,9}\\.[a-z]{2}){0,3}:)?",
+    ) {
+        let mailbox = format!("{local}@{domain}");
+        let mail = format!("MAIL FROM:<{route}{mailbox}>");
+        let rcpt = format!("RCPT TO:<{route}{mailbox}>");
+        invariants::command::check(mail.as_bytes());
+        invariants::command::check(rcpt.as_bytes());
+        match (Command::parse(mail.as_bytes()), Command::parse(rcpt.as_bytes())) {
+            (
+                Ok(Command::Mail { path: ReversePath::Mailbox(from), .. }),
+                Ok(Command::Rcpt { path: ForwardPath::Mailbox(to) }),
+            ) => {
+                prop_assert_eq!(from, to);
+                prop_assert_eq!((from.as_str(), from.local(), from.domain()), (&*mailbox, &*local, &*domain));
+            }
+            other => prop_assert!(false, "{:?}", other),
+        }
+    }
+
+    #[test]
+    fn replies_written_are_read(code in 200_u16..600, lines in vec("[ -~\\t]{0,80}", 1..6)) {
+        let reply = Reply::new(ReplyCode::new(code).unwrap(), &lines.join("\n"));
+        let mut out = Vec::new();
+        reply.write_to(&mut out);
+        let consumed = out.len();
+        prop_assert_eq!(ReplyReader::new().read(&out), Ok(ReplyStep::Done { reply, consumed }));
+    }
+}
+
+/// All streams of up to seven octets over the hostile alphabet: small enough to leave nothing to chance.
+#[test]
+fn data_exhaustively() {
+    let alphabet = b"\r\n.a\0";
+    for len in 0..=7_u32 {
+        for number in 0..5_usize.pow(len) {
+            let stream: Vec<u8> = (0..len)
+                .map(|at| alphabet[number / 5_usize.pow(at) % 5])
+                .collect();
+            invariants::data::scan(&stream, std::iter::repeat_n(1, stream.len()));
+            invariants::data::scan(&stream, std::iter::repeat_n(3, stream.len()));
+            invariants::data::scan(&stream, std::iter::once(stream.len()));
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Replies of an upstream, in any chunking.
+#![no_main]
+
+#[expect(dead_code, reason = "each target uses its own part")]
+#[path = "../../crates/smtp/tests/invariants/mod.rs"]
+mod invariants;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| invariants::reply::check(input));
