@@ -14,7 +14,7 @@ pub const AUTH_LINE_MAX: usize = 12_288;
 /// A reply line with its code and CRLF, as we write it. RFC 5321 §4.5.3.1.5.
 pub const REPLY_LINE_MAX: usize = 512;
 
-/// A line of an upstream's reply, without its line end, as we accept it: servers that exceed 512 exist, and one
+/// A line of an upstream's reply, without its LF, as we accept it: servers that exceed 512 exist, and one
 /// kilobyte is still nothing to hold.
 pub const REPLY_LINE_ACCEPTED_MAX: usize = 1000;
 

@@ -67,16 +67,32 @@ pub enum PathError {
 
 impl fmt::Display for PathError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        let text = match self {
             Self::Missing => "the address is missing",
             Self::Brackets => "the address must stand in angle brackets",
             Self::Route => "the source route is malformed",
-            Self::Local => "the local part of the address is malformed",
+            Self::Local => {
+                return write!(
+                    f,
+                    "the local part is malformed or longer than {LOCAL_PART_MAX} octets"
+                );
+            }
             Self::NoDomain => "the address has no domain",
-            Self::Domain => "the domain of the address is malformed",
-            Self::TooLong => "the address is longer than 318 octets",
+            Self::Domain => {
+                return write!(
+                    f,
+                    "the domain is malformed or longer than {DOMAIN_MAX} octets"
+                );
+            }
+            Self::TooLong => {
+                return write!(
+                    f,
+                    "the address is longer than {PATH_MAX} octets with its brackets"
+                );
+            }
             Self::NullForward => "the null address can't be a recipient",
-        })
+        };
+        f.write_str(text)
     }
 }
 
