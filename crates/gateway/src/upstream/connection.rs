@@ -1,0 +1,244 @@
+//! One connection to the upstream: how it is opened, and what stands on it.
+//!
+//! The capabilities that count are those of the EHLO after the identity was told: a server offers
+//! different things to different clients.
+
+use tarpit_core::{Envelope, Trouble};
+use tarpit_smtp::{Capabilities, Reply, write_ehlo};
+
+use super::identity::{Told, proxy_header, xclient};
+use super::stock::Permit;
+use super::wire::{REPLY_LIMIT, Wire};
+use crate::clock::Clock;
+use crate::config;
+
+/// Why a step on a connection has no ordinary reply.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The connection is lost or can't be trusted any more.
+    Broken(Trouble),
+    /// The connection is sound, but will not do for this.
+    Unfit(Trouble),
+    /// MAIL was refused.
+    Sender(Reply),
+    /// The greeting or EHLO was refused.
+    Service(Reply),
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        Self::Broken(trouble)
+    }
+}
+
+/// What stands on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// No transaction.
+    Nothing,
+    /// MAIL and this many RCPTs of the envelope with this serial were accepted.
+    Transaction { serial: u32, recipients: usize },
+    /// Something that only RSET can clear.
+    Stale,
+    /// Message data flows.
+    Data,
+}
+
+/// How far AUTH has come on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Auth {
+    /// There was none.
+    None,
+    /// An exchange has begun: the next line belongs to it.
+    Exchange,
+    /// 235: the connection is that client's.
+    Done,
+    /// There was one, and it failed.
+    Failed,
+}
+
+/// One connection to the upstream.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) wire: Wire,
+    /// Announced to the client that the upstream was told of.
+    pub(super) capabilities: Capabilities,
+    pub(super) told: Told,
+    pub(super) standing: Standing,
+    pub(super) auth: Auth,
+    /// 5yz replies so far.
+    pub(super) refusals: u32,
+    /// Messages that the upstream accepted on it.
+    pub(super) messages: u32,
+    /// Its place among the upstream's connections; the probe has none.
+    pub(super) permit: Option<Permit>,
+}
+
+/// What was seen while a connection was opened, for `tarpit check`.
+#[derive(Debug)]
+pub(super) struct Opening {
+    clock: Clock,
+    pub(super) greeting: Option<Reply>,
+    /// The last reply to EHLO.
+    pub(super) announced: Option<Reply>,
+    pub(super) xclient: Option<Reply>,
+    /// Milliseconds since the start at which each step had ended.
+    pub(super) steps: Vec<(&'static str, std::time::Duration)>,
+}
+
+impl Opening {
+    pub(super) fn start() -> Self {
+        Self {
+            clock: Clock::start(),
+            greeting: None,
+            announced: None,
+            xclient: None,
+            steps: Vec::new(),
+        }
+    }
+
+    fn ended(&mut self, step: &'static str) {
+        let now = self.clock.now().since(tarpit_core::Tick::ZERO);
+        self.steps.push((step, now));
+    }
+}
+
+impl Connection {
+    /// Connects, tells the identity, and learns the capabilities.
+    pub(super) async fn open(
+        config: &config::Upstream,
+        hostname: &str,
+        told: Told,
+        opening: &mut Opening,
+    ) -> Result<Self, Failure> {
+        let mut wire = Wire::connect(config.address, config.connect_timeout).await?;
+        opening.ended("connect");
+        let proxied = matches!(told, Told::Proxy { .. });
+        if let Told::Proxy {
+            source,
+            destination,
+        } = &told
+        {
+            wire.send(&proxy_header(*source, *destination), 0).await?;
+        }
+        let capabilities = match greet(&mut wire, hostname, proxied, opening).await {
+            // A server that expects no PROXY header takes it for a line of rubbish: it complains
+            // in place of its answer to EHLO.
+            Err(Failure::Broken(Trouble::Garbage)) if proxied => {
+                return Err(Trouble::Identity.into());
+            }
+            other => other?,
+        };
+        let capabilities = match &told {
+            Told::Xclient(who) => {
+                let line = xclient(capabilities.xclient, who).ok_or(Trouble::Identity)?;
+                tell(&mut wire, &line, opening).await?;
+                // Postfix takes the name of this EHLO for the client's, whatever XCLIENT said.
+                let name = who.helo.as_deref().unwrap_or(hostname);
+                ehlo(&mut wire, name, opening).await?
+            }
+            Told::Nothing | Told::Proxy { .. } => capabilities,
+        };
+        Ok(Self {
+            wire,
+            capabilities,
+            told,
+            standing: Standing::Nothing,
+            auth: Auth::None,
+            refusals: 0,
+            messages: 0,
+            permit: None,
+        })
+    }
+
+    /// Pinned: the connection is one client's, never pooled, let go of or replayed.
+    pub(super) const fn is_pinned(&self) -> bool {
+        matches!(self.auth, Auth::Exchange | Auth::Done)
+    }
+
+    /// Whether another session may use it: the upstream took a message on it and refused nothing.
+    /// Servers punish a connection, not a client.
+    pub(super) fn is_reusable(&self) -> bool {
+        self.wire.is_settled()
+            && self.standing != Standing::Data
+            && self.auth == Auth::None
+            && self.refusals == 0
+            && self.messages > 0
+    }
+
+    /// Counts refusals on the way.
+    pub(super) async fn reply(&mut self) -> Result<Reply, Trouble> {
+        let reply = self.wire.reply(REPLY_LIMIT).await?;
+        self.note(&reply);
+        Ok(reply)
+    }
+
+    pub(super) fn note(&mut self, reply: &Reply) {
+        if reply.code().is_permanent() {
+            self.refusals = self.refusals.saturating_add(1);
+        }
+    }
+
+    /// Whether MAIL used an extension that this connection does not offer.
+    pub(super) fn lacks(&self, envelope: &Envelope) -> bool {
+        let offered = &self.capabilities;
+        (envelope.size.is_some() && offered.size.is_none())
+            || (envelope.body.is_some() && !offered.eight_bit_mime)
+            || (envelope.auth.is_some() && offered.auth.is_empty())
+    }
+}
+
+/// The greeting and our EHLO.
+async fn greet(
+    wire: &mut Wire,
+    hostname: &str,
+    proxied: bool,
+    opening: &mut Opening,
+) -> Result<Capabilities, Failure> {
+    let greeting = wire.reply(REPLY_LIMIT).await?;
+    opening.ended("greeting");
+    opening.greeting = Some(greeting.clone());
+    accepted(greeting)?;
+    match ehlo(wire, hostname, opening).await {
+        Err(Failure::Service(reply)) if proxied && reply.code().is_permanent() => {
+            Err(Trouble::Identity.into())
+        }
+        other => other,
+    }
+}
+
+async fn ehlo(wire: &mut Wire, name: &str, opening: &mut Opening) -> Result<Capabilities, Failure> {
+    let mut line = Vec::new();
+    write_ehlo(&mut line, name);
+    let reply = wire.command(&line, REPLY_LIMIT).await?;
+    opening.ended("ehlo");
+    let reply = accepted(reply)?;
+    let capabilities = Capabilities::from_ehlo(&reply);
+    opening.announced = Some(reply);
+    Ok(capabilities)
+}
+
+/// XCLIENT. After it the session stands at the greeting again, which may refuse the client.
+async fn tell(wire: &mut Wire, line: &[u8], opening: &mut Opening) -> Result<(), Failure> {
+    let reply = wire.command(line, REPLY_LIMIT).await?;
+    opening.ended("xclient");
+    opening.xclient = Some(reply.clone());
+    match reply.code().get() {
+        // XCLIENT_README: 501 bad syntax, 503 transaction in progress, 550 insufficient
+        // authorization; "other: connection rejected". 500, 502 and 504: not known at all.
+        500..=504 | 550 => Err(Trouble::Identity.into()),
+        _ => accepted(reply).map(drop),
+    }
+}
+
+/// 2yz, or why not.
+fn accepted(reply: Reply) -> Result<Reply, Failure> {
+    let code = reply.code();
+    if code.is_positive() {
+        Ok(reply)
+    } else if code.is_intermediate() {
+        Err(Trouble::Garbage.into())
+    } else {
+        Err(Failure::Service(reply))
+    }
+}

@@ -1,0 +1,100 @@
+//! Whether the upstream can be served: only a probe says so. Traffic that has trouble does not
+//! judge, it asks for the next probe at once; so one lost connection turns nobody away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tarpit_core::Trouble;
+use tokio::time::{sleep, timeout};
+
+use super::Upstream;
+
+/// How old what we know may get while all is well.
+const REFRESH: Duration = Duration::from_secs(60);
+
+/// Between probes of an upstream that is away: its clients are told to come back later, so its
+/// return should be seen at once.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Between probes of an upstream that relays for us: someone is at work on its configuration.
+const RELAYS_RETRY: Duration = Duration::from_secs(10);
+
+/// What is known about the upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It was not asked yet.
+    Unknown,
+    /// It can be served.
+    Up,
+    /// It can't.
+    Down {
+        /// Why not; [`Trouble::Closed`] if it refuses everybody.
+        why: Trouble,
+    },
+    /// It takes mail for foreign domains from us: through us it would be an open relay.
+    Relays {
+        /// What it said to such a recipient, in one line.
+        reply: String,
+    },
+}
+
+impl Upstream {
+    /// Keeps health and capabilities up to date, for ever: probes at start (if nobody did yet),
+    /// every minute, every second while the upstream is away, and at once when traffic has trouble.
+    pub async fn watch(self: Arc<Self>) {
+        if self.health() == Health::Unknown {
+            self.probe().await;
+        }
+        loop {
+            let pause = match self.health() {
+                Health::Up => REFRESH,
+                Health::Relays { .. } => RELAYS_RETRY,
+                Health::Unknown | Health::Down { .. } => RETRY,
+            };
+            // However much trouble there is: one probe a second is enough.
+            sleep(RETRY).await;
+            // Either the time is over, or there is trouble: both ask for a probe.
+            drop(timeout(pause.saturating_sub(RETRY), self.trouble.notified()).await);
+            self.probe().await;
+        }
+    }
+
+    /// Traffic had trouble with the upstream.
+    pub(super) fn note(&self, trouble: Trouble) {
+        match trouble {
+            Trouble::Unreachable
+            | Trouble::TimedOut
+            | Trouble::Closed
+            | Trouble::Garbage
+            | Trouble::Identity
+            | Trouble::Lacks => self.trouble.notify_one(),
+            Trouble::Capacity | Trouble::Changed | Trouble::AuthLost => {}
+        }
+    }
+
+    pub(super) fn set_health(&self, health: Health, detail: Option<&str>) {
+        let changed = self.health.send_if_modified(|now| {
+            let changed = *now != health;
+            now.clone_from(&health);
+            changed
+        });
+        if !changed {
+            return;
+        }
+        let (upstream, address) = (&*self.config.name, self.config.address);
+        let detail = detail.unwrap_or_default();
+        match health {
+            Health::Unknown => {}
+            Health::Up => {
+                tracing::info!(target: "tarpit::upstream", upstream, %address, detail, "the upstream is up");
+            }
+            Health::Down { why } => {
+                let why = why.as_str();
+                tracing::warn!(target: "tarpit::upstream", upstream, %address, why, detail, "the upstream is down");
+            }
+            Health::Relays { reply } => {
+                tracing::error!(target: "tarpit::upstream", upstream, %address, reply, "the upstream relays for this gateway");
+            }
+        }
+    }
+}

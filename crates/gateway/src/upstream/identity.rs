@@ -1,0 +1,236 @@
+//! Who the client is, as the upstream is to be told: by XCLIENT or by the PROXY protocol.
+//!
+//! XCLIENT is printed on one line: Postfix forgets HELO and PROTO of an earlier XCLIENT when the
+//! next one comes, and usually allows none after ADDR. All that we tell fits (a test holds that).
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use tarpit_smtp::{XclientAttribute, XclientAttributes, write_xclient};
+
+use crate::config::Identity;
+
+/// Who the client is, as the upstream is to be told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientIdentity {
+    /// Its address and port.
+    pub address: SocketAddr,
+    /// Where it connected to.
+    pub local: SocketAddr,
+    /// What it called itself in EHLO or HELO.
+    pub helo: Option<Box<str>>,
+    /// Whether it said EHLO.
+    pub esmtp: bool,
+}
+
+/// What a connection's upstream was told. Two sessions may use one connection only if it is equal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Told {
+    /// Nothing: every client seems to be the gateway.
+    Nothing,
+    /// XCLIENT.
+    Xclient(ClientIdentity),
+    /// The PROXY protocol, which knows no HELO.
+    Proxy {
+        source: SocketAddr,
+        destination: SocketAddr,
+    },
+}
+
+impl Told {
+    pub(super) fn of(identity: Identity, who: &ClientIdentity) -> Self {
+        match identity {
+            Identity::None => Self::Nothing,
+            Identity::Xclient => Self::Xclient(who.clone()),
+            Identity::ProxyV2 => Self::Proxy {
+                source: who.address,
+                destination: who.local,
+            },
+        }
+    }
+}
+
+/// The value for what we don't know (Postfix, XCLIENT_README).
+const UNAVAILABLE: &str = "[UNAVAILABLE]";
+
+/// Postfix refuses a longer value, encoded, and with it the whole XCLIENT.
+const VALUE_MAX: usize = 255;
+
+/// The XCLIENT line with the attributes that are offered. `None` if ADDR is not among them: then
+/// the upstream would take the client for us.
+pub(super) fn xclient(offered: XclientAttributes, who: &ClientIdentity) -> Option<Vec<u8>> {
+    if !offered.contains(XclientAttribute::Addr) {
+        return None;
+    }
+    let helo = who
+        .helo
+        .as_deref()
+        .filter(|helo| xtext_len(helo) <= VALUE_MAX);
+    let values: Vec<(XclientAttribute, String)> = offered
+        .iter()
+        .map(|attribute| {
+            let value = match attribute {
+                XclientAttribute::Addr => address(who.address),
+                XclientAttribute::Port => who.address.port().to_string(),
+                XclientAttribute::DestAddr => address(who.local),
+                XclientAttribute::DestPort => who.local.port().to_string(),
+                XclientAttribute::Helo => helo.unwrap_or(UNAVAILABLE).to_owned(),
+                XclientAttribute::Proto if who.esmtp => "ESMTP".to_owned(),
+                XclientAttribute::Proto => "SMTP".to_owned(),
+                // No look-up is made of the client's name; the upstream makes its own.
+                XclientAttribute::Name
+                | XclientAttribute::ReverseName
+                | XclientAttribute::Login => UNAVAILABLE.to_owned(),
+            };
+            (attribute, value)
+        })
+        .collect();
+    let values: Vec<(XclientAttribute, &str)> = values
+        .iter()
+        .map(|(attribute, value)| (*attribute, value.as_str()))
+        .collect();
+    let mut line = Vec::new();
+    write_xclient(&mut line, &values);
+    Some(line)
+}
+
+/// `192.0.2.1`, `IPV6:2001:db8::1` (XCLIENT_README).
+fn address(address: SocketAddr) -> String {
+    match address.ip().to_canonical() {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("IPV6:{v6}"),
+    }
+}
+
+/// Length of `value` as xtext (RFC 3461 §4).
+fn xtext_len(value: &str) -> usize {
+    let len = |octet: u8| {
+        if octet.is_ascii_graphic() && !matches!(octet, b'+' | b'=') {
+            1
+        } else {
+            3
+        }
+    };
+    value.bytes().map(len).sum()
+}
+
+/// PROXY protocol, version 2, §2.2: the signature.
+const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
+/// Version 2, command PROXY.
+const VERSION_COMMAND: u8 = 0x21;
+/// AF_INET, STREAM; then 12 octets.
+const TCP4: u8 = 0x11;
+/// AF_INET6, STREAM; then 36 octets.
+const TCP6: u8 = 0x21;
+
+/// The header of the PROXY protocol, version 2 (§2.2). Both addresses are of one family there:
+/// IPv4 if both are, or are mapped from it; else IPv6, an IPv4 one mapped.
+pub(super) fn proxy_header(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
+    let mut header = SIGNATURE.to_vec();
+    header.push(VERSION_COMMAND);
+    match (source.ip().to_canonical(), destination.ip().to_canonical()) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            header.push(TCP4);
+            header.extend_from_slice(&12_u16.to_be_bytes());
+            header.extend_from_slice(&source.octets());
+            header.extend_from_slice(&destination.octets());
+        }
+        (source, destination) => {
+            header.push(TCP6);
+            header.extend_from_slice(&36_u16.to_be_bytes());
+            header.extend_from_slice(&v6(source).octets());
+            header.extend_from_slice(&v6(destination).octets());
+        }
+    }
+    header.extend_from_slice(&source.port().to_be_bytes());
+    header.extend_from_slice(&destination.port().to_be_bytes());
+    header
+}
+
+fn v6(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn who(address: &str, local: &str, helo: &str) -> ClientIdentity {
+        ClientIdentity {
+            address: address.parse().unwrap(),
+            local: local.parse().unwrap(),
+            helo: Some(helo.into()),
+            esmtp: true,
+        }
+    }
+
+    fn line(offered: &[XclientAttribute], who: &ClientIdentity) -> Option<String> {
+        let line = xclient(offered.iter().copied().collect(), who)?;
+        Some(String::from_utf8(line).unwrap())
+    }
+
+    #[test]
+    fn tells_only_what_is_offered() {
+        use XclientAttribute::{Addr, DestAddr, DestPort, Helo, Login, Name, Port, Proto};
+        let v4 = who("192.0.2.7:4711", "198.51.100.1:25", "a b=c");
+        assert_eq!(
+            line(&[Name, Addr, Port, Proto, Helo, Login], &v4).unwrap(),
+            "XCLIENT NAME=[UNAVAILABLE] ADDR=192.0.2.7 PORT=4711 PROTO=ESMTP HELO=a+20b+3Dc LOGIN=[UNAVAILABLE]\r\n"
+        );
+        let v6 = ClientIdentity {
+            helo: None,
+            esmtp: false,
+            ..who("[2001:db8::7]:1", "[2001:db8::1]:25", "")
+        };
+        assert_eq!(
+            line(&[Addr, DestAddr, DestPort, Proto, Helo], &v6).unwrap(),
+            "XCLIENT ADDR=IPV6:2001:db8::7 PROTO=SMTP HELO=[UNAVAILABLE] DESTADDR=IPV6:2001:db8::1 DESTPORT=25\r\n"
+        );
+        let mapped = who("[::ffff:192.0.2.7]:1", "[::ffff:192.0.2.1]:25", "x");
+        assert_eq!(
+            line(&[Addr], &mapped).unwrap(),
+            "XCLIENT ADDR=192.0.2.7\r\n"
+        );
+        assert_eq!(
+            line(&[Name, Helo], &v4),
+            None,
+            "the upstream would take the client for us"
+        );
+        assert_eq!(line(&[], &v4), None);
+    }
+
+    #[test]
+    fn the_longest_xclient_is_a_command_line() {
+        let long = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535";
+        for helo in ["x".repeat(VALUE_MAX), "=".repeat(VALUE_MAX / 3)] {
+            let line = line(XclientAttribute::ALL, &who(long, long, &helo)).unwrap();
+            assert!(line.contains(" HELO=") && !line.contains("HELO=[UNAVAILABLE]"));
+            assert!(
+                line.len() <= tarpit_smtp::limits::COMMAND_LINE_MAX,
+                "{}",
+                line.len()
+            );
+        }
+        let line = line(XclientAttribute::ALL, &who(long, long, &"=".repeat(86))).unwrap();
+        assert!(line.contains("HELO=[UNAVAILABLE]"), "{line}");
+    }
+
+    #[test]
+    fn proxy_headers() {
+        let header = |source: &str, destination: &str| {
+            proxy_header(source.parse().unwrap(), destination.parse().unwrap())
+        };
+        let v4 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc6\x33\x64\x01\x12\x67\0\x19";
+        assert_eq!(header("192.0.2.7:4711", "198.51.100.1:25"), v4);
+        assert_eq!(
+            header("[::ffff:192.0.2.7]:4711", "[::ffff:198.51.100.1]:25"),
+            v4
+        );
+        let mixed = header("[2001:db8::7]:1", "198.51.100.1:25");
+        assert_eq!(&mixed[12..16], b"\x21\x21\0\x24");
+        assert_eq!(&mixed[42..48], b"\xff\xff\xc6\x33\x64\x01");
+        assert_eq!(&mixed[48..], b"\0\x01\0\x19");
+    }
+}

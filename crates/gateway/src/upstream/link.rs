@@ -1,0 +1,376 @@
+//! One client session's line to the upstream.
+//!
+//! The connection is made late and let go of early; what the client was told stands in the
+//! envelope, and is said again to the next connection. So a session that is held costs the
+//! upstream nothing, and a connection that dies between two commands costs the client nothing.
+//!
+//! Each [`UpstreamLink::ask`] may be dropped half way: a connection with an open question is
+//! never used again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tarpit_core::{Answer, Ask, Envelope, Trouble};
+use tarpit_smtp::Reply;
+use tokio::time::timeout;
+
+use super::Upstream;
+use super::connection::{Auth, Connection, Failure, Opening, Standing};
+use super::identity::{ClientIdentity, Told};
+use super::leave::leave;
+use super::stock::{Claim, Slot};
+
+/// How long a session waits for its turn to get a connection. Longer, and the client had better
+/// come back: it will be told that the upstream is busy.
+const TURN_LIMIT: Duration = Duration::from_secs(10);
+
+/// Refusals on one connection before it is retired. Servers begin to punish a connection at about
+/// ten (Postfix delays its replies from `smtpd_soft_error_limit` = 10 on).
+const REFUSALS_MAX: u32 = 5;
+
+/// Replays of accepted recipients within one transaction (DESIGN §4): a client that needs more
+/// makes work for the upstream out of nothing.
+const REPLAYS_MAX: u8 = 2;
+
+/// One client session's line to the upstream. Small while it holds no connection.
+#[derive(Debug)]
+pub struct UpstreamLink {
+    upstream: Arc<Upstream>,
+    connection: Option<Box<Connection>>,
+    /// The upstream's refusal of MAIL, for the rest of this transaction.
+    refused: Option<Box<(u32, Reply)>>,
+    /// The transaction whose MAIL was accepted last.
+    placed: Option<u32>,
+    /// How often its accepted recipients were said again.
+    replays: u8,
+    /// AUTH succeeded: without that connection nothing goes on.
+    authenticated: bool,
+    /// The connection no longer takes data; it may have said why.
+    spoilt: bool,
+    /// The ask that is under way waits for its turn.
+    queued: bool,
+}
+
+/// Where a connection may come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Anywhere,
+    /// The last one was dead although it had looked alive: no more of those.
+    New,
+}
+
+impl UpstreamLink {
+    /// A line without a connection.
+    #[must_use]
+    pub fn new(upstream: Arc<Upstream>) -> Self {
+        Self {
+            upstream,
+            connection: None,
+            refused: None,
+            placed: None,
+            replays: 0,
+            authenticated: false,
+            spoilt: false,
+            queued: false,
+        }
+    }
+
+    /// Does what the ask needs: connects (waiting for its turn, up to 10 s), tells the client's
+    /// identity, says MAIL and the accepted RCPTs, then the command. `limit` bounds the whole.
+    ///
+    /// Without an envelope, only AUTH can be asked for.
+    pub async fn ask(
+        &mut self,
+        ask: &Ask,
+        who: &ClientIdentity,
+        claim: Claim,
+        envelope: Option<&Envelope>,
+        limit: Duration,
+    ) -> Answer {
+        if self.authenticated && self.connection.is_none() {
+            return Answer::Trouble(Trouble::AuthLost);
+        }
+        let was_pinned = self.is_pinned();
+        self.queued = false;
+        let result = timeout(limit, self.answer(ask, who, claim, envelope)).await;
+        let failure = match result {
+            Ok(Ok(reply)) => return Answer::Reply(reply),
+            Ok(Err(failure)) => failure,
+            Err(_) if self.queued => Failure::Unfit(Trouble::Capacity),
+            Err(_) => Failure::Broken(Trouble::TimedOut),
+        };
+        let trouble = match failure {
+            Failure::Sender(reply) => return Answer::SenderRefused(reply),
+            Failure::Service(reply) => {
+                self.connection = None;
+                return Answer::ServiceRefused(reply);
+            }
+            Failure::Unfit(trouble) => {
+                self.let_go();
+                trouble
+            }
+            Failure::Broken(trouble) => {
+                self.connection = None;
+                trouble
+            }
+        };
+        self.upstream.note(trouble);
+        if was_pinned && self.connection.is_none() {
+            return Answer::Trouble(Trouble::AuthLost);
+        }
+        Answer::Trouble(trouble)
+    }
+
+    async fn answer(
+        &mut self,
+        ask: &Ask,
+        who: &ClientIdentity,
+        claim: Claim,
+        envelope: Option<&Envelope>,
+    ) -> Result<Reply, Failure> {
+        if let Ask::AuthLine(text) = ask {
+            return self.auth_line(text).await;
+        }
+        if let (Some(refused), Some(envelope)) = (&self.refused, envelope)
+            && refused.0 == envelope.serial
+        {
+            return Err(Failure::Sender(refused.1.clone()));
+        }
+        if !matches!(ask, Ask::Data) {
+            self.retire(envelope);
+        }
+        let mut origin = Origin::Anywhere;
+        loop {
+            let is_new = self.connect(who, claim, origin).await?;
+            match self.put(ask, envelope).await {
+                // It was alive when last used; what died since is not the client's concern.
+                Err(Failure::Broken(Trouble::Closed)) if !is_new && !self.is_pinned() => {
+                    self.connection = None;
+                    origin = Origin::New;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// The question itself, on the connection that is there.
+    async fn put(&mut self, ask: &Ask, envelope: Option<&Envelope>) -> Result<Reply, Failure> {
+        let Some(connection) = &mut self.connection else {
+            return Err(Trouble::Closed.into());
+        };
+        if let Ask::Auth { mechanism, initial } = ask {
+            let reply = connection.auth(mechanism, initial.as_deref()).await?;
+            self.authenticated = connection.auth == Auth::Done;
+            return Ok(reply);
+        }
+        let Some(envelope) = envelope else {
+            return Err(Failure::Unfit(Trouble::Changed));
+        };
+        let before = self.placed == Some(envelope.serial) || !envelope.accepted.is_empty();
+        if self.placed != Some(envelope.serial) {
+            self.replays = 0;
+        }
+        if before && !envelope.accepted.is_empty() && !connection.holds(envelope) {
+            if self.replays >= REPLAYS_MAX {
+                return Err(Failure::Unfit(Trouble::Changed));
+            }
+            self.replays += 1;
+        }
+        let result = match ask {
+            Ask::Rcpt(path) => connection.rcpt(envelope, before, path).await,
+            _ => connection.data(envelope, before).await,
+        };
+        match &result {
+            Ok(_) => self.placed = Some(envelope.serial),
+            Err(Failure::Sender(reply)) => {
+                self.refused = Some(Box::new((envelope.serial, reply.clone())));
+            }
+            Err(_) => {}
+        }
+        self.spoilt = false;
+        result
+    }
+
+    async fn auth_line(&mut self, text: &str) -> Result<Reply, Failure> {
+        let exchange = |connection: &&mut Box<Connection>| {
+            connection.auth == Auth::Exchange && connection.wire.is_quiet()
+        };
+        let Some(connection) = self.connection.as_mut().filter(exchange) else {
+            return Err(Trouble::AuthLost.into());
+        };
+        let reply = connection.auth_line(text).await?;
+        self.authenticated = connection.auth == Auth::Done;
+        Ok(reply)
+    }
+
+    /// Makes sure that there is a connection that was told who the client is. Whether it is new.
+    async fn connect(
+        &mut self,
+        who: &ClientIdentity,
+        claim: Claim,
+        origin: Origin,
+    ) -> Result<bool, Failure> {
+        let told = Told::of(self.upstream.config.identity, who);
+        if let Some(connection) = &self.connection {
+            let is_sound = connection.wire.is_quiet() && connection.standing != Standing::Data;
+            if connection.is_pinned() {
+                let is_usable = is_sound && connection.auth == Auth::Done;
+                return if is_usable {
+                    Ok(false)
+                } else {
+                    Err(Trouble::AuthLost.into())
+                };
+            }
+            if is_sound && connection.told == told {
+                return Ok(false);
+            }
+            if is_sound {
+                self.let_go();
+            }
+            self.connection = None;
+        }
+        loop {
+            let wanted = (origin == Origin::Anywhere).then(|| told.clone());
+            self.queued = true;
+            let slot = timeout(TURN_LIMIT, self.upstream.stock.take(claim, wanted)).await;
+            self.queued = false;
+            match slot {
+                Ok(Some(Slot::Idle(connection))) if connection.wire.is_quiet() => {
+                    self.connection = Some(connection);
+                    return Ok(false);
+                }
+                Ok(Some(Slot::Idle(_dead))) => {}
+                Ok(Some(Slot::Vacant { permit, closing })) => {
+                    if let Some(closing) = closing {
+                        closing.wire.hang_up();
+                    }
+                    let (config, hostname) = (&self.upstream.config, &self.upstream.hostname);
+                    let mut opening = Opening::start();
+                    let mut connection =
+                        Connection::open(config, hostname, told, &mut opening).await?;
+                    connection.permit = Some(permit);
+                    self.connection = Some(Box::new(connection));
+                    return Ok(true);
+                }
+                Ok(None) | Err(_) => return Err(Failure::Unfit(Trouble::Capacity)),
+            }
+        }
+    }
+
+    /// Leaves a connection on which much was refused, unless that would use up what an idle client
+    /// may need. Only before a look-up: DATA gains nothing from a fresh connection.
+    fn retire(&mut self, envelope: Option<&Envelope>) {
+        let Some(connection) = &self.connection else {
+            return;
+        };
+        let costs_replay = envelope
+            .is_some_and(|envelope| !envelope.accepted.is_empty() && connection.holds(envelope));
+        if connection.refusals >= REFUSALS_MAX && !(costs_replay && self.replays + 1 >= REPLAYS_MAX)
+        {
+            self.let_go();
+        }
+    }
+
+    /// Passes message data on, dot-stuffed as it came.
+    ///
+    /// # Errors
+    /// The connection takes no more; [`Self::early_reply`] may have the reason.
+    pub async fn send_data(&mut self, bytes: &[u8], limit: Duration) -> Result<(), Trouble> {
+        let Some(connection) = self.in_data() else {
+            return Err(Trouble::Closed);
+        };
+        let result = connection.wire.send_data(bytes, limit).await;
+        self.spoilt |= result.is_err();
+        result
+    }
+
+    /// Sends `tail` and the dot in one write, and awaits the reply.
+    ///
+    /// # Errors
+    /// There is no reply; the connection is closed. If the dot was sent, the outcome is unknown.
+    pub async fn end_of_data(&mut self, tail: &[u8], limit: Duration) -> Result<Reply, Trouble> {
+        let Some(connection) = self.in_data() else {
+            return Err(Trouble::Closed);
+        };
+        let result = connection.wire.end_of_data(tail, limit).await;
+        let is_final = |reply: &Reply| !reply.code().is_intermediate();
+        match result {
+            Ok(reply) if is_final(&reply) => {
+                connection.note(&reply);
+                connection.messages += u32::from(reply.code().is_positive());
+                connection.standing = Standing::Nothing;
+                if !connection.wire.is_settled() {
+                    self.connection = None;
+                }
+                Ok(reply)
+            }
+            failed => {
+                self.connection = None;
+                let trouble = failed.err().unwrap_or(Trouble::Garbage);
+                self.upstream.note(trouble);
+                Err(trouble)
+            }
+        }
+    }
+
+    /// A 4yz or 5yz reply (but 421) that the upstream sent before end-of-data, if it is there to be
+    /// read. Waits up to a second after a failed send, otherwise only for the rest of what has
+    /// begun. After one, the connection takes no more data.
+    pub async fn early_reply(&mut self) -> Option<Reply> {
+        let spoilt = self.spoilt;
+        let connection = self.in_data()?;
+        let reply = connection.wire.early_reply(spoilt).await;
+        self.spoilt |= reply.is_some();
+        reply
+    }
+
+    fn in_data(&mut self) -> Option<&mut Connection> {
+        self.connection
+            .as_deref_mut()
+            .filter(|connection| connection.standing == Standing::Data)
+    }
+
+    /// Closes without the dot: the only way to abort DATA.
+    pub fn abort(&mut self) {
+        self.connection = None;
+    }
+
+    /// Lets go of the connection because the session is held or idle. Returns at once: the
+    /// connection is left in the background, or kept for its next use. Does nothing if the
+    /// connection is pinned by AUTH or takes message data.
+    pub fn let_go(&mut self) {
+        let may_leave = |connection: &mut Box<Connection>| {
+            !connection.is_pinned() && connection.standing != Standing::Data
+        };
+        if let Some(connection) = self.connection.take_if(may_leave) {
+            leave(&self.upstream.stock, connection, true);
+        }
+    }
+
+    /// The session is over.
+    pub fn close(&mut self) {
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
+        // Within an exchange QUIT would be read as a part of it.
+        if connection.auth != Auth::Exchange {
+            // A connection that was told of this client serves no other.
+            let keep = connection.told == Told::Nothing;
+            leave(&self.upstream.stock, connection, keep);
+        }
+    }
+
+    /// Whether there is an upstream connection.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// Whether the connection can't be let go of: within an AUTH exchange, and after 235.
+    #[must_use]
+    pub fn is_pinned(&self) -> bool {
+        self.connection
+            .as_ref()
+            .is_some_and(|connection| connection.is_pinned())
+    }
+}

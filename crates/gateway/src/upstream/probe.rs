@@ -1,0 +1,235 @@
+//! What the upstream is, asked as an outside client would: is it there, what does it offer, does it
+//! take the client's identity, does it relay for whoever comes through us (DESIGN promise 7).
+//!
+//! A probe takes no place among the upstream's connections: a full house must not look like a
+//! dead one. It is one connection more, at most one at a time.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use tarpit_core::{Tick, Trouble};
+use tarpit_smtp::{Capabilities, MailParams, Reply, ReversePath, escape, write_mail, write_rcpt};
+use tokio::time::timeout;
+
+use super::connection::{Connection, Failure, Opening, Standing};
+use super::identity::{ClientIdentity, Told};
+use super::leave::quit;
+use super::wire::REPLY_LIMIT;
+use super::{Health, Upstream};
+use crate::clock::Clock;
+use crate::config::Identity;
+
+/// The whole of a probe. Servers that make strangers wait (a greeting delay, a pit of their own,
+/// DNS that does not answer) take up to half a minute.
+const PROBE_LIMIT: Duration = Duration::from_secs(60);
+
+/// An outside client: no network has this address (TEST-NET-1, RFC 5737), so no server trusts it.
+const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// Where it seems to have connected to.
+const OUTSIDE_LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+/// A port as clients have it.
+const OUTSIDE_PORT: u16 = 49152;
+
+/// A recipient that is nobody's business but the owner's of example.com (RFC 2606).
+const FOREIGN: &str = "postmaster@example.com";
+
+/// What a probe saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProbeReport {
+    /// The greeting, in one line.
+    pub greeting: Option<String>,
+    /// The lines of the last reply to EHLO, without codes, the server's name first.
+    pub announced: Vec<String>,
+    /// What was learnt from them.
+    pub capabilities: Option<Capabilities>,
+    /// Whether the client's identity was told: `None` if it is not to be told, else why not.
+    pub identity: Option<Result<(), String>>,
+    /// The reply to a recipient of a foreign domain, or to MAIL if it got no further, and the time
+    /// it took.
+    pub relay: Option<(Reply, Duration)>,
+    /// Whether the upstream takes mail for foreign domains from us.
+    pub relays: bool,
+    /// Each step and the time it took.
+    pub steps: Vec<(&'static str, Duration)>,
+    /// Why the probe failed; a refusal of the upstream in one line.
+    pub failure: Option<(Trouble, Option<String>)>,
+}
+
+/// The reply to a recipient, and how long it took.
+type Treatment = (Reply, Duration);
+
+impl Upstream {
+    /// Asks the upstream what it is, as an outside client would, and sets capabilities and health.
+    /// Takes a minute at most.
+    pub async fn probe(&self) -> ProbeReport {
+        let _one = self.probing.lock().await;
+        let mut report = ProbeReport::default();
+        let mut opening = Opening::start();
+        let result = timeout(PROBE_LIMIT, self.examine(&mut report, &mut opening))
+            .await
+            .unwrap_or(Err(Failure::Broken(Trouble::TimedOut)));
+        report.write_opening(&opening, self.config.identity);
+        if let Err(failure) = result {
+            report.fail(failure, &opening);
+        }
+        self.conclude(&report);
+        report
+    }
+
+    /// How the upstream treats `forward_path` (without brackets) from an outside client: its reply
+    /// and the time it took. The reply to MAIL, if that was refused.
+    ///
+    /// # Errors
+    /// There was no reply within a minute.
+    pub async fn try_name(&self, forward_path: &str) -> Result<(Reply, Duration), Trouble> {
+        let clock = Clock::start();
+        let treatment = timeout(PROBE_LIMIT, async {
+            let mut connection = self.open_outside(&mut Opening::start()).await?;
+            let treatment = self.ask_for(&mut connection, forward_path).await?;
+            part(connection).await;
+            Ok(treatment)
+        });
+        match treatment.await {
+            Ok(Ok(treatment)) => Ok(treatment),
+            Ok(Err(Failure::Sender(reply) | Failure::Service(reply))) => {
+                Ok((reply, clock.now().since(Tick::ZERO)))
+            }
+            Ok(Err(Failure::Broken(trouble) | Failure::Unfit(trouble))) => Err(trouble),
+            Err(_) => Err(Trouble::TimedOut),
+        }
+    }
+
+    async fn examine(
+        &self,
+        report: &mut ProbeReport,
+        opening: &mut Opening,
+    ) -> Result<(), Failure> {
+        let mut connection = self.open_outside(opening).await?;
+        report.capabilities = Some(connection.capabilities.clone());
+        let treatment = self.ask_for(&mut connection, FOREIGN).await?;
+        report.relays = treatment.0.code().is_positive();
+        report.relay = Some(treatment);
+        part(connection).await;
+        Ok(())
+    }
+
+    async fn open_outside(&self, opening: &mut Opening) -> Result<Connection, Failure> {
+        let who = ClientIdentity {
+            address: SocketAddr::from((OUTSIDE, OUTSIDE_PORT)),
+            local: SocketAddr::from((OUTSIDE_LOCAL, 25)),
+            helo: Some(self.hostname.clone()),
+            esmtp: true,
+        };
+        let told = Told::of(self.config.identity, &who);
+        Connection::open(&self.config, &self.hostname, told, opening).await
+    }
+
+    /// MAIL and RCPT. A server that refuses the null reverse-path is asked with another one, so
+    /// that it can't hide that it relays.
+    async fn ask_for(&self, connection: &mut Connection, path: &str) -> Result<Treatment, Failure> {
+        let own = format!("postmaster@{}", self.hostname);
+        let mut refused = None;
+        for sender in ["", own.as_str()] {
+            let Ok(sender) = ReversePath::parse(sender) else {
+                continue;
+            };
+            let mut line = Vec::new();
+            write_mail(&mut line, sender, &MailParams::default());
+            let mail = timed(connection, &line).await?;
+            if mail.0.code().is_positive() {
+                line.clear();
+                write_rcpt(&mut line, path);
+                return timed(connection, &line).await;
+            }
+            refused = refused.or(Some(mail));
+        }
+        refused.ok_or_else(|| Trouble::Garbage.into())
+    }
+
+    /// What the probe says about health and capabilities. A failed one leaves the capabilities.
+    fn conclude(&self, report: &ProbeReport) {
+        if let Some((why, detail)) = &report.failure {
+            return self.set_health(Health::Down { why: *why }, detail.as_deref());
+        }
+        if let Some(capabilities) = &report.capabilities {
+            self.set_capabilities(capabilities.clone());
+        }
+        match &report.relay {
+            Some((reply, _)) if report.relays && !self.config.relays => {
+                self.set_health(
+                    Health::Relays {
+                        reply: reply.to_log(),
+                    },
+                    None,
+                );
+            }
+            Some((reply, _)) if report.relays => {
+                let detail = format!(
+                    "it relays for this gateway, as configured: {}",
+                    reply.to_log()
+                );
+                self.set_health(Health::Up, Some(&detail));
+            }
+            _ => self.set_health(Health::Up, None),
+        }
+    }
+}
+
+impl ProbeReport {
+    fn write_opening(&mut self, opening: &Opening, identity: Identity) {
+        self.greeting = opening.greeting.as_ref().map(Reply::to_log);
+        if let Some(reply) = &opening.announced {
+            self.announced = reply.lines().map(|line| escape(line).to_string()).collect();
+        }
+        let mut before = Duration::ZERO;
+        for (step, ended) in &opening.steps {
+            self.steps.push((step, ended.saturating_sub(before)));
+            before = *ended;
+        }
+        if identity != Identity::None && self.capabilities.is_some() {
+            self.identity = Some(Ok(()));
+        }
+    }
+
+    fn fail(&mut self, failure: Failure, opening: &Opening) {
+        self.failure = match failure {
+            Failure::Broken(Trouble::Identity) | Failure::Unfit(Trouble::Identity) => {
+                let why = match &opening.xclient {
+                    Some(reply) => format!("XCLIENT was refused: {}", reply.to_log()),
+                    None if opening.announced.is_some() => {
+                        "it offers no XCLIENT with ADDR".to_owned()
+                    }
+                    None => "it takes no PROXY header".to_owned(),
+                };
+                self.identity = Some(Err(why.clone()));
+                Some((Trouble::Identity, Some(why)))
+            }
+            Failure::Broken(trouble) | Failure::Unfit(trouble) => Some((trouble, None)),
+            // It took the identity and will have nothing to do with that client: a server that
+            // refuses strangers without a name is up, and relays for none. What it told us before
+            // is the best there is.
+            Failure::Service(reply) if opening.xclient.is_some() => {
+                self.identity = Some(Ok(()));
+                self.capabilities = opening.announced.as_ref().map(Capabilities::from_ehlo);
+                self.relay = Some((reply, Duration::ZERO));
+                None
+            }
+            Failure::Service(reply) | Failure::Sender(reply) => {
+                Some((Trouble::Closed, Some(reply.to_log())))
+            }
+        };
+    }
+}
+
+/// One command, its reply and the time it took.
+async fn timed(connection: &mut Connection, line: &[u8]) -> Result<Treatment, Failure> {
+    let clock = Clock::start();
+    let reply = connection.wire.command(line, REPLY_LIMIT).await?;
+    Ok((reply, clock.now().since(Tick::ZERO)))
+}
+
+/// RSET, QUIT. Whether they are answered changes nothing.
+async fn part(mut connection: Connection) {
+    connection.standing = Standing::Stale;
+    quit(Box::new(connection)).await;
+}

@@ -1,0 +1,1 @@
+//! The upstream side, against a scripted server.

@@ -1,0 +1,222 @@
+//! The socket to the upstream: whole commands out, whole replies in.
+//!
+//! What it promises: a reply is only ever taken as the answer to a command that was sent before it
+//! came. The owner asks [`Wire::is_quiet`] before it uses a connection that stood idle; bytes that
+//! nobody asked for ("421 timeout", or worse, a stray 250) make the connection dead, not answered.
+//!
+//! A buffered reader from a library was rejected: it would hide such bytes in its buffer.
+
+use std::io::{self, ErrorKind};
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tarpit_core::Trouble;
+use tarpit_smtp::{END_OF_DATA, Reply, ReplyCode, ReplyReader, ReplyStep, Verb, write_verb};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// The greeting, and the replies to MAIL and RCPT (RFC 5321 §4.5.3.2.1 to .3). EHLO, RSET, AUTH
+/// and XCLIENT have no number there and get the same.
+pub(super) const REPLY_LIMIT: Duration = Duration::from_secs(5 * 60);
+
+/// The reply to DATA (RFC 5321 §4.5.3.2.4).
+pub(super) const DATA_LIMIT: Duration = Duration::from_secs(2 * 60);
+
+/// How long a reply that has begun early, or may explain a lost connection, is awaited: it is
+/// there already, or it never comes.
+const EARLY_LIMIT: Duration = Duration::from_secs(1);
+
+/// Most replies fit; the reader keeps what it needs, so this never grows.
+const READ_LEN: usize = 1024;
+
+/// One connection to the upstream, and what of its replies was not asked for yet.
+#[derive(Debug)]
+pub(super) struct Wire {
+    stream: TcpStream,
+    reader: ReplyReader,
+    /// Bytes after the last reply.
+    unread: Vec<u8>,
+    /// Commands that were sent and not answered. While there are any, the connection is in nobody's
+    /// hands: the future that awaited the reply was dropped.
+    pending: u32,
+}
+
+impl Wire {
+    /// Connects; the greeting is pending then.
+    pub(super) async fn connect(address: SocketAddr, limit: Duration) -> Result<Self, Trouble> {
+        let Ok(Ok(stream)) = timeout(limit, TcpStream::connect(address)).await else {
+            return Err(Trouble::Unreachable);
+        };
+        // Commands are written whole, so there is nothing to gather; waiting would only add 40 ms.
+        stream.set_nodelay(true).map_err(|_| Trouble::Closed)?;
+        Ok(Self {
+            stream,
+            reader: ReplyReader::new(),
+            unread: Vec::new(),
+            pending: 1,
+        })
+    }
+
+    /// Whether every command was answered.
+    pub(super) const fn is_settled(&self) -> bool {
+        self.pending == 0
+    }
+
+    /// Whether the connection is open and nothing came that nobody asked for. Asks the system
+    /// itself: the runtime may not have noticed yet.
+    pub(super) fn is_quiet(&self) -> bool {
+        let mut octet = [MaybeUninit::uninit()];
+        self.is_settled()
+            && self.unread.is_empty()
+            && !self.reader.in_reply()
+            && SockRef::from(&self.stream)
+                .peek(&mut octet)
+                .is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
+    /// Sends `lines`, which hold `replies` commands, in one write.
+    pub(super) async fn send(&mut self, lines: &[u8], replies: u32) -> Result<(), Trouble> {
+        if !self.unread.is_empty() || self.reader.in_reply() {
+            return Err(Trouble::Garbage);
+        }
+        self.pending += replies;
+        self.stream
+            .write_all(lines)
+            .await
+            .map_err(|_| Trouble::Closed)
+    }
+
+    /// Sends a command that takes no argument and awaits its reply.
+    pub(super) async fn verb(&mut self, verb: Verb, limit: Duration) -> Result<Reply, Trouble> {
+        let mut line = Vec::new();
+        write_verb(&mut line, verb);
+        self.command(&line, limit).await
+    }
+
+    /// Sends one command and awaits its reply.
+    pub(super) async fn command(&mut self, line: &[u8], limit: Duration) -> Result<Reply, Trouble> {
+        self.send(line, 1).await?;
+        self.reply(limit).await
+    }
+
+    /// Awaits the next reply. 421 is the end of the connection, not an answer (RFC 5321 §3.8).
+    pub(super) async fn reply(&mut self, limit: Duration) -> Result<Reply, Trouble> {
+        let reply = timeout(limit, self.read_reply())
+            .await
+            .unwrap_or(Err(Trouble::TimedOut))?;
+        self.pending = self.pending.saturating_sub(1);
+        if reply.code() == ReplyCode::CLOSING {
+            tracing::debug!(target: "tarpit::upstream", reply = reply.to_log(), "the upstream closes a connection");
+            return Err(Trouble::Closed);
+        }
+        Ok(reply)
+    }
+
+    async fn read_reply(&mut self) -> Result<Reply, Trouble> {
+        loop {
+            if !self.unread.is_empty() {
+                match self.reader.read(&self.unread) {
+                    Ok(ReplyStep::Done { reply, consumed }) => {
+                        self.unread.drain(..consumed);
+                        return Ok(reply);
+                    }
+                    Ok(ReplyStep::Partial { .. }) => self.unread.clear(),
+                    Err(error) => {
+                        tracing::debug!(target: "tarpit::upstream", %error, "the upstream sent what is no reply");
+                        return Err(Trouble::Garbage);
+                    }
+                }
+            }
+            self.unread.reserve(READ_LEN);
+            match self.stream.read_buf(&mut self.unread).await {
+                Ok(0) | Err(_) => return Err(Trouble::Closed),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Passes message data on. Stops with an error as soon as the upstream speaks instead of
+    /// reading: it has nothing to say before the end of data but that it does not want the rest.
+    pub(super) async fn send_data(&mut self, bytes: &[u8], limit: Duration) -> Result<(), Trouble> {
+        timeout(limit, self.push(bytes))
+            .await
+            .unwrap_or(Err(Trouble::TimedOut))
+    }
+
+    async fn push(&mut self, mut bytes: &[u8]) -> Result<(), Trouble> {
+        while !bytes.is_empty() {
+            match self.stream.try_write(bytes) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let ready = self
+                        .stream
+                        .ready(Interest::READABLE | Interest::WRITABLE)
+                        .await;
+                    let readable = ready.map_err(|_| Trouble::Closed)?.is_readable();
+                    if readable && self.hears_something() {
+                        return Err(Trouble::Closed);
+                    }
+                }
+                Err(_) => return Err(Trouble::Closed),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what is there without waiting: bytes, or the end.
+    fn hears_something(&mut self) -> bool {
+        if !self.unread.is_empty() {
+            return true;
+        }
+        self.unread.reserve(READ_LEN);
+        match self.stream.try_read_buf(&mut self.unread) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+            Ok(_) | Err(_) => true,
+        }
+    }
+
+    /// The dot, in one write with what goes before it, and the reply.
+    ///
+    /// If the upstream has spoken already, the dot is not sent: a refusal is the reply, anything
+    /// else is garbage. A yes before the dot is no yes (DESIGN promise 1).
+    pub(super) async fn end_of_data(
+        &mut self,
+        tail: &[u8],
+        limit: Duration,
+    ) -> Result<Reply, Trouble> {
+        timeout(limit, async {
+            if !self.is_quiet() {
+                return self.early_reply(true).await.ok_or(Trouble::Closed);
+            }
+            let end = [tail, END_OF_DATA].concat();
+            self.pending += 1;
+            self.push(&end).await?;
+            self.reply(limit).await
+        })
+        .await
+        .unwrap_or(Err(Trouble::TimedOut))
+    }
+
+    /// A 4yz or 5yz reply that nobody asked for. `wait`: the connection is lost or has spoken, so
+    /// what is on its way is awaited for a moment; otherwise only what is there counts.
+    pub(super) async fn early_reply(&mut self, wait: bool) -> Option<Reply> {
+        if !wait && !self.reader.in_reply() && !self.hears_something() {
+            return None;
+        }
+        // Never to be used again: what comes now answers nothing.
+        self.pending += 1;
+        let reply = timeout(EARLY_LIMIT, self.read_reply()).await.ok()?.ok()?;
+        let code = reply.code();
+        let refuses = code.is_permanent() || (code.is_transient() && code != ReplyCode::CLOSING);
+        refuses.then_some(reply)
+    }
+
+    /// QUIT without awaiting the reply, for a connection that is closed at once. That it can't be
+    /// sent does not matter: closing says the same.
+    pub(super) fn hang_up(self) {
+        let _: io::Result<usize> = self.stream.try_write(b"QUIT\r\n");
+    }
+}
