@@ -121,7 +121,8 @@ impl Exemption {
     /// Whether it covers `address` at `unix_now` (seconds since 1970).
     #[must_use]
     pub fn covers(&self, address: IpAddr, unix_now: u64) -> bool {
-        self.network.contains(&address.to_canonical()) && self.until.is_none_or(|end| unix_now < end)
+        self.network.contains(&address.to_canonical())
+            && self.until.is_none_or(|end| unix_now < end)
     }
 }
 

@@ -1,3 +1,33 @@
-//! The hands of an SMTP tar pit.
+//! The hands of an SMTP tar pit: listen, drive the machine, hold, relay.
+//!
+//! `core` decides, this crate does. It is entered through [`Gateway`] and its [`Handle`] alone. It
+//! knows neither HTTP nor a configuration file's format.
+//!
+//! ```text
+//! listen -> drive -> (core) -> pit        a session waits: no buffer, no upstream connection
+//!             |  \
+//!           relay  link -> upstream | maildir
+//! ```
 
+mod buffers;
+pub mod clock;
 pub mod config;
+mod conn;
+mod drive;
+mod gateway;
+mod link;
+mod listen;
+mod live;
+mod log;
+pub mod maildir;
+pub mod metrics;
+mod pit;
+mod places;
+mod recipients;
+mod relay;
+mod shared;
+pub mod upstream;
+
+pub use gateway::{Gateway, Handle, StartError};
+pub use live::LiveError;
+pub use recipients::ReadError;

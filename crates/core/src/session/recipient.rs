@@ -106,7 +106,10 @@ impl Session {
         let (ticket, source, account) = (self.ticket(), self.source, command.account());
         let terms = env.policy.terms(command.offence());
         let enforced = env.policy.enforces();
-        let grant = if enforced && !self.waited {
+        // A wait that ended without room is not repeated in the same transaction, so that a long
+        // list of recipients is not held once for each. Known senders are never refused unseen.
+        let may_wait = enforced && (!self.waited || env.ledger.is_known(now, source));
+        let grant = if may_wait {
             env.ledger.request(now, ticket, source, account, &terms)
         } else {
             env.ledger.try_request(now, ticket, source, account, &terms)

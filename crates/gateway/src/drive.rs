@@ -1,0 +1,337 @@
+//! The loop: input in, outputs out, no decisions.
+//!
+//! An activity of a connection *returns* when it must wait ([`Next::Hold`]); it does not sleep. So
+//! none of its buffers can outlive it, and the connection that waits is a value.
+
+use std::time::Duration;
+
+use tarpit_core::{Ask, DataEnd, Env, Input, Outbox, Then, Tick};
+use tarpit_smtp::Capabilities;
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
+
+use crate::conn::Conn;
+use crate::log;
+use crate::pit::{self, Registration, Woken, reached};
+use crate::relay::relay;
+use crate::shared::{Shared, Stop};
+use crate::upstream::{Claim, ClientIdentity};
+
+/// A client that does not take a few kilobytes in this time never reads.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Replies are gathered while pipelined commands are at hand; more than this is sent before the
+/// next command is looked at, so that a client that only sends can't make us keep its replies.
+const GATHER_MAX: usize = 16 * 1024;
+
+/// Replies that are due are flushed before a wait begins. An upstream on the same machine answers
+/// before this, and then the flush is saved.
+const FLUSH_AFTER: Duration = Duration::from_millis(10);
+
+/// What follows an activity.
+pub(crate) enum Next {
+    /// Wait until then, or until there is room.
+    Hold(Box<Conn>, Tick),
+    /// The session is over.
+    Done(Box<Conn>),
+}
+
+/// What the machine is told first in an activity.
+pub(crate) type First = Input<'static>;
+
+/// One session from its greeting to its end.
+pub(crate) async fn serve(shared: &Shared, conn: Box<Conn>, first: First) -> Box<Conn> {
+    let mut next = Box::pin(drive(shared, conn, first)).await;
+    let mut room: Option<Registration> = None;
+    loop {
+        let (mut conn, until) = match next {
+            Next::Done(conn) => return conn,
+            Next::Hold(conn, until) => (conn, until),
+        };
+        let input = if conn.session.waits_for_room() && room.is_none() {
+            // A wake that came before this went nowhere, so the ledger is asked once more.
+            room = Some(shared.pit.register(conn.session.ticket()));
+            Input::Resume
+        } else {
+            match pit::hold(shared, &mut conn, room.as_ref(), until).await {
+                Woken::Resume => Input::Resume,
+                Woken::Gone => Input::Gone,
+                Woken::Stopped => Input::Drain,
+            }
+        };
+        next = Box::pin(drive(shared, conn, input)).await;
+        if !matches!(&next, Next::Hold(conn, _) if conn.session.waits_for_room()) {
+            room = None;
+        }
+    }
+}
+
+/// One activity: from an input to the next wait.
+async fn drive(shared: &Shared, conn: Box<Conn>, first: First) -> Next {
+    let capabilities = conn.live.mail.capabilities().unwrap_or_default();
+    let mut activity = Activity {
+        shared,
+        conn,
+        out: Outbox::default(),
+        capabilities: &capabilities,
+    };
+    match activity.run(first).await {
+        Some(until) => Next::Hold(activity.conn, until),
+        None => Next::Done(activity.conn),
+    }
+}
+
+struct Activity<'a> {
+    shared: &'a Shared,
+    conn: Box<Conn>,
+    out: Outbox,
+    capabilities: &'a Capabilities,
+}
+
+impl Activity<'_> {
+    /// `Some(until)` to hold, `None` when the session is over.
+    async fn run(&mut self, first: First) -> Option<Tick> {
+        let mut then = self.handle(first);
+        loop {
+            then = match then {
+                Then::Read => self.read().await,
+                Then::Ask(ask) => self.ask(&ask).await,
+                Then::Relay => self.relay().await,
+                Then::Hold { until } => {
+                    if self.flush().await {
+                        return Some(until);
+                    }
+                    self.handle(Input::Gone)
+                }
+                Then::Close => {
+                    self.flush().await;
+                    // The client may be gone already; there is nobody to tell.
+                    let _ = self.conn.stream.shutdown().await;
+                    return None;
+                }
+            };
+        }
+    }
+
+    /// One input; then what came of it is carried out: records, and the sessions that have room now.
+    fn handle(&mut self, input: Input<'_>) -> Then {
+        let now = self.shared.clock.now();
+        let Conn {
+            session,
+            live,
+            listener,
+            ..
+        } = &mut *self.conn;
+        let filter = live.filter.load();
+        let env = Env {
+            hostname: &live.config.hostname,
+            policy: &live.config.listeners[*listener].policy,
+            ledger: &self.shared.ledger,
+            capabilities: self.capabilities,
+            filter: &filter,
+        };
+        let then = session.handle(now, input, &env, &mut self.out);
+        for hold in self.out.holds.drain(..) {
+            log::hold(&hold, &self.shared.metrics);
+        }
+        let mut woken = Vec::new();
+        self.shared.ledger.take_woken(&mut woken);
+        if !woken.is_empty() {
+            self.shared.pit.wake(&woken);
+        }
+        then
+    }
+
+    /// Commands that are at hand, or the next bytes of the client.
+    async fn read(&mut self) -> Then {
+        let mut deadline = self.deadline();
+        loop {
+            while !self.conn.unread.is_empty() {
+                let unread = std::mem::take(&mut self.conn.unread);
+                let replies = self.out.bytes.len();
+                let then = self.handle(Input::Bytes(&unread));
+                let consumed = self.out.consumed;
+                self.conn.unread = unread;
+                self.conn
+                    .unread
+                    .drain(..consumed.min(self.conn.unread.len()));
+                if !matches!(then, Then::Read) {
+                    return then;
+                }
+                if self.out.bytes.len() > replies {
+                    // A whole command was answered: the next one has its own time.
+                    deadline = self.deadline();
+                } else {
+                    break;
+                }
+                if self.out.bytes.len() > GATHER_MAX && !self.flush().await {
+                    return self.handle(Input::Gone);
+                }
+            }
+            if !self.flush().await {
+                return self.handle(Input::Gone);
+            }
+            if let Some(input) = self.more(deadline).await {
+                return self.handle(input);
+            }
+        }
+    }
+
+    /// The time for one whole command: a client that drips bytes gains nothing. And the session
+    /// has its own limit.
+    fn deadline(&self) -> Deadline {
+        let limits = &self.conn.live.config.limits;
+        let command = Instant::now() + limits.command_timeout;
+        let session = self
+            .shared
+            .clock
+            .instant(self.conn.opened + limits.session_timeout);
+        if session < command {
+            Deadline {
+                at: session,
+                whole: true,
+            }
+        } else {
+            Deadline {
+                at: command,
+                whole: false,
+            }
+        }
+    }
+
+    /// Reads more bytes; `Some` if something else happened. An idle session lets go of its upstream
+    /// connection after the grace time.
+    async fn more(&mut self, deadline: Deadline) -> Option<First> {
+        let grace = Instant::now() + self.conn.live.grace();
+        let mut stop = self.shared.stop.subscribe();
+        let mut stage = Stop::Draining;
+        loop {
+            match self.try_read() {
+                Got::Bytes => return None,
+                Got::End => return Some(Input::Gone),
+                Got::Nothing => {}
+            }
+            let lettable = self.conn.link.is_lettable();
+            let until = if lettable {
+                grace.min(deadline.at)
+            } else {
+                deadline.at
+            };
+            tokio::select! {
+                biased;
+                ready = tokio::time::timeout_at(until, self.conn.stream.readable()) => match ready {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return Some(Input::Gone),
+                    Err(_) if until < deadline.at => self.conn.link.let_go(),
+                    Err(_) if deadline.whole => return Some(Input::Expired),
+                    Err(_) => return Some(Input::TimedOut),
+                },
+                () = reached(&mut stop, stage) => {
+                    if stage == Stop::Now {
+                        return Some(Input::Expired);
+                    }
+                    stage = Stop::Now;
+                    if !self.conn.session.is_draining() {
+                        return Some(Input::Drain);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is there, at most as much as a held session may keep unread.
+    fn try_read(&mut self) -> Got {
+        let mut chunk = [0; 4096];
+        let room = chunk
+            .len()
+            .min(self.conn.live.config.limits.held_unread_max as usize);
+        match self.conn.stream.try_read(&mut chunk[..room]) {
+            Ok(0) => Got::End,
+            Ok(count) => {
+                self.conn.unread.extend_from_slice(&chunk[..count]);
+                Got::Bytes
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                if self.conn.unread.is_empty() {
+                    self.conn.unread = Vec::new();
+                }
+                Got::Nothing
+            }
+            Err(_) => Got::End,
+        }
+    }
+
+    /// A question to the upstream. The client hears what is due already if the answer takes time.
+    async fn ask(&mut self, ask: &Ask) -> Then {
+        let now = self.shared.clock.now();
+        let conn = &mut *self.conn;
+        let (helo, esmtp) = conn.session.helo();
+        let who = ClientIdentity {
+            address: conn.peer,
+            local: conn.local,
+            helo: helo.map(Into::into),
+            esmtp,
+        };
+        let source = conn.session.source();
+        let claim = Claim {
+            source,
+            known: self.shared.ledger.is_known(now, source),
+        };
+        let limit = conn
+            .session
+            .time_to_ask(now, &conn.live.config.listeners[conn.listener].policy);
+        let answer = {
+            let question = conn
+                .link
+                .ask(ask, &who, claim, conn.session.envelope(), limit);
+            tokio::pin!(question);
+            match tokio::time::timeout(FLUSH_AFTER, &mut question).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    // If the client is gone, the next flush will say so; the look-up is finished.
+                    let _ = send(&mut conn.stream, &mut self.out.bytes).await;
+                    question.await
+                }
+            }
+        };
+        let wait = self.shared.clock.now().since(now);
+        self.conn.session.note_upstream_wait(wait);
+        self.handle(Input::Answer(answer))
+    }
+
+    async fn relay(&mut self) -> Then {
+        if !self.flush().await {
+            self.conn.link.abort();
+            return self.handle(Input::DataEnd(DataEnd::ClientGone { reply: None }));
+        }
+        let end = Box::pin(relay(self.shared, &mut self.conn)).await;
+        self.handle(Input::DataEnd(end))
+    }
+
+    /// Sends what is due. `false` if the client is gone or does not read.
+    async fn flush(&mut self) -> bool {
+        send(&mut self.conn.stream, &mut self.out.bytes).await
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Deadline {
+    at: Instant,
+    /// It is the session's, not the command's.
+    whole: bool,
+}
+
+enum Got {
+    Bytes,
+    Nothing,
+    End,
+}
+
+async fn send(stream: &mut tokio::net::TcpStream, bytes: &mut Vec<u8>) -> bool {
+    if bytes.is_empty() {
+        return true;
+    }
+    let sent = tokio::time::timeout(WRITE_TIMEOUT, stream.write_all(bytes)).await;
+    bytes.clear();
+    matches!(sent, Ok(Ok(())))
+}

@@ -1,0 +1,299 @@
+//! One gateway: start, reload, drain.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::{AbortHandle, JoinHandle};
+
+use crate::config::{Config, Delivery, Listener};
+use crate::listen::{self, Bound, Served};
+use crate::live::{Live, LiveError, Mail};
+use crate::metrics::Snapshot;
+use crate::recipients;
+use crate::shared::{Shared, Stop};
+use crate::upstream::{Health, Upstream};
+
+/// Why a gateway does not start, or does not take a new configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Something that the configuration names can't be had.
+    #[error(transparent)]
+    Live(#[from] LiveError),
+    /// A listener can't be bound.
+    #[error("listener {name}: cannot listen on {address}: {error}")]
+    Bind {
+        /// Which listener.
+        name: Box<str>,
+        /// Its address.
+        address: SocketAddr,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The upstream relays for us, and there is no listener on loopback that could be served.
+    #[error("{}", relays_text(.reply))]
+    Relays {
+        /// What the upstream said to a recipient that is none of its business.
+        reply: String,
+    },
+}
+
+/// What to tell an administrator whose server trusts us. DESIGN promise 7.
+fn relays_text(reply: &str) -> String {
+    format!(
+        "your server trusts this gateway's address: asked to relay to postmaster@example.com, it said \"{reply}\". \
+         Behind this gateway every client on the Internet has this address, so it would be an open relay. Nothing \
+         outside loopback is served. Take the gateway's address out of what the server trusts (Postfix: mynetworks, \
+         for example mynetworks = [::1]/128 and a listener of its own for the gateway with -o mynetworks=; Exim: \
+         relay_from_hosts; Exchange: the receive connector's anonymous relay permission), or tell the server who \
+         the client is with identity = \"xclient\" or \"proxy-v2\". If relaying is meant, set upstream_relays = true"
+    )
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    handle: Handle,
+}
+
+/// The only door into a running gateway.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    served: Mutex<Vec<Served>>,
+    /// One change of the configuration at a time.
+    changing: tokio::sync::Mutex<Vec<AbortHandle>>,
+}
+
+impl Gateway {
+    /// Asks the upstream whether it relays for us, binds, and serves.
+    ///
+    /// # Errors
+    /// [`StartError`] if the recipients file or the maildir can't be had, an address can't be bound,
+    /// or the upstream relays for us and every listener is outside loopback.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let live = Live::new(config, None)?;
+        let mail = live.mail.clone();
+        let shared = Shared::new(live);
+        let upstream_task = begin(&mail).await;
+        let inner = Inner {
+            served: Mutex::new(Vec::new()),
+            changing: tokio::sync::Mutex::new(upstream_task.into_iter().collect()),
+            shared: Arc::clone(&shared),
+        };
+        let handle = Handle {
+            inner: Arc::new(inner),
+        };
+        let live = shared.live.load_full();
+        let bound = handle.bind_missing(&live.config, &live.mail)?;
+        handle.swap_listeners(&live.config, bound);
+        tokio::spawn(recipients::watch(shared));
+        Ok(Self { handle })
+    }
+
+    /// The door to it.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Names of listeners and the addresses that clients connect to.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<(Box<str>, SocketAddr)> {
+        let served = self.handle.served();
+        served
+            .iter()
+            .map(|served| (served.name.clone(), served.address))
+            .collect()
+    }
+
+    /// Ends when the gateway was told to drain and the last session has ended, or the time for that
+    /// is over.
+    pub async fn wait(&self) {
+        let shared = &self.handle.inner.shared;
+        let mut stop = shared.stop.subscribe();
+        // The sender lives in `shared`, so this can't fail.
+        let _ = stop.wait_for(|stop| *stop != Stop::No).await;
+        let limit = shared.live.load().config.limits.drain_timeout;
+        if tokio::time::timeout(limit, shared.places.empty())
+            .await
+            .is_err()
+        {
+            tracing::warn!(target: "tarpit::drain", sessions = shared.places.all(), "the time to drain is over");
+            shared.stop.send_replace(Stop::Now);
+            // Sessions that wait for the reply to end-of-data go on waiting: their outcome is not
+            // known yet, and the client would send the message twice.
+            shared.places.empty().await;
+        }
+        tracing::info!(target: "tarpit::drain", "drained");
+    }
+}
+
+/// How long the start waits for the upstream. If it takes longer, the gateway starts all the same
+/// and answers 421 until the probe has run.
+const FIRST_PROBE_MAX: Duration = Duration::from_secs(15);
+
+/// Learns who the upstream is before anyone is served.
+async fn begin(mail: &Mail) -> Option<AbortHandle> {
+    let Mail::Upstream(upstream) = mail else {
+        return None;
+    };
+    // What came of it is kept by the upstream.
+    let _ = tokio::time::timeout(FIRST_PROBE_MAX, upstream.probe()).await;
+    let task: JoinHandle<()> = tokio::spawn(Arc::clone(upstream).watch());
+    Some(task.abort_handle())
+}
+
+impl Handle {
+    /// Stops to accept, cuts holds short with 421, lets running transactions finish.
+    pub fn drain(&self) {
+        tracing::info!(target: "tarpit::drain", sessions = self.inner.shared.places.all(), "draining");
+        self.inner.shared.stop.send_replace(Stop::Draining);
+        for served in self.served().drain(..) {
+            served.close();
+        }
+    }
+
+    /// The counters now.
+    #[must_use]
+    pub fn metrics(&self) -> Snapshot {
+        self.inner.shared.metrics.snapshot()
+    }
+
+    /// Sessions now.
+    #[must_use]
+    pub fn sessions(&self) -> u32 {
+        self.inner.shared.places.all()
+    }
+
+    /// The upstream, if there is one.
+    #[must_use]
+    pub fn upstream(&self) -> Option<Arc<Upstream>> {
+        match &self.inner.shared.live.load().mail {
+            Mail::Upstream(upstream) => Some(Arc::clone(upstream)),
+            Mail::Maildir(..) => None,
+        }
+    }
+
+    /// Puts a new configuration in force, whole or not at all. Sessions that are there keep the old
+    /// one. The sizes of the ledger change with the next start only.
+    ///
+    /// # Errors
+    /// As [`Gateway::start`]; then nothing has changed.
+    pub async fn reload(&self, config: Config) -> Result<(), StartError> {
+        let mut tasks = self.inner.changing.lock().await;
+        let shared = &self.inner.shared;
+        let before = shared.live.load_full();
+        let live = Live::new(config, Some(&before))?;
+        let is_same = same_upstream(&before.mail, &live.mail);
+        let task = if is_same {
+            None
+        } else {
+            begin(&live.mail).await
+        };
+        let bound = match self.bind_missing(&live.config, &live.mail) {
+            Ok(bound) => bound,
+            Err(error) => {
+                task.inspect(AbortHandle::abort);
+                return Err(error);
+            }
+        };
+        if !is_same {
+            tasks.drain(..).for_each(|old| old.abort());
+            tasks.extend(task);
+        }
+        let live = Arc::new(live);
+        shared.live.store(Arc::clone(&live));
+        self.swap_listeners(&live.config, bound);
+        tracing::info!(target: "tarpit::reload", "new configuration in force");
+        Ok(())
+    }
+
+    /// Binds what the configuration names and is not served yet. All or nothing.
+    fn bind_missing(&self, config: &Config, mail: &Mail) -> Result<Vec<Bound>, StartError> {
+        let allowed = allowed_listeners(config, mail)?;
+        let served = self.served();
+        let is_served = |listener: &Listener| {
+            served
+                .iter()
+                .any(|served| *served.name == *listener.name && served.asked == listener.address)
+        };
+        allowed
+            .into_iter()
+            .filter(|listener| !is_served(listener))
+            .map(|listener| {
+                listen::bind(&listener.name, listener.address).map_err(|error| StartError::Bind {
+                    name: listener.name.clone(),
+                    address: listener.address,
+                    error,
+                })
+            })
+            .collect()
+    }
+
+    /// Serves what was bound, and closes what the configuration no longer names.
+    fn swap_listeners(&self, config: &Config, bound: Vec<Bound>) {
+        let mut served = self.served();
+        let is_named = |served: &Served| {
+            config
+                .listeners
+                .iter()
+                .any(|listener| *listener.name == *served.name && listener.address == served.asked)
+        };
+        let (stay, go): (Vec<_>, Vec<_>) = served.drain(..).partition(is_named);
+        go.into_iter().for_each(Served::close);
+        *served = stay;
+        served.extend(
+            bound
+                .into_iter()
+                .map(|bound| bound.serve(Arc::clone(&self.inner.shared))),
+        );
+    }
+
+    fn served(&self) -> std::sync::MutexGuard<'_, Vec<Served>> {
+        self.inner
+            .served
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn same_upstream(before: &Mail, after: &Mail) -> bool {
+    match (before, after) {
+        (Mail::Upstream(before), Mail::Upstream(after)) => Arc::ptr_eq(before, after),
+        (Mail::Maildir(..), Mail::Maildir(..)) => true,
+        _ => false,
+    }
+}
+
+/// All listeners, or those on loopback if the upstream relays for us (DESIGN promise 7).
+fn allowed_listeners<'a>(config: &'a Config, mail: &Mail) -> Result<Vec<&'a Listener>, StartError> {
+    let all: Vec<&Listener> = config.listeners.iter().collect();
+    let (Mail::Upstream(upstream), Delivery::Upstream(_)) = (mail, &config.delivery) else {
+        return Ok(all);
+    };
+    let Health::Relays { reply } = upstream.health() else {
+        return Ok(all);
+    };
+    let (loopback, outside): (Vec<_>, Vec<_>) = all
+        .into_iter()
+        .partition(|listener| listener.address.ip().to_canonical().is_loopback());
+    if loopback.is_empty() {
+        return Err(StartError::Relays { reply });
+    }
+    for listener in outside {
+        tracing::error!(
+            target: "tarpit::listen",
+            listener = %listener.name,
+            address = %listener.address,
+            reason = relays_text(&reply),
+            "not listening"
+        );
+    }
+    Ok(loopback)
+}

@@ -1,0 +1,84 @@
+//! One session's line to whoever takes the mail: the upstream, or the built-in maildir.
+
+use std::time::Duration;
+
+use tarpit_core::{Answer, Ask, Envelope, Trouble};
+use tarpit_smtp::Reply;
+
+use crate::maildir::MaildirLink;
+use crate::upstream::{Claim, ClientIdentity, UpstreamLink};
+
+/// A closed pair rather than a trait: there are two, and each call says which it is.
+#[derive(Debug)]
+pub(crate) enum Link {
+    Upstream(UpstreamLink),
+    Maildir(MaildirLink),
+}
+
+impl Link {
+    pub(crate) async fn ask(
+        &mut self,
+        ask: &Ask,
+        who: &ClientIdentity,
+        claim: Claim,
+        envelope: Option<&Envelope>,
+        limit: Duration,
+    ) -> Answer {
+        match self {
+            Self::Upstream(link) => link.ask(ask, who, claim, envelope, limit).await,
+            Self::Maildir(link) => link.ask(ask, who, envelope).await,
+        }
+    }
+
+    pub(crate) async fn send_data(&mut self, bytes: &[u8], limit: Duration) -> Result<(), Trouble> {
+        match self {
+            Self::Upstream(link) => link.send_data(bytes, limit).await,
+            Self::Maildir(link) => link.send_data(bytes).await,
+        }
+    }
+
+    pub(crate) async fn end_of_data(
+        &mut self,
+        tail: &[u8],
+        limit: Duration,
+    ) -> Result<Reply, Trouble> {
+        match self {
+            Self::Upstream(link) => link.end_of_data(tail, limit).await,
+            Self::Maildir(link) => Ok(link.end_of_data(tail).await),
+        }
+    }
+
+    pub(crate) async fn early_reply(&mut self) -> Option<Reply> {
+        match self {
+            Self::Upstream(link) => link.early_reply().await,
+            Self::Maildir(_) => None,
+        }
+    }
+
+    /// Closes without the dot: the only way to abort DATA.
+    pub(crate) fn abort(&mut self) {
+        match self {
+            Self::Upstream(link) => link.abort(),
+            Self::Maildir(link) => link.abort(),
+        }
+    }
+
+    /// Lets go of what a held or idle session must not keep.
+    pub(crate) fn let_go(&mut self) {
+        if let Self::Upstream(link) = self {
+            link.let_go();
+        }
+    }
+
+    /// Whether there is an upstream connection that an idle session must let go of.
+    pub(crate) fn is_lettable(&self) -> bool {
+        matches!(self, Self::Upstream(link) if link.is_connected() && !link.is_pinned())
+    }
+
+    pub(crate) fn close(&mut self) {
+        match self {
+            Self::Upstream(link) => link.close(),
+            Self::Maildir(link) => link.abort(),
+        }
+    }
+}

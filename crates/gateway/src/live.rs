@@ -1,0 +1,143 @@
+//! The configuration in force, and what was made from it. Replaced as a whole, or not at all.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tarpit_core::filter::{Filter, Names};
+use tarpit_smtp::Capabilities;
+
+use crate::config::{Config, Delivery, Recipients};
+use crate::link::Link;
+use crate::maildir::{MaildirLink, MaildirStore};
+use crate::recipients::{self, ReadError};
+use crate::upstream::{Health, Upstream, UpstreamLink};
+
+/// One generation of the configuration. Sessions keep the one they came under.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) config: Config,
+    pub(crate) mail: Mail,
+    /// Replaced alone when the recipients file changes.
+    pub(crate) filter: ArcSwap<Filter>,
+}
+
+/// Who takes the mail.
+#[derive(Clone, Debug)]
+pub(crate) enum Mail {
+    Upstream(Arc<Upstream>),
+    Maildir(Arc<MaildirStore>, Arc<Capabilities>),
+}
+
+/// Why a configuration can't be put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum LiveError {
+    /// The recipients file can't be read or holds what is no address.
+    #[error(transparent)]
+    Recipients(#[from] ReadError),
+    /// The maildir can't be made.
+    #[error("maildir {path}: {error}")]
+    Maildir {
+        /// Its root.
+        path: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+}
+
+impl Live {
+    /// Makes what the configuration asks for. `before`: the generation so far, whose upstream is
+    /// kept if nothing about it changed.
+    pub(crate) fn new(config: Config, before: Option<&Self>) -> Result<Self, LiveError> {
+        let names = match &config.recipients {
+            Recipients::Upstream => None,
+            Recipients::File(path) => Some(recipients::read(path)?),
+        };
+        let filter = ArcSwap::from_pointee(filter_of(&config, names));
+        let mail = mail_of(&config, before)?;
+        Ok(Self {
+            config,
+            mail,
+            filter,
+        })
+    }
+
+    /// Takes a new list of names; everything else stays.
+    pub(crate) fn replace_names(&self, names: Names) {
+        self.filter
+            .store(Arc::new(filter_of(&self.config, Some(names))));
+    }
+}
+
+fn filter_of(config: &Config, names: Option<Names>) -> Filter {
+    let strict = match &config.delivery {
+        Delivery::Upstream(upstream) => upstream.relays,
+        Delivery::Maildir(_) => false,
+    };
+    Filter::new(config.domains.clone(), names, strict)
+}
+
+fn mail_of(config: &Config, before: Option<&Live>) -> Result<Mail, LiveError> {
+    if let Some(before) = before
+        && before.config.delivery == config.delivery
+        && before.config.hostname == config.hostname
+    {
+        return Ok(before.mail.clone());
+    }
+    match &config.delivery {
+        Delivery::Upstream(upstream) => Ok(Mail::Upstream(Upstream::new(
+            upstream.clone(),
+            config.hostname.clone(),
+        ))),
+        Delivery::Maildir(maildir) => {
+            let store =
+                MaildirStore::new(maildir.clone(), config.hostname.clone()).map_err(|error| {
+                    LiveError::Maildir {
+                        path: maildir.root.display().to_string(),
+                        error,
+                    }
+                })?;
+            let capabilities = Arc::new(store.capabilities());
+            Ok(Mail::Maildir(store, capabilities))
+        }
+    }
+}
+
+impl Mail {
+    pub(crate) fn link(&self) -> Link {
+        match self {
+            Self::Upstream(upstream) => Link::Upstream(UpstreamLink::new(Arc::clone(upstream))),
+            Self::Maildir(store, _) => Link::Maildir(MaildirLink::new(Arc::clone(store))),
+        }
+    }
+
+    /// What EHLO announces; `None` before the first successful EHLO of the upstream.
+    pub(crate) fn capabilities(&self) -> Option<Arc<Capabilities>> {
+        match self {
+            Self::Upstream(upstream) => upstream.capabilities(),
+            Self::Maildir(_, capabilities) => Some(Arc::clone(capabilities)),
+        }
+    }
+
+    /// Whether clients of a listener may be served. A server that trusts our address must not
+    /// become an open relay behind us (DESIGN promise 7): then only loopback is served.
+    pub(crate) fn serves(&self, listener_is_loopback: bool) -> bool {
+        match self {
+            Self::Maildir(..) => true,
+            Self::Upstream(upstream) => match upstream.health() {
+                Health::Up => true,
+                Health::Relays { .. } => listener_is_loopback,
+                Health::Unknown | Health::Down { .. } => false,
+            },
+        }
+    }
+}
+
+impl Live {
+    /// How long a held or idle session may keep an upstream connection.
+    pub(crate) fn grace(&self) -> std::time::Duration {
+        match &self.config.delivery {
+            Delivery::Upstream(upstream) => upstream.grace,
+            Delivery::Maildir(_) => std::time::Duration::MAX,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Records: one for each hold, one for each session, written once, here.
+//!
+//! Nothing that a client sent reaches the log raw: control characters and everything outside
+//! printable ASCII are escaped.
+
+use std::fmt::Write as _;
+
+use tarpit_core::Tick;
+use tarpit_core::policy::Mode;
+use tarpit_core::record::{HoldEnd, HoldRecord, MessageRecord, SessionEnd, SessionRecord};
+use tarpit_smtp::escape;
+
+use crate::conn::Conn;
+use crate::metrics::Metrics;
+
+const fn mode_word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Off => "off",
+        Mode::Observe => "observe",
+        Mode::Enforce => "enforce",
+    }
+}
+
+/// A hold that ended, or that would have been.
+pub(crate) fn hold(hold: &HoldRecord, metrics: &Metrics) {
+    metrics.holds.add(1);
+    metrics
+        .held_millis
+        .add(u64::try_from(hold.held.as_millis()).unwrap_or(u64::MAX));
+    metrics
+        .holds_hung_up
+        .add(u64::from(hold.end == HoldEnd::HangUp));
+    tracing::info!(
+        target: "tarpit::hold",
+        session = %format_args!("tp-{}", hold.session),
+        source = %hold.source,
+        reason = hold.reason.as_str(),
+        code = hold.code.map(tarpit_smtp::ReplyCode::get),
+        owed_seconds = hold.owed.as_secs_f64(),
+        held_seconds = hold.held.as_secs_f64(),
+        end = hold.end.as_str(),
+        mode = mode_word(hold.mode),
+        "hold"
+    );
+}
+
+/// A session that ended.
+pub(crate) fn session(conn: &Conn, now: Tick, metrics: &Metrics) {
+    let record = conn.session.record();
+    let listener = &conn.live.config.listeners[conn.listener];
+    count(record, metrics);
+    let policy = &listener.policy;
+    if !policy.enforces() && record.errors > policy.errors_max {
+        metrics.sessions_over_error_limit.add(1);
+    }
+    tracing::info!(
+        target: "tarpit::session",
+        session = %format_args!("tp-{}", conn.session.id()),
+        source = %conn.session.source(),
+        client = %conn.peer,
+        listener = %listener.name,
+        mode = mode_word(listener.policy.mode),
+        helo = record.helo.as_deref().map(|helo| escape(helo.as_bytes()).to_string()),
+        tls = false,
+        authenticated = record.authenticated,
+        exempt = record.exempt,
+        accepted = record.accepted,
+        refused = record.refused,
+        deferred = record.deferred,
+        unseen = record.unseen,
+        would_refuse = record.would_refuse,
+        auth_failed = record.failed_auth,
+        errors = record.errors,
+        messages = record.messages_count,
+        messages_accepted = record.messages_accepted,
+        envelopes = messages(&record.messages),
+        holds = record.holds,
+        held_seconds = record.held.as_secs_f64(),
+        upstream_seconds = record.upstream_wait.as_secs_f64(),
+        seconds = now.since(conn.opened).as_secs_f64(),
+        end = record.end.as_str(),
+        "session"
+    );
+}
+
+fn count(record: &SessionRecord, metrics: &Metrics) {
+    metrics.sessions_closed.add(1);
+    metrics.recipients_accepted.add(record.accepted.into());
+    metrics.recipients_refused.add(record.refused.into());
+    metrics.recipients_deferred.add(record.deferred.into());
+    metrics.unseen.add(record.unseen.into());
+    metrics.auth_failed.add(record.failed_auth.into());
+    metrics.messages.add(record.messages_count.into());
+    metrics
+        .messages_accepted
+        .add(record.messages_accepted.into());
+    metrics
+        .sessions_ended_by_limit
+        .add(u64::from(record.end == SessionEnd::Limit));
+}
+
+/// `from=<a@b> to=<c@d>,<e@f> upstream=250 2.0.0 Ok: queued as 4XY; from=...`
+fn messages(messages: &[MessageRecord]) -> Option<String> {
+    if messages.is_empty() {
+        return None;
+    }
+    let mut text = String::new();
+    for message in messages {
+        let separator = if text.is_empty() { "" } else { "; " };
+        let _ = write!(
+            text,
+            "{separator}from=<{}> to=",
+            escape(message.reverse_path.as_bytes())
+        );
+        for (index, recipient) in message.recipients.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            let _ = write!(text, "{comma}<{}>", escape(recipient.as_bytes()));
+        }
+        let more = message.recipients_count as usize - message.recipients.len();
+        if more > 0 {
+            let _ = write!(text, ",+{more}");
+        }
+        let who = if message.from_upstream {
+            "upstream"
+        } else {
+            "gateway"
+        };
+        let _ = write!(text, " {who}={}", message.reply.to_log());
+    }
+    Some(text)
+}

@@ -1,0 +1,211 @@
+//! Message data on its way: passed on while it arrives, in constant memory, owned by nobody.
+//!
+//! CR and LF are withheld until they are judged; a bare one, and anything after it, never reaches
+//! the upstream. DATA can only be aborted by closing the upstream connection without the dot; the
+//! client is then read to its end of data and told what happened, since it reads no reply before
+//! that.
+//!
+//! There is no limit on the whole: slow honest mail of 25 MiB exists. There is one for each block,
+//! and a least average rate.
+
+use std::time::Duration;
+
+use tarpit_core::{DataEnd, Trouble};
+use tarpit_smtp::{DataScanner, Reply, Scan, ScanState};
+use tokio::time::Instant;
+
+use crate::buffers::Buffer;
+use crate::conn::Conn;
+use crate::pit::reached;
+use crate::shared::{Shared, Stop};
+
+/// What is done with the data.
+enum Fate {
+    /// It is passed on.
+    Pass,
+    /// It is read and thrown away; this is what the client will be told.
+    Discard(DataEnd),
+}
+
+/// One message on its way.
+struct Relay {
+    scanner: DataScanner,
+    fate: Fate,
+    started: Instant,
+    received: u64,
+    block: Duration,
+    rate_min: u64,
+    end_of_data: Duration,
+}
+
+/// Passes message data on until its end.
+pub(crate) async fn relay(shared: &Shared, conn: &mut Conn) -> DataEnd {
+    let limits = &conn.live.config.limits;
+    let mut relay = Relay {
+        scanner: DataScanner::new(),
+        fate: Fate::Pass,
+        started: Instant::now(),
+        received: 0,
+        block: limits.data_block_timeout,
+        rate_min: limits.data_rate_min.into(),
+        end_of_data: limits.end_of_data_timeout,
+    };
+    let end = relay.run(shared, conn).await;
+    if !matches!(end, DataEnd::Reply(_)) {
+        conn.link.abort();
+    }
+    end
+}
+
+impl Relay {
+    async fn run(&mut self, shared: &Shared, conn: &mut Conn) -> DataEnd {
+        let early = std::mem::take(&mut conn.unread);
+        if !early.is_empty()
+            && let Some(end) = self.block(conn, &early).await
+        {
+            return end;
+        }
+        loop {
+            let mut buffer = Buffer::borrow();
+            let count = match self.read(shared, conn, &mut buffer).await {
+                Ok(count) => count,
+                Err(end) => return end,
+            };
+            self.received = self.received.saturating_add(count as u64);
+            if let Some(end) = self.block(conn, &buffer[..count]).await {
+                return end;
+            }
+        }
+    }
+
+    /// Reads one block within the time for it.
+    async fn read(
+        &self,
+        shared: &Shared,
+        conn: &Conn,
+        buffer: &mut [u8],
+    ) -> Result<usize, DataEnd> {
+        let deadline = Instant::now() + self.block;
+        loop {
+            // Most blocks are there already; a wait is set up only for those that are not.
+            match conn.stream.try_read(buffer) {
+                Ok(0) => return Err(DataEnd::ClientGone { reply: None }),
+                Ok(count) if self.is_too_slow(count) => return Err(DataEnd::TooSlow),
+                Ok(count) => return Ok(count),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return Err(DataEnd::ClientGone { reply: None }),
+            }
+            let mut stop = shared.stop.subscribe();
+            tokio::select! {
+                biased;
+                ready = tokio::time::timeout_at(deadline, conn.stream.readable()) => match ready {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return Err(DataEnd::ClientGone { reply: None }),
+                    Err(_) => return Err(DataEnd::TooSlow),
+                },
+                () = reached(&mut stop, Stop::Now) => return Err(DataEnd::Drained),
+            }
+        }
+    }
+
+    /// Below the least average rate, once there was time enough to judge.
+    fn is_too_slow(&self, count: usize) -> bool {
+        let elapsed = self.started.elapsed();
+        let received = self.received.saturating_add(count as u64);
+        elapsed > self.block && received < elapsed.as_secs().saturating_mul(self.rate_min)
+    }
+
+    /// One block of the client. `Some` once the message has ended; what follows it is kept for the
+    /// command loop.
+    async fn block(&mut self, conn: &mut Conn, mut block: &[u8]) -> Option<DataEnd> {
+        loop {
+            let Scan {
+                withheld,
+                body,
+                consumed,
+                state,
+            } = self.scanner.scan(block);
+            match state {
+                ScanState::More => {
+                    self.pass(conn, withheld, body).await;
+                    return None;
+                }
+                ScanState::Bare(_) => {
+                    if matches!(self.fate, Fate::Pass) {
+                        conn.link.abort();
+                        self.fate = Fate::Discard(DataEnd::BareNewline);
+                    }
+                    block = &block[consumed..];
+                    if block.is_empty() {
+                        return None;
+                    }
+                }
+                ScanState::End => {
+                    let end = self.end(conn, withheld, body).await;
+                    conn.unread = block[consumed..].to_vec();
+                    return Some(end);
+                }
+            }
+        }
+    }
+
+    async fn pass(&mut self, conn: &mut Conn, withheld: &[u8], body: &[u8]) {
+        if matches!(self.fate, Fate::Discard(_)) || (withheld.is_empty() && body.is_empty()) {
+            return;
+        }
+        let sent = if withheld.is_empty() {
+            conn.link.send_data(body, self.block).await
+        } else {
+            conn.link
+                .send_data(&[withheld, body].concat(), self.block)
+                .await
+        };
+        if let Err(trouble) = sent {
+            self.fate = Fate::Discard(upstream_left(conn, trouble).await);
+        }
+    }
+
+    /// The client has sent everything: the upstream's word on it, or what went wrong before.
+    async fn end(&mut self, conn: &mut Conn, withheld: &[u8], body: &[u8]) -> DataEnd {
+        if let Fate::Discard(end) = std::mem::replace(&mut self.fate, Fate::Pass) {
+            return end;
+        }
+        let tail = if withheld.is_empty() {
+            body.to_vec()
+        } else {
+            [withheld, body].concat()
+        };
+        match conn.link.end_of_data(&tail, self.end_of_data).await {
+            Ok(reply) if is_final(&reply) => DataEnd::Reply(reply),
+            Ok(_) => DataEnd::Lost {
+                trouble: Trouble::Garbage,
+                after_dot: true,
+            },
+            Err(trouble) => DataEnd::Lost {
+                trouble,
+                after_dot: true,
+            },
+        }
+    }
+}
+
+/// The upstream stopped taking data. If it said why, the client will hear it; a yes before the end
+/// of data is no yes.
+async fn upstream_left(conn: &mut Conn, trouble: Trouble) -> DataEnd {
+    let reply = conn.link.early_reply().await;
+    conn.link.abort();
+    match reply {
+        Some(reply) if reply.code().is_transient() || reply.code().is_permanent() => {
+            DataEnd::Reply(reply)
+        }
+        _ => DataEnd::Lost {
+            trouble,
+            after_dot: false,
+        },
+    }
+}
+
+fn is_final(reply: &Reply) -> bool {
+    let code = reply.code();
+    code.is_positive() || code.is_transient() || code.is_permanent()
+}

@@ -1,0 +1,70 @@
+//! What all sessions share: one of each for the process.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use tarpit_core::SessionId;
+use tarpit_core::ledger::{Ledger, LedgerConfig};
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::live::Live;
+use crate::metrics::Metrics;
+use crate::pit::Pit;
+use crate::places::Places;
+
+/// Known senders are those whose mail the upstream accepted within this time (DESIGN §3).
+const KNOWN_FOR: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
+
+/// How far the gateway is in stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stop {
+    /// It runs.
+    No,
+    /// No new sessions; running transactions finish.
+    Draining,
+    /// The time for that is over.
+    Now,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) clock: Clock,
+    pub(crate) ledger: Ledger,
+    pub(crate) pit: Arc<Pit>,
+    pub(crate) places: Arc<Places>,
+    pub(crate) metrics: Metrics,
+    pub(crate) live: ArcSwap<Live>,
+    pub(crate) stop: watch::Sender<Stop>,
+    next_id: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(live: Live) -> Arc<Self> {
+        let limits = &live.config.limits;
+        let config = LedgerConfig {
+            sources_max: limits.ledger_sources_max as usize,
+            known_max: limits.known_senders_max as usize,
+            known_for: KNOWN_FOR,
+        };
+        // Any number will do: yesterday's ids should not come back soon.
+        let first_id = RandomState::new().build_hasher().finish();
+        Arc::new(Self {
+            clock: Clock::start(),
+            ledger: Ledger::new(config, RandomState::new()),
+            pit: Arc::new(Pit::default()),
+            places: Arc::new(Places::default()),
+            metrics: Metrics::default(),
+            live: ArcSwap::from_pointee(live),
+            stop: watch::Sender::new(Stop::No),
+            next_id: AtomicU64::new(first_id),
+        })
+    }
+
+    pub(crate) fn next_id(&self) -> SessionId {
+        SessionId(self.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+}
