@@ -3,7 +3,7 @@
 use tarpit_smtp::{ForwardPath, PathError, ReversePath};
 
 #[test]
-fn paths() {
+fn accepted() {
     let label = "l".repeat(63);
     let domain = format!("{label}.{label}.{label}.{}", "l".repeat(63));
     let local = "a".repeat(128);
@@ -32,6 +32,13 @@ fn paths() {
             Ok(text.as_str())
         );
     }
+}
+
+#[test]
+fn refused() {
+    let label = "l".repeat(63);
+    let domain = format!("{label}.{label}.{label}.{}", "l".repeat(63));
+    let local = "a".repeat(128);
     use PathError::{Domain, Local, NoDomain, Route, TooLong};
     for (text, error) in [
         ("a".to_owned(), NoDomain),
@@ -69,6 +76,8 @@ fn paths() {
         ("@a,:a@b".into(), Route),
         ("@a,b:a@b".into(), Route),
         ("@a b:a@b".into(), Route),
+        (format!("@{domain}l:a@b"), Route),
+        (format!("@{label}.{domain}:a@b"), Route),
         ("@a:".into(), Local),
     ] {
         assert_eq!(ReversePath::parse(&text), Err(error), "{text:?}");

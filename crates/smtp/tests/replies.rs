@@ -173,6 +173,11 @@ fn replies_are_written() {
     );
     let lines = written(&Reply::new(code(250), &"\n".repeat(200)));
     assert_eq!(lines.lines().count(), limits::REPLY_LINES_MAX);
+    let large = Reply::new(code(250), &"x".repeat(limits::REPLY_MAX + 1));
+    assert_eq!(
+        large.lines().map(<[u8]>::len).sum::<usize>(),
+        limits::REPLY_MAX
+    );
     for (text, kept) in [
         ("x".repeat(506), 506),
         ("x".repeat(507), 506),

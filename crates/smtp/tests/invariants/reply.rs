@@ -42,7 +42,10 @@ fn read(stream: &[u8], size: usize) -> (Vec<Reply>, Option<ReplyError>) {
                     assert_eq!(consumed, rest.len());
                     break;
                 }
-                Err(error) => return (replies, Some(error)),
+                Err(error) => {
+                    assert_eq!(reader, ReplyReader::new(), "garbage isn't kept");
+                    return (replies, Some(error));
+                }
             }
         }
     }
