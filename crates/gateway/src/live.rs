@@ -1,9 +1,11 @@
 //! The configuration in force, and what was made from it. Replaced as a whole, or not at all.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tarpit_core::filter::{Filter, Names};
+use tarpit_core::policy::REPLY_MAX;
 use tarpit_smtp::Capabilities;
 
 use crate::config::{Config, Delivery, Recipients};
@@ -133,11 +135,12 @@ impl Mail {
 }
 
 impl Live {
-    /// How long a held or idle session may keep an upstream connection.
-    pub(crate) fn grace(&self) -> std::time::Duration {
+    /// How long a held or idle session may keep an upstream connection. The maildir has none to
+    /// let go of.
+    pub(crate) fn grace(&self) -> Duration {
         match &self.config.delivery {
             Delivery::Upstream(upstream) => upstream.grace,
-            Delivery::Maildir(_) => std::time::Duration::MAX,
+            Delivery::Maildir(_) => REPLY_MAX,
         }
     }
 }

@@ -92,7 +92,7 @@ pub(crate) async fn hold(
     until: Tick,
 ) -> Woken {
     let due = shared.clock.instant(until);
-    let grace = Instant::now() + conn.live.grace().min(tarpit_core::policy::REPLY_MAX);
+    let grace = Instant::now() + conn.live.grace();
     let mut stop = shared.stop.subscribe();
     loop {
         let lettable = conn.link.is_lettable();
