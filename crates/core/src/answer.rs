@@ -48,6 +48,8 @@ pub enum Finding {
     HeldTooLong,
     /// An authenticated upstream connection was lost; it can't be made again.
     AuthLost,
+    /// A bug of ours ends this session, and no other.
+    Bug,
 
     /// The source owes so much that its guess is not looked at. The same for a valid name as for
     /// an invalid one.
@@ -102,8 +104,6 @@ pub enum Finding {
     AuthUnavailable,
     /// The mechanism is not announced.
     UnknownMechanism,
-    /// An initial response that is not base64.
-    NotBase64,
     /// SIZE= is over the announced limit.
     TooLarge,
     /// The domain is none of ours.
@@ -144,6 +144,8 @@ impl Finding {
                 "Authenticated session with the mail server lost",
             ),
 
+            Self::Bug => (421, "4.3.0", "Internal error"),
+
             Self::OwesRcpt => (
                 450,
                 "4.7.1",
@@ -178,7 +180,6 @@ impl Finding {
             Self::AuthTwice => (503, "5.5.1", "Already authenticated"),
             Self::AuthUnavailable => (503, "5.5.1", "AUTH not available"),
             Self::UnknownMechanism => (504, "5.5.4", "Mechanism not available"),
-            Self::NotBase64 => (501, "5.5.2", "Not base64"),
             Self::TooLarge => (552, "5.3.4", "Message size exceeds the limit"),
             Self::RelayDenied => (550, "5.7.1", "We do not accept mail for this domain"),
             Self::UnknownRecipient => (550, "5.1.1", "No such user here"),

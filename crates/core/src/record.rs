@@ -119,6 +119,8 @@ pub enum SessionEnd {
     UpstreamLost,
     /// The gateway stopped.
     Drained,
+    /// A bug of ours.
+    Bug,
 }
 
 impl SessionEnd {
@@ -134,6 +136,7 @@ impl SessionEnd {
             Self::Refused => "refused",
             Self::UpstreamLost => "upstream_lost",
             Self::Drained => "drained",
+            Self::Bug => "bug",
         }
     }
 }

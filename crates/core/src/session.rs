@@ -194,6 +194,12 @@ impl Session {
         Then::Close
     }
 
+    /// A bug of ours: whatever the state is, it is left. The driver calls this when
+    /// [`Session::handle`] panicked.
+    pub fn break_off(&mut self, out: &mut Outbox) -> Then {
+        self.close_with(Finding::Bug, SessionEnd::Bug, out)
+    }
+
     /// The client left. Charges stand; what was only reserved is given back.
     fn gone(&mut self, now: Tick, env: &Env<'_>, out: &mut Outbox) -> Then {
         let held = matches!(self.state, State::Holding(_) | State::Waiting(_));

@@ -3,6 +3,7 @@
 //! An activity of a connection *returns* when it must wait ([`Next::Hold`]); it does not sleep. So
 //! none of its buffers can outlive it, and the connection that waits is a value.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use tarpit_core::{Ask, DataEnd, Env, Input, Outbox, Then, Tick};
@@ -130,7 +131,15 @@ impl Activity<'_> {
             capabilities: self.capabilities,
             filter: &filter,
         };
-        let then = session.handle(now, input, &env, &mut self.out);
+        let said = self.out.bytes.len();
+        let out = &mut self.out;
+        // A bug in the deciding code ends this session, and no other.
+        let decided = catch_unwind(AssertUnwindSafe(|| session.handle(now, input, &env, out)));
+        let then = decided.unwrap_or_else(|_| {
+            self.shared.metrics.panics.add(1);
+            out.bytes.truncate(said);
+            session.break_off(out)
+        });
         for hold in self.out.holds.drain(..) {
             log::hold(&hold, &self.shared.metrics);
         }

@@ -20,7 +20,7 @@ impl Session {
         env: &Env<'_>,
         out: &mut Outbox,
     ) -> Then {
-        match self.auth_allowed(mechanism, initial, env) {
+        match self.auth_allowed(mechanism, env) {
             Err(finding) => self.refuse(now, finding, env, out),
             Ok(mechanism) => {
                 let command = Pending::Auth {
@@ -33,12 +33,7 @@ impl Session {
     }
 
     /// RFC 4954 §4: after EHLO, once, outside a transaction, with a mechanism that was announced.
-    fn auth_allowed(
-        &self,
-        mechanism: &str,
-        initial: Option<&str>,
-        env: &Env<'_>,
-    ) -> Result<Mechanism, Finding> {
+    fn auth_allowed(&self, mechanism: &str, env: &Env<'_>) -> Result<Mechanism, Finding> {
         if !self.esmtp {
             return Err(Finding::NeedEhlo);
         }
@@ -52,15 +47,9 @@ impl Session {
         if offered.is_empty() {
             return Err(Finding::AuthUnavailable);
         }
-        let mechanism = Mechanism::from_name(mechanism)
+        Mechanism::from_name(mechanism)
             .filter(|mechanism| offered.contains(*mechanism))
-            .ok_or(Finding::UnknownMechanism)?;
-        match initial {
-            Some(initial) if initial != "=" && !is_base64(initial.as_bytes()) => {
-                Err(Finding::NotBase64)
-            }
-            _ => Ok(mechanism),
-        }
+            .ok_or(Finding::UnknownMechanism)
     }
 
     /// One line of the exchange. What is neither base64 nor a cancel is passed on as a cancel, so

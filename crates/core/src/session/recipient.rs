@@ -45,12 +45,13 @@ impl Session {
         if knowledge != Knowledge::Open && !enforced {
             self.record.would_refuse = self.record.would_refuse.saturating_add(1);
         }
-        let unlisted = enforced && knowledge == Knowledge::Unknown;
+        let is_role = env.filter.is_role(path);
+        let unlisted = enforced && knowledge == Knowledge::Unknown && !is_role;
         let command = Pending::Rcpt {
             path: path.as_str().into(),
             unlisted,
         };
-        if env.filter.is_role(path) {
+        if is_role {
             return self.look_up(now, command, Bill::Free, env, out);
         }
         self.pay_first(now, command, env, out)
@@ -338,7 +339,9 @@ impl Session {
             return self.tell(Finding::UpstreamTrouble, out);
         };
         let reply = refusal.reply.clone();
-        if reply.code().is_permanent() && !self.sender_charged {
+        // The original makes every 5yz wait; the ledger does not charge twice for one fault.
+        let is_due = !self.sender_charged || env.policy.scope == Scope::Session;
+        if reply.code().is_permanent() && is_due {
             self.sender_charged = true;
             return self.charge(
                 now,
