@@ -116,6 +116,14 @@ impl Client {
         Ok(client)
     }
 
+    /// Waits this long for replies from now on, in place of a minute.
+    ///
+    /// # Errors
+    /// When the option can't be set.
+    pub fn patience(&self, limit: Duration) -> Result<()> {
+        Ok(self.stream.set_read_timeout(Some(limit))?)
+    }
+
     /// Sends bytes as they are.
     ///
     /// # Errors
@@ -182,18 +190,38 @@ impl Client {
         Ok(String::from_utf8_lossy(&std::mem::take(&mut self.unread)).into_owned())
     }
 
-    /// MAIL, RCPT for each, DATA and `data` (already stuffed and ended by [`crate::stuffed`]).
-    /// Returns the reply to end-of-data.
+    /// Whether nothing at all comes within `span`.
     ///
     /// # Errors
-    /// When a step before it is refused.
-    pub fn deliver(&mut self, from: &str, to: &[&str], data: &[u8]) -> Result<Reply> {
+    /// When the option can't be set.
+    pub fn is_silent(&mut self, span: Duration) -> Result<bool> {
+        self.patience(span)?;
+        let silent = self.unread.is_empty() && self.fill().is_err();
+        self.patience(READ_LIMIT)?;
+        Ok(silent)
+    }
+
+    /// Begins a transaction, up to the 354 of DATA.
+    ///
+    /// # Errors
+    /// When a step is refused.
+    pub fn begin(&mut self, from: &str, to: &[&str]) -> Result<()> {
         self.command(&format!("MAIL FROM:<{from}>"))?.expect(250)?;
         for recipient in to {
             self.command(&format!("RCPT TO:<{recipient}>"))?
                 .expect(250)?;
         }
         self.command("DATA")?.expect(354)?;
+        Ok(())
+    }
+
+    /// MAIL, RCPT for each, DATA and `data` (already stuffed and ended by [`crate::stuffed`]).
+    /// Returns the reply to end-of-data.
+    ///
+    /// # Errors
+    /// When a step before it is refused.
+    pub fn deliver(&mut self, from: &str, to: &[&str], data: &[u8]) -> Result<Reply> {
+        self.begin(from, to)?;
         self.send(data)?;
         self.reply()
     }
@@ -253,7 +281,7 @@ impl Client {
             }
             // A reset is a close, too, for whoever only waits for one.
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(0),
-            Err(error) => Err(error).with_context(|| format!("no reply within {READ_LIMIT:?}")),
+            Err(error) => Err(error).context("no reply in time"),
         }
     }
 }

@@ -73,7 +73,15 @@ impl FaultServer {
     /// # Errors
     /// When no port can be had.
     pub fn start() -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, crate::free_port()?))?;
+        Self::start_on(crate::free_port()?)
+    }
+
+    /// Starts it on this port of 127.0.0.1, where another one was before.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub fn start_on(port: u16) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
         let port = listener.local_addr()?.port();
         let capabilities = [
             "PIPELINING",

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -14,6 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::place::gateway_binary;
+use crate::proc::listening;
 use crate::process::Group;
 
 /// How long a start or a log line may take on a busy machine.
@@ -70,6 +72,27 @@ impl Record {
         let field = self.0.get("fields").and_then(|fields| fields.get(name));
         field.or_else(|| self.0.get(name))
     }
+}
+
+/// A configuration with one listener on a free port of 127.0.0.1, for `example.org`, before the
+/// server on `port`. `identity` is that of the configuration file; `rest` is put behind.
+#[must_use]
+pub fn config(port: u16, identity: &str, rest: &str) -> String {
+    format!(
+        r#"hostname = "gate.example.org"
+domains = ["example.org"]
+
+[[listener]]
+name = "mx"
+address = "127.0.0.1:0"
+
+[[upstream]]
+name = "behind"
+address = "127.0.0.1:{port}"
+identity = "{identity}"
+{rest}
+"#
+    )
 }
 
 impl Gateway {
@@ -247,6 +270,14 @@ impl Gateway {
         .with_context(|| format!("fewer than {count} records of {target}"))
     }
 
+    /// The local addresses at which it listens now, as the kernel knows them, whatever it says.
+    ///
+    /// # Errors
+    /// When /proc can't be read.
+    pub fn listening(&self) -> Result<Vec<SocketAddr>> {
+        listening(self.process.id())
+    }
+
     /// Whether it still runs.
     pub fn runs(&mut self) -> bool {
         self.process.ended().is_none()
@@ -269,10 +300,11 @@ impl Gateway {
     /// Ends it by SIGTERM, and checks that it does so in good order.
     ///
     /// # Errors
-    /// When it fails, or needs more than half a minute with no session left, or panicked.
+    /// When it fails, or needs longer than the time that it gives to running transactions, or
+    /// panicked.
     pub fn stop(mut self) -> Result<()> {
         self.signal(Signal::TERM)?;
-        self.wait(PATIENCE)?;
+        self.wait(PATIENCE * 2)?;
         for reader in self.readers.drain(..) {
             ensure!(reader.join().is_ok(), "a reader of the log panicked");
         }

@@ -18,17 +18,19 @@ mod gateway;
 mod message;
 mod place;
 mod postfix;
+mod proc;
 mod process;
 mod tools;
 
 pub use client::{Client, Reply};
 pub use exim::Exim;
 pub use fault::{Fault, FaultServer, Stage};
-pub use gateway::{Gateway, Record};
+pub use gateway::{Gateway, Record, config};
 pub use message::{dot_stuffed, large, plain, received_part, stuffed};
 pub use place::{free_port, gateway_binary, repository};
 pub use postfix::{Postfix, PostfixBuilder};
 pub use process::{Group, wait_for};
+pub use rustix::process::Signal;
 pub use tools::{python, swaks};
 
 /// The users that every server of this crate knows, in `example.org`.

@@ -8,6 +8,7 @@ mod build;
 
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -127,7 +128,7 @@ impl Postfix {
     pub fn queued(&self) -> Result<usize> {
         let mut count = 0;
         for name in ["incoming", "active", "deferred", "maildrop"] {
-            count += files_below(&self.folder.path().join("queue").join(name))?;
+            count += queue_files(&self.folder.path().join("queue").join(name))?;
         }
         Ok(count)
     }
@@ -200,15 +201,19 @@ pub(crate) fn read_maildir(new: &Path) -> Result<Vec<Vec<u8>>> {
     paths.iter().map(|path| Ok(fs::read(path)?)).collect()
 }
 
-fn files_below(folder: &Path) -> Result<usize> {
+/// Queue files below a folder. Postfix marks a finished one as executable; what a killed process
+/// left half written is no mail, and nobody was told that it is.
+fn queue_files(folder: &Path) -> Result<usize> {
     let mut count = 0;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        count += if entry.file_type()?.is_dir() {
-            files_below(&entry.path())?
+        // Gone in between is fine: Postfix moves files from folder to folder.
+        let Ok(data) = entry.metadata() else { continue };
+        if data.is_dir() {
+            count += queue_files(&entry.path())?;
         } else {
-            1
-        };
+            count += usize::from(data.permissions().mode() & 0o100 != 0);
+        }
     }
     Ok(count)
 }

@@ -5,6 +5,7 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::proc::group_lives;
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
@@ -57,6 +58,12 @@ impl Group {
         })
     }
 
+    /// The number of the first process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The process itself, for its pipes.
     pub fn child(&mut self) -> &mut Child {
         &mut self.child
@@ -107,23 +114,6 @@ impl Group {
     pub fn was_killed(status: ExitStatus) -> bool {
         status.signal() == Some(Signal::KILL.as_raw())
     }
-}
-
-/// Whether a process of this group still does something. The kernel's own answer (kill with
-/// signal 0) counts dead ones that init has not yet looked at, which may take it seconds.
-fn group_lives(group: &str) -> bool {
-    let Ok(processes) = std::fs::read_dir("/proc") else {
-        return false;
-    };
-    processes.flatten().any(|entry| {
-        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else {
-            return false;
-        };
-        // PID (NAME) STATE PARENT GROUP ...; a name may contain anything.
-        let mut fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
-        let state = fields.next();
-        fields.nth(1) == Some(group) && !matches!(state, Some("Z" | "X"))
-    })
 }
 
 /// The same command by way of setpriv(1), which replaces itself by the program: the process id

@@ -1,3 +1,16 @@
-//! All interop tests in one program: linking is what costs.
+//! All interop tests in one program: linking is what costs. One module for each promise.
 
+mod auth;
+mod clients;
+mod crash;
+mod drain;
+mod evaluate;
+mod faults;
+mod harvest;
+mod identity;
+mod leaving;
+mod mail;
+mod pit;
+mod queue;
+mod relaying;
 mod servers;

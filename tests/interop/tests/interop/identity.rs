@@ -1,0 +1,100 @@
+//! The server behind learns who its client is, or the client gets 451: nobody is ever relayed as
+//! if they were the gateway (DESIGN.md §2, promise 6).
+
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+use tarpit_interop::{Client, Gateway, Postfix, config, plain, received_part, stuffed};
+
+const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 7);
+
+/// Sends a message from [`CLIENT`] and returns what Postfix logged.
+fn deliver(postfix: &Postfix, gateway: &Gateway, helo: &str) -> Result<String> {
+    let mut client = Client::hello_from(CLIENT, gateway.port()?)?;
+    let message = plain("identity");
+    client
+        .deliver("s@example.net", &["alice@example.org"], &stuffed(&message))?
+        .expect(250)?;
+    client.quit()?;
+    let stored = postfix.wait_mailbox("alice", 1)?;
+    assert_eq!(received_part(&stored[0]), message);
+    // What the user sees in the header is what the log says.
+    let head = String::from_utf8_lossy(&stored[0]).into_owned();
+    // The PROXY protocol carries addresses only; the name is then the gateway's.
+    assert!(head.contains(&format!("from {helo} (")), "{head}");
+    assert!(head.contains("[127.0.0.7]"), "{head}");
+    Ok(postfix.log())
+}
+
+#[test]
+fn by_xclient() -> Result<()> {
+    let postfix = Postfix::server().xclient().start()?;
+    let gateway = Gateway::start(&config(postfix.port(), "xclient", ""))?;
+    let log = deliver(&postfix, &gateway, "client.example.net")?;
+    let queued = log
+        .lines()
+        .find(|line| line.contains(": client="))
+        .unwrap_or_default();
+    assert!(queued.contains("client=unknown[127.0.0.7]"), "{log}");
+    gateway.stop()
+}
+
+#[test]
+fn by_the_proxy_protocol() -> Result<()> {
+    let postfix = Postfix::server().proxy_protocol().start()?;
+    let gateway = Gateway::start(&config(postfix.port(), "proxy-v2", ""))?;
+    let log = deliver(&postfix, &gateway, "gate.example.org")?;
+    assert!(log.contains("connect from unknown[127.0.0.7]"), "{log}");
+    gateway.stop()
+}
+
+/// With an identity, a server that trusts loopback is no open relay: it sees the client.
+#[test]
+fn with_an_identity_the_stock_networks_are_safe() -> Result<()> {
+    let postfix = Postfix::server().stock_networks().xclient().start()?;
+    let everywhere = config(postfix.port(), "xclient", "").replace("127.0.0.1:0", "0.0.0.0:0");
+    let gateway = Gateway::start(&everywhere)?;
+    assert_eq!(gateway.listening()?.len(), 1, "{}", gateway.log());
+    gateway.stop()
+}
+
+/// A server that doesn't take the identity: no mail, rather than mail in our name.
+#[test]
+fn a_server_that_refuses_xclient() -> Result<()> {
+    let postfix = Postfix::server().start()?;
+    let gateway = Gateway::start(&config(postfix.port(), "xclient", ""))?;
+    refused_for_now(&gateway)?;
+    assert!(!postfix.log().contains("RCPT from"), "{}", postfix.log());
+    postfix.wait_queue_empty()?;
+    assert!(postfix.mailbox("alice")?.is_empty());
+    gateway.stop()
+}
+
+/// A restart with other settings is found out on the connection, not at the next probe.
+#[test]
+fn a_server_that_stops_to_take_xclient() -> Result<()> {
+    let mut postfix = Postfix::server().xclient().start()?;
+    let gateway = Gateway::start(&config(postfix.port(), "xclient", ""))?;
+    deliver(&postfix, &gateway, "client.example.net")?;
+    postfix.restart(&[("smtpd_authorized_xclient_hosts", "")])?;
+    refused_for_now(&gateway)?;
+    postfix.wait_queue_empty()?;
+    assert_eq!(postfix.mailbox("alice")?.len(), 1);
+    gateway.stop()
+}
+
+/// 421 at the greeting, or 451 at RCPT; never a 250 to RCPT, never a 5yz.
+fn refused_for_now(gateway: &Gateway) -> Result<()> {
+    let mut client = Client::connect_from(CLIENT, gateway.port()?)?;
+    let greeting = client.reply()?;
+    if greeting.code == 421 {
+        assert!(greeting.text().starts_with("4.3.2"), "{}", greeting.text());
+        return Ok(());
+    }
+    greeting.expect(220)?;
+    client.command("EHLO client.example.net")?.expect(250)?;
+    client.command("MAIL FROM:<s@example.net>")?.expect(250)?;
+    let reply = client.command("RCPT TO:<alice@example.org>")?.expect(451)?;
+    assert!(reply.text().starts_with("4.3.0"), "{}", reply.text());
+    Ok(())
+}
