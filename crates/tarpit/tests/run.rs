@@ -49,7 +49,10 @@ impl Tarpit {
     fn wait_for(&self, text: &str) -> String {
         let mut seen = Vec::new();
         let end = Instant::now() + PATIENCE;
-        while let Ok(line) = self.log.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        while let Ok(line) = self
+            .log
+            .recv_timeout(end.saturating_duration_since(Instant::now()))
+        {
             if line.contains(text) {
                 return line;
             }
@@ -67,7 +70,13 @@ impl Tarpit {
 
     fn signal(&self, name: &str) {
         let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-s", name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     fn end(&mut self) -> ExitStatus {
@@ -163,13 +172,24 @@ fn reloads_whole_or_not_at_all() {
     let address = tarpit.address();
 
     // A new mode would be fine, but with a mistake beside it nothing changes.
-    write_config(folder.path(), "127.0.0.1:0", "tarpit = { mode = \"off\", delya = 5 }");
+    write_config(
+        folder.path(),
+        "127.0.0.1:0",
+        "tarpit = { mode = \"off\", delya = 5 }",
+    );
     tarpit.signal("HUP");
     let line = tarpit.wait_for("bad configuration");
-    assert!(line.contains("tarpit.toml:2:27: tarpit.delya: unknown key; did you mean `delay`?"), "{line}");
+    assert!(
+        line.contains("tarpit.toml:2:26: tarpit.delya: unknown key; did you mean `delay`?"),
+        "{line}"
+    );
     tarpit.wait_for("the old configuration stays");
 
-    write_config(folder.path(), "127.0.0.1:0", "log.format = \"json\"\ntarpit.mode = \"off\"");
+    write_config(
+        folder.path(),
+        "127.0.0.1:0",
+        "log.format = \"json\"\ntarpit.mode = \"off\"",
+    );
     tarpit.signal("HUP");
     let line = tarpit.wait_for("needs a restart");
     assert!(line.contains("log.format"), "{line}");
@@ -206,8 +226,14 @@ fn logs_json_with_utc_times() {
     write_config(folder.path(), "127.0.0.1:0", "log.format = \"json\"");
     let tarpit = Tarpit::run(folder.path());
     let line = tarpit.wait_for("\"listening\"");
-    assert!(line.starts_with("{\"timestamp\":\"2") && line.contains("Z\",\"level\":\"INFO\""), "{line}");
-    assert!(line.contains("\"listener\":\"mx\",\"address\":\"127.0.0.1:"), "{line}");
+    assert!(
+        line.starts_with("{\"timestamp\":\"2") && line.contains("Z\",\"level\":\"INFO\""),
+        "{line}"
+    );
+    assert!(
+        line.contains("\"listener\":\"mx\",\"address\":\"127.0.0.1:"),
+        "{line}"
+    );
 }
 
 #[test]

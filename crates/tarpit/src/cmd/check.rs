@@ -5,13 +5,16 @@
 
 mod names;
 mod offer;
+mod probe;
 
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use super::BAD_CONFIG;
+use tarpit_gateway::clock::unix_now;
+
+use super::{BAD_CONFIG, block_on};
 use crate::cli::Check;
-use crate::config::{self, Loaded};
+use crate::config;
 
 /// Checks a file, and unless told otherwise probes the server behind.
 pub(crate) fn run(args: &Check) -> anyhow::Result<ExitCode> {
@@ -24,23 +27,37 @@ pub(crate) fn run(args: &Check) -> anyhow::Result<ExitCode> {
     };
     println!("# The values that hold in {}:", loaded.file.display());
     print!("{}", config::as_toml(&loaded.effective));
-    print_warnings(&loaded)?;
-    Ok(ExitCode::SUCCESS)
+    let mut is_blocked = false;
+    if !args.no_probe {
+        let report = block_on(async { Ok(probe::probe(&loaded.gateway).await) })?;
+        print_section("", &report.lines);
+        is_blocked = report.is_blocking;
+    }
+    print_section(
+        "Warnings:",
+        &config::warnings::warnings(&loaded, unix_now()),
+    );
+    Ok(if is_blocked {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
-fn print_warnings(loaded: &Loaded) -> anyhow::Result<()> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let warnings = config::warnings::warnings(loaded, now);
-    if !warnings.is_empty() {
-        println!("\nWarnings:");
+/// Prints lines beneath a title, which without one is the first line.
+fn print_section(title: &str, lines: &[String]) {
+    let (title, lines) = match lines {
+        [] => return,
+        [first, rest @ ..] if title.is_empty() => (first.as_str(), rest),
+        all => (title, all),
+    };
+    println!("\n{title}");
+    for line in lines {
+        println!("  {line}");
     }
-    for warning in warnings {
-        println!("  {warning}");
-    }
-    Ok(())
 }
 
 /// A span in seconds, to a tenth: `5.0 s`.
-fn show_seconds(span: std::time::Duration) -> String {
+fn show_seconds(span: Duration) -> String {
     format!("{:.1} s", span.as_secs_f64())
 }

@@ -31,7 +31,14 @@ pub(super) enum Treatment {
 pub(super) fn judge(reply: &Reply, took: Duration) -> Treatment {
     let enhanced = reply.enhanced();
     // 4yz with x.1.1 is an unknown recipient too: Postfix can be set so.
-    let is_unknown = matches!(enhanced, Some(EnhancedCode { subject: 1, detail: 1, .. }));
+    let is_unknown = matches!(
+        enhanced,
+        Some(EnhancedCode {
+            subject: 1,
+            detail: 1,
+            ..
+        })
+    );
     if reply.code().is_positive() {
         Treatment::Accepted
     } else if reply.code().is_transient() && !is_unknown {
@@ -106,27 +113,60 @@ mod tests {
             (450, "4.1.1 no such user", 1_000, Treatment::RefusedSlowly),
             (450, "4.2.0 greylisted", 3, Treatment::PutOff),
             (451, "try later", 5_000, Treatment::PutOff),
-            (554, "5.7.1 relay access denied", 3, Treatment::RefusedByPolicy),
+            (
+                554,
+                "5.7.1 relay access denied",
+                3,
+                Treatment::RefusedByPolicy,
+            ),
             (250, "2.1.5 ok", 3, Treatment::Accepted),
             (252, "can't verify", 3, Treatment::Accepted),
         ] {
             let reply = Reply::new(ReplyCode::new(code).unwrap(), text);
-            assert_eq!(judge(&reply, Duration::from_millis(millis)), treatment, "{code} {text}");
+            assert_eq!(
+                judge(&reply, Duration::from_millis(millis)),
+                treatment,
+                "{code} {text}"
+            );
         }
     }
 
     #[test]
     fn says_what_to_do() {
         let reply = |code, text| Reply::new(ReplyCode::new(code).unwrap(), text);
-        let (line, advice) = describe("example.org", &reply(250, "2.1.5 Ok"), Duration::from_millis(2));
-        assert!(line.contains("the pit will never fire. Turn on recipient filtering"), "{line}");
+        let (line, advice) = describe(
+            "example.org",
+            &reply(250, "2.1.5 Ok"),
+            Duration::from_millis(2),
+        );
+        assert!(
+            line.contains("the pit will never fire. Turn on recipient filtering"),
+            "{line}"
+        );
         for server in ["Postfix", "Exim", "Exchange"] {
-            assert!(advice.iter().any(|line| line.starts_with(server)), "{server}");
+            assert!(
+                advice.iter().any(|line| line.starts_with(server)),
+                "{server}"
+            );
         }
-        let (line, advice) = describe("example.org", &reply(550, "5.1.1 no"), Duration::from_millis(5_012));
-        assert!(line.contains("delays 5.0 s itself (550 5.1.1 no)"), "{line}");
+        let (line, advice) = describe(
+            "example.org",
+            &reply(550, "5.1.1 no"),
+            Duration::from_millis(5_012),
+        );
+        assert!(
+            line.contains("delays 5.0 s itself (550 5.1.1 no)"),
+            "{line}"
+        );
         assert!(!advice.is_empty());
-        let (line, advice) = describe("example.org", &reply(550, "5.1.1 no"), Duration::from_millis(12));
-        assert!(line.contains("refused at RCPT after 0.0 s") && advice.is_empty(), "{line}");
+        let (line, advice) = describe(
+            "example.org",
+            &reply(550, "5.1.1 no"),
+            Duration::from_millis(12),
+        );
+        assert!(
+            line.contains("refused at RCPT after 0.0 s") && advice.is_empty(),
+            "{line}"
+        );
     }
 }

@@ -5,16 +5,40 @@ use tarpit_smtp::Capabilities;
 /// Why a capability of the server behind isn't passed on. Keywords without a line here are unknown
 /// to Tarpit, and so is what their parameters would mean.
 const REASONS: &[(&str, &str)] = &[
-    ("STARTTLS", "Tarpit has no TLS yet, and can't look into what it doesn't decrypt"),
-    ("CHUNKING", "Tarpit doesn't implement BDAT yet; DATA carries every message"),
+    (
+        "STARTTLS",
+        "Tarpit has no TLS yet, and can't look into what it doesn't decrypt",
+    ),
+    (
+        "CHUNKING",
+        "Tarpit doesn't implement BDAT yet; DATA carries every message",
+    ),
     ("BINARYMIME", "needs CHUNKING"),
-    ("SMTPUTF8", "Tarpit doesn't implement internationalized addresses yet"),
-    ("DSN", "Tarpit doesn't pass on its parameters yet; the sender's server reports instead"),
-    ("ETRN", "it starts the server's queue, which is no business of a client on the Internet"),
-    ("VRFY", "forwarded, it would be a free oracle for harvesters; it is answered 252"),
-    ("EXPN", "forwarded, it would be a free oracle for harvesters; it is answered 502"),
+    (
+        "SMTPUTF8",
+        "Tarpit doesn't implement internationalized addresses yet",
+    ),
+    (
+        "DSN",
+        "Tarpit doesn't pass on its parameters yet; the sender's server reports instead",
+    ),
+    (
+        "ETRN",
+        "it starts the server's queue, which is no business of a client on the Internet",
+    ),
+    (
+        "VRFY",
+        "forwarded, it would be a free oracle for harvesters; it is answered 252",
+    ),
+    (
+        "EXPN",
+        "forwarded, it would be a free oracle for harvesters; it is answered 502",
+    ),
     ("HELP", "answered here"),
-    ("XCLIENT", "it is for us: it tells the server who the client is"),
+    (
+        "XCLIENT",
+        "it is for us: it tells the server who the client is",
+    ),
     ("XFORWARD", "it is for gateways, not for clients"),
 ];
 
@@ -22,7 +46,9 @@ const REASONS: &[(&str, &str)] = &[
 pub(super) fn offered(capabilities: &Capabilities) -> Vec<String> {
     let reply = capabilities.to_ehlo("");
     let lines = reply.lines().skip(1);
-    lines.map(|line| String::from_utf8_lossy(line).into_owned()).collect()
+    lines
+        .map(|line| String::from_utf8_lossy(line).into_owned())
+        .collect()
 }
 
 /// The capabilities that the server behind announces and the gateway doesn't pass on, with the
@@ -33,14 +59,25 @@ pub(super) fn withheld(capabilities: &Capabilities) -> Vec<(String, &'static str
         ("CHUNKING", capabilities.chunking),
         ("XCLIENT", !capabilities.xclient.is_empty()),
     ];
-    let own = own.into_iter().filter(|(_, announced)| *announced).map(|(keyword, _)| keyword.to_owned());
-    let others = capabilities.others.iter().map(|keyword| keyword.to_string());
-    own.chain(others).map(|keyword| (keyword.clone(), reason(&keyword))).collect()
+    let own = own
+        .into_iter()
+        .filter(|(_, announced)| *announced)
+        .map(|(keyword, _)| keyword.to_owned());
+    let others = capabilities
+        .others
+        .iter()
+        .map(|keyword| keyword.to_string());
+    own.chain(others)
+        .map(|keyword| (keyword.clone(), reason(&keyword)))
+        .collect()
 }
 
 fn reason(keyword: &str) -> &'static str {
     let known = REASONS.iter().find(|(name, _)| *name == keyword);
-    known.map_or("Tarpit doesn't know it, so it can't judge its commands and parameters", |(_, reason)| reason)
+    known.map_or(
+        "Tarpit doesn't know it, so it can't judge its commands and parameters",
+        |(_, reason)| reason,
+    )
 }
 
 /// What Tarpit could pass on, but the server behind doesn't announce.
@@ -52,7 +89,10 @@ pub(super) fn missing(capabilities: &Capabilities) -> Vec<&'static str> {
         ("ENHANCEDSTATUSCODES", capabilities.enhanced_status_codes),
         ("AUTH", !capabilities.auth.is_empty()),
     ];
-    all.into_iter().filter(|(_, announced)| !announced).map(|(keyword, _)| keyword).collect()
+    all.into_iter()
+        .filter(|(_, announced)| !announced)
+        .map(|(keyword, _)| keyword)
+        .collect()
 }
 
 #[cfg(test)]
@@ -68,10 +108,31 @@ mod tests {
         let capabilities = Capabilities::from_ehlo(&Reply::new(ReplyCode::new(250).unwrap(), text));
         let mut offered = offered(&capabilities);
         offered.sort();
-        assert_eq!(offered, ["8BITMIME", "AUTH PLAIN LOGIN", "PIPELINING", "SIZE 10240000"]);
-        let mut withheld: Vec<String> = withheld(&capabilities).into_iter().map(|(keyword, _)| keyword).collect();
+        assert_eq!(
+            offered,
+            [
+                "8BITMIME",
+                "AUTH PLAIN LOGIN",
+                "PIPELINING",
+                "SIZE 10240000"
+            ]
+        );
+        let mut withheld: Vec<String> = withheld(&capabilities)
+            .into_iter()
+            .map(|(keyword, _)| keyword)
+            .collect();
         withheld.sort();
-        assert_eq!(withheld, ["CHUNKING", "ETRN", "STARTTLS", "VRFY", "XCLIENT", "XSOMETHING"]);
+        assert_eq!(
+            withheld,
+            [
+                "CHUNKING",
+                "ETRN",
+                "STARTTLS",
+                "VRFY",
+                "XCLIENT",
+                "XSOMETHING"
+            ]
+        );
         assert_eq!(missing(&capabilities), ["ENHANCEDSTATUSCODES"]);
     }
 }

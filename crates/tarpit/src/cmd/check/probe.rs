@@ -1,0 +1,223 @@
+//! Asks the server behind what it will make of the mail that comes through us, and prints it.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::Arc;
+
+use tarpit_core::Trouble;
+use tarpit_gateway::config::{Config, Delivery, Identity, Recipients, Upstream as Settings};
+use tarpit_gateway::upstream::{ProbeReport, Upstream};
+
+use super::{names, offer, show_seconds};
+
+/// What was found out, as lines, and whether it keeps mail from flowing or makes an open relay.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    /// For people.
+    pub(super) lines: Vec<String>,
+    /// Whether something has to be put right before Tarpit can serve.
+    pub(super) is_blocking: bool,
+}
+
+impl Report {
+    fn say(&mut self, line: impl Into<String>) {
+        self.lines.push(line.into());
+    }
+
+    /// Beneath the line before.
+    fn advise(&mut self, line: impl AsRef<str>) {
+        self.lines.push(format!("  {}", line.as_ref()));
+    }
+
+    fn block(&mut self, line: impl AsRef<str>) {
+        self.is_blocking = true;
+        self.lines.push(format!("PROBLEM: {}", line.as_ref()));
+    }
+}
+
+/// Probes whoever takes the mail.
+pub(super) async fn probe(config: &Config) -> Report {
+    let mut report = Report::default();
+    match &config.delivery {
+        Delivery::Upstream(settings) => probe_upstream(config, settings, &mut report).await,
+        Delivery::Maildir(maildir) => report.say(format!(
+            "The built-in maildir takes the mail, in {}: there is no server behind to probe.",
+            maildir.root.display()
+        )),
+    }
+    report
+}
+
+async fn probe_upstream(config: &Config, settings: &Settings, report: &mut Report) {
+    report.say(format!(
+        "The server behind, {} at {}:",
+        settings.name, settings.address
+    ));
+    let upstream = Upstream::new(settings.clone(), config.hostname.clone());
+    let found = upstream.probe().await;
+    about_greeting(&found, report);
+    about_capabilities(&found, report);
+    about_identity(&found, settings.identity, report);
+    if let Some((trouble, _)) = &found.failure {
+        if *trouble != Trouble::Identity {
+            report.block(failure(&found));
+        }
+        return;
+    }
+    about_relaying(&found, settings.relays, report);
+    about_names(&upstream, config, report).await;
+}
+
+fn about_greeting(found: &ProbeReport, report: &mut Report) {
+    if let Some(greeting) = &found.greeting {
+        report.say(format!("It greets: {greeting}"));
+    }
+    let steps: Vec<String> = found
+        .steps
+        .iter()
+        .map(|(step, took)| format!("{step} {}", show_seconds(*took)))
+        .collect();
+    if !steps.is_empty() {
+        report.say(format!("Time it took: {}", steps.join(", ")));
+    }
+}
+
+fn about_capabilities(found: &ProbeReport, report: &mut Report) {
+    let Some(capabilities) = &found.capabilities else {
+        return;
+    };
+    report.say(format!(
+        "Clients will be offered: {}",
+        or_nothing(&offer::offered(capabilities).join(", "))
+    ));
+    let withheld = offer::withheld(capabilities);
+    if !withheld.is_empty() {
+        report.say("It offers these to us, but clients won't be offered them:");
+    }
+    for (keyword, reason) in withheld {
+        report.advise(format!("{keyword}: {reason}"));
+    }
+    let missing = offer::missing(capabilities);
+    if !missing.is_empty() {
+        report.say(format!(
+            "It doesn't offer, so clients won't be offered: {}",
+            missing.join(", ")
+        ));
+    }
+}
+
+fn or_nothing(text: &str) -> &str {
+    if text.is_empty() {
+        "nothing beyond plain SMTP"
+    } else {
+        text
+    }
+}
+
+fn about_identity(found: &ProbeReport, identity: Identity, report: &mut Report) {
+    let (way, steps) = match identity {
+        Identity::Xclient => (
+            "XCLIENT",
+            "Postfix: smtpd_authorized_xclient_hosts = ADDRESS-OF-THIS-GATEWAY (for the service that Tarpit connects to)",
+        ),
+        Identity::ProxyV2 => (
+            "the PROXY protocol",
+            "Postfix: smtpd_upstream_proxy_protocol = haproxy (for the service that Tarpit connects to); \
+             Exim: hosts_proxy = ADDRESS-OF-THIS-GATEWAY",
+        ),
+        Identity::None => {
+            report.say(
+                "Identity: not told (identity = \"none\"). To it, every client is this gateway.",
+            );
+            return;
+        }
+    };
+    match &found.identity {
+        Some(Ok(())) => report.say(format!(
+            "Identity: it takes {way}; it will know who each client is."
+        )),
+        Some(Err(why)) => {
+            report.block(format!(
+                "identity can't be told: {why}. Every client would get 451 4.3.0."
+            ));
+            report.advise(steps);
+        }
+        None => {}
+    }
+}
+
+fn about_relaying(found: &ProbeReport, is_meant: bool, report: &mut Report) {
+    let Some((reply, _)) = &found.relay else {
+        return;
+    };
+    let said = reply.to_log();
+    if !found.relays {
+        report.say(format!("Relaying: it doesn't relay for us ({said}). Good."));
+    } else if is_meant {
+        report.say(format!("Relaying: it relays for us ({said}), as upstream_relays = true says; `domains` keeps clients from using that."));
+    } else {
+        report.block(format!(
+            "your server trusts this gateway's address: it would relay to postmaster@example.com ({said}). \
+             Tarpit will open no listener outside loopback."
+        ));
+        report.advise("Postfix: mynetworks without this gateway's address, for the service that Tarpit connects to (-o mynetworks=)");
+        report.advise("Exim: relay_from_hosts without it; Exchange: no anonymous relay permission on the receive connector");
+        report.advise("Or tell it who the client is: identity = \"xclient\" or \"proxy-v2\". If relaying is meant: upstream_relays = true");
+    }
+}
+
+async fn about_names(upstream: &Arc<Upstream>, config: &Config, report: &mut Report) {
+    if config.domains.is_empty() {
+        report.say("Unknown names: not tried, since `domains` is empty.");
+    }
+    for domain in &config.domains {
+        let name = format!("{}@{domain}", random_name());
+        match upstream.try_name(&name).await {
+            Ok((reply, took)) => {
+                let (line, advice) = names::describe(domain, &reply, took);
+                report.say(line);
+                advice.iter().for_each(|line| report.advise(line));
+            }
+            Err(trouble) => report.block(format!(
+                "{domain}: no answer to an unknown name ({})",
+                explain(trouble)
+            )),
+        }
+    }
+    if let Recipients::File(file) = &config.recipients {
+        report.say(format!(
+            "Names that {} doesn't have are refused by Tarpit itself, whatever the server behind says (mode = \"enforce\").",
+            file.display()
+        ));
+    }
+}
+
+/// A name that nobody has.
+fn random_name() -> String {
+    format!(
+        "tarpit-check-{:016x}",
+        RandomState::new().build_hasher().finish()
+    )
+}
+
+fn failure(found: &ProbeReport) -> String {
+    match &found.failure {
+        Some((_, Some(said))) => format!("it doesn't serve us: {said}"),
+        Some((trouble, None)) => format!("it can't be probed: {}", explain(*trouble)),
+        None => String::new(),
+    }
+}
+
+/// A trouble in words.
+fn explain(trouble: Trouble) -> &'static str {
+    match trouble {
+        Trouble::Unreachable => {
+            "it can't be connected to; is it running, and is the address right?"
+        }
+        Trouble::TimedOut => "it didn't answer in time",
+        Trouble::Closed => "it closed the connection",
+        Trouble::Garbage => "what it says is not SMTP",
+        Trouble::Identity => "the client's identity can't be told",
+        other => other.as_str(),
+    }
+}
