@@ -11,6 +11,10 @@ use anyhow::{Context as _, Result};
 use crate::run::{cargo, is_root, run, target};
 use crate::{checks, install};
 
+/// Interop tests at once, whatever the processors: they wait most of the time, some for minutes.
+/// More would make the servers slower than their tests allow.
+const INTEROP_THREADS: &str = "6";
+
 /// All checks and tests.
 ///
 /// # Errors
@@ -23,9 +27,11 @@ pub(crate) fn all() -> Result<()> {
         install::install().context("`cargo xtask test --fast` runs all but the interop tests")
     })?;
     lints()?;
-    step("tests", || {
+    unit_tests()?;
+    step("interop tests", || {
         run(&mut cargo(&["build", "--package", "tarpit"]))?;
-        let mut tests = cargo(&["test", "--workspace"]);
+        let mut tests = cargo(&["test", "--package", "tarpit-interop", "--"]);
+        tests.args(["--test-threads", INTEROP_THREADS]);
         tests.env("TARPIT_INTEROP_ROOT", install::root());
         tests.env("TARPIT_BIN", target().join("debug/tarpit"));
         as_root_where_needed(&mut tests)?;
@@ -40,6 +46,10 @@ pub(crate) fn all() -> Result<()> {
 pub(crate) fn fast() -> Result<()> {
     step("format", || run(&mut cargo(&["fmt", "--all", "--check"])))?;
     lints()?;
+    unit_tests()
+}
+
+fn unit_tests() -> Result<()> {
     step("tests", || {
         run(&mut cargo(&[
             "test",
