@@ -1,0 +1,447 @@
+//! The driver of the machine without sockets and without a clock: sessions, their clients' bytes
+//! and one moment that moves on when it is told to.
+//!
+//! It does what `gateway/src/drive.rs` does, in the same order: one input, then the sessions that
+//! the ledger woke, then what the machine asked for. What it can't know (the upstream's answers)
+//! it stops at, and waits for [`World::answer`].
+//!
+//! Rejected: to run the real driver on a paused runtime. Time in such a runtime jumps whenever
+//! nothing else can run, so a test can't stand still at a moment and look.
+
+mod peer;
+
+use std::collections::VecDeque;
+use std::collections::hash_map::RandomState;
+use std::time::Duration;
+
+use tarpit_core::filter::Filter;
+use tarpit_core::ledger::{Ledger, LedgerConfig, Ticket};
+use tarpit_core::policy::Policy;
+use tarpit_core::{Admission, Answer, Ask, DataEnd, Env, Input, SessionId, Source, Then, Tick};
+use tarpit_smtp::Capabilities;
+
+use peer::Relay;
+pub use peer::{Peer, Rest};
+
+/// What is fixed for the life of a world.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The gateway's name.
+    pub hostname: String,
+    /// The listener's policy.
+    pub policy: Policy,
+    /// What EHLO announces.
+    pub capabilities: Capabilities,
+    /// Domains and names that mail is accepted for.
+    pub filter: Filter,
+    /// Time for one whole command line.
+    pub command_timeout: Duration,
+    /// Time for one session in all.
+    pub session_timeout: Duration,
+    /// The bounds of the ledger.
+    pub ledger: LedgerConfig,
+}
+
+/// Sessions and their ledger at one moment.
+#[derive(Debug)]
+pub struct World {
+    rules: Rules,
+    ledger: Ledger,
+    now: Tick,
+    peers: Vec<Peer>,
+    draining: bool,
+    woken: VecDeque<Ticket>,
+}
+
+impl World {
+    /// An empty world. Its time starts a day after the epoch, so that nothing is taken for zero.
+    #[must_use]
+    pub fn new(rules: Rules) -> Self {
+        let ledger = Ledger::new(rules.ledger, RandomState::new());
+        let now = Tick::ZERO + Duration::from_secs(86_400);
+        Self {
+            rules,
+            ledger,
+            now,
+            peers: Vec::new(),
+            draining: false,
+            woken: VecDeque::new(),
+        }
+    }
+
+    /// The moment.
+    #[must_use]
+    pub const fn now(&self) -> Tick {
+        self.now
+    }
+
+    /// The accounts of all sources.
+    #[must_use]
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// What is fixed.
+    #[must_use]
+    pub const fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// All sessions, in the order in which they came; number 0 has the id 1.
+    #[must_use]
+    pub fn peers(&self) -> &[Peer] {
+        &self.peers
+    }
+
+    /// One session.
+    ///
+    /// # Panics
+    /// If there is none of this number: the test is wrong.
+    #[must_use]
+    pub fn peer(&self, number: usize) -> &Peer {
+        self.peers.get(number).expect("a session of this number")
+    }
+
+    /// One session, to take what it said.
+    ///
+    /// # Panics
+    /// As [`World::peer`].
+    pub fn peer_mut(&mut self, number: usize) -> &mut Peer {
+        self.peers
+            .get_mut(number)
+            .expect("a session of this number")
+    }
+
+    /// A client connects. Returns the session's number.
+    pub fn open(&mut self, source: Source, exempt: bool, admission: Admission) -> usize {
+        let number = self.peers.len();
+        let id = SessionId(number as u64 + 1);
+        self.peers.push(Peer::new(id, source, exempt, self.now));
+        let admission = if self.draining {
+            Admission::Draining
+        } else {
+            admission
+        };
+        self.input(number, Input::Opened(admission));
+        number
+    }
+
+    /// The client sends. Ignored once the session is over, as the kernel would.
+    pub fn send(&mut self, number: usize, bytes: &[u8]) {
+        let peer = self.peer_mut(number);
+        if peer.is_gone() {
+            return;
+        }
+        peer.unread.extend_from_slice(bytes);
+        match peer.rest {
+            Rest::Read => self.read(number),
+            Rest::Relay(_) => self.relay(number),
+            Rest::Hold { .. } | Rest::Ask(_) | Rest::Closed => self.settle(),
+        }
+    }
+
+    /// The upstream answers what the session asked.
+    ///
+    /// # Panics
+    /// If it asked nothing.
+    pub fn answer(&mut self, number: usize, answer: Answer) {
+        let peer = self.peer_mut(number);
+        assert!(
+            matches!(peer.rest, Rest::Ask(_)),
+            "session {} asked nothing",
+            number + 1
+        );
+        self.input(number, Input::Answer(answer));
+    }
+
+    /// What became of the message. If the client has gone meanwhile, only a reply counts.
+    ///
+    /// # Panics
+    /// If no message is in progress.
+    pub fn end_data(&mut self, number: usize, end: DataEnd) {
+        let peer = self.peer_mut(number);
+        let Rest::Relay(relay) = &peer.rest else {
+            panic!("session {} passes no data on", number + 1)
+        };
+        let end = match end {
+            DataEnd::Reply(reply) if relay.client_gone => {
+                DataEnd::ClientGone { reply: Some(reply) }
+            }
+            _ if relay.client_gone => DataEnd::ClientGone { reply: None },
+            end => end,
+        };
+        self.input(number, Input::DataEnd(end));
+    }
+
+    /// What the client's end of data will be answered with, whatever the upstream says later: the
+    /// upstream was lost or refused in the middle of the message.
+    ///
+    /// # Panics
+    /// If no message is in progress.
+    pub fn fail_data(&mut self, number: usize, end: DataEnd) {
+        let peer = self.peer_mut(number);
+        let Rest::Relay(relay) = &mut peer.rest else {
+            panic!("session {} passes no data on", number + 1)
+        };
+        relay.fate = Some(end);
+        self.relay(number);
+    }
+
+    /// The client resets its connection. Noticed at once, but while the upstream is being asked.
+    pub fn hang_up(&mut self, number: usize) {
+        let peer = self.peer_mut(number);
+        peer.reset = true;
+        peer.unread.clear();
+        match &mut peer.rest {
+            Rest::Read | Rest::Hold { .. } => self.input(number, Input::Gone),
+            Rest::Relay(relay) if !relay.at_end => {
+                self.input(number, Input::DataEnd(DataEnd::ClientGone { reply: None }))
+            }
+            Rest::Relay(relay) => relay.client_gone = true,
+            Rest::Ask(_) | Rest::Closed => {}
+        }
+    }
+
+    /// The client shuts down its sending side: what is due is still said to it.
+    pub fn half_close(&mut self, number: usize) {
+        let peer = self.peer_mut(number);
+        peer.half_closed = true;
+        match peer.rest {
+            Rest::Read => self.read(number),
+            Rest::Relay(_) => self.relay(number),
+            Rest::Hold { .. } | Rest::Ask(_) | Rest::Closed => {}
+        }
+    }
+
+    /// The gateway drains: every session hears of it as soon as it rests.
+    pub fn drain(&mut self) {
+        self.draining = true;
+        for number in 0..self.peers.len() {
+            if matches!(self.peer(number).rest, Rest::Read | Rest::Hold { .. }) {
+                self.input(number, Input::Drain);
+            }
+        }
+    }
+
+    /// The time to drain is over.
+    pub fn drain_over(&mut self) {
+        for number in 0..self.peers.len() {
+            match &self.peer(number).rest {
+                Rest::Read | Rest::Hold { .. } => self.input(number, Input::Expired),
+                // Those who wait for the reply to end-of-data go on waiting.
+                Rest::Relay(relay) if !relay.at_end => {
+                    self.input(number, Input::DataEnd(DataEnd::Drained))
+                }
+                Rest::Relay(_) | Rest::Ask(_) | Rest::Closed => {}
+            }
+        }
+    }
+
+    /// The next moment at which something happens by itself.
+    #[must_use]
+    pub fn next_event(&self) -> Option<Tick> {
+        (0..self.peers.len())
+            .filter_map(|number| self.due(number))
+            .min()
+    }
+
+    /// Time passes, up to `moment`; everything that is due until then happens when it is due.
+    pub fn advance(&mut self, moment: Tick) {
+        loop {
+            let next = (0..self.peers.len())
+                .filter_map(|number| Some((self.due(number)?, number)))
+                .min();
+            let Some((due, number)) = next.filter(|(due, _)| *due <= moment) else {
+                break;
+            };
+            self.now = self.now.max(due);
+            let input = self.due_input(number);
+            self.input(number, input);
+        }
+        self.now = self.now.max(moment);
+    }
+
+    fn due(&self, number: usize) -> Option<Tick> {
+        let peer = self.peer(number);
+        match peer.rest {
+            Rest::Hold { until } => Some(until),
+            Rest::Read => Some(self.command_end(peer).min(self.session_end(peer))),
+            Rest::Ask(_) | Rest::Relay(_) | Rest::Closed => None,
+        }
+    }
+
+    fn due_input(&self, number: usize) -> Input<'static> {
+        let peer = self.peer(number);
+        match peer.rest {
+            Rest::Hold { .. } => Input::Resume,
+            _ if self.session_end(peer) < self.command_end(peer) => Input::Expired,
+            _ => Input::TimedOut,
+        }
+    }
+
+    fn command_end(&self, peer: &Peer) -> Tick {
+        peer.reading_since + self.rules.command_timeout
+    }
+
+    fn session_end(&self, peer: &Peer) -> Tick {
+        peer.opened + self.rules.session_timeout
+    }
+
+    /// One input, what follows from it, and the sessions that it woke.
+    fn input(&mut self, number: usize, input: Input<'_>) {
+        self.step(number, input);
+        self.settle();
+    }
+
+    /// Sessions that have room now ask the ledger again.
+    fn settle(&mut self) {
+        while let Some(ticket) = self.woken.pop_front() {
+            let waits =
+                |peer: &Peer| peer.session.ticket() == ticket && peer.session.waits_for_room();
+            if let Some(number) = self.peers.iter().position(waits) {
+                self.step(number, Input::Resume);
+            }
+        }
+    }
+
+    fn step(&mut self, number: usize, input: Input<'_>) {
+        let then = self.handle(number, input);
+        self.rest(number, then);
+    }
+
+    fn handle(&mut self, number: usize, input: Input<'_>) -> Then {
+        let env = Env {
+            hostname: &self.rules.hostname,
+            policy: &self.rules.policy,
+            ledger: &self.ledger,
+            capabilities: &self.rules.capabilities,
+            filter: &self.rules.filter,
+        };
+        let peer = self
+            .peers
+            .get_mut(number)
+            .expect("a session of this number");
+        let then = peer.handle(self.now, input, &env);
+        let mut woken = Vec::new();
+        self.ledger.take_woken(&mut woken);
+        self.woken.extend(woken);
+        then
+    }
+
+    /// Carries out what the machine asked for.
+    fn rest(&mut self, number: usize, then: Then) {
+        let now = self.now;
+        let draining = self.draining;
+        let peer = self.peer_mut(number);
+        match then {
+            Then::Read => {
+                peer.rest = Rest::Read;
+                peer.reading_since = now;
+                self.read_on(number);
+            }
+            Then::Hold { until } => {
+                peer.rest = Rest::Hold { until };
+                // What is due is sent before the wait; whoever reset the connection is noticed so.
+                if peer.reset {
+                    self.step(number, Input::Gone);
+                } else if draining {
+                    self.step(number, Input::Drain);
+                }
+            }
+            Then::Ask(ask) => peer.rest = Rest::Ask(ask),
+            Then::Relay if peer.reset => {
+                peer.rest = Rest::Relay(Relay::default());
+                self.step(number, Input::DataEnd(DataEnd::ClientGone { reply: None }));
+            }
+            Then::Relay => {
+                peer.rest = Rest::Relay(Relay::default());
+                self.relay_on(number);
+            }
+            Then::Close => peer.rest = Rest::Closed,
+        }
+    }
+
+    fn read(&mut self, number: usize) {
+        self.read_on(number);
+        self.settle();
+    }
+
+    /// Commands that are at hand, one after the other.
+    fn read_on(&mut self, number: usize) {
+        loop {
+            let draining = self.draining;
+            let peer = self.peer_mut(number);
+            if peer.reset || (peer.unread.is_empty() && peer.half_closed) {
+                return self.step(number, Input::Gone);
+            }
+            if peer.unread.is_empty() {
+                if draining && !peer.session.is_draining() {
+                    self.step(number, Input::Drain);
+                }
+                return;
+            }
+            let said = peer.said.len();
+            let unread = std::mem::take(&mut peer.unread);
+            let then = self.handle(number, Input::Bytes(&unread));
+            let now = self.now;
+            let peer = self.peer_mut(number);
+            peer.unread = unread.get(peer.consumed()..).unwrap_or_default().to_vec();
+            if !matches!(then, Then::Read) {
+                return self.rest(number, then);
+            }
+            if peer.said.len() > said {
+                // A whole command was answered: the next one has its own time.
+                peer.reading_since = now;
+            } else {
+                // A part of a line: the rest has to come.
+                let half_closed = peer.half_closed;
+                if half_closed {
+                    self.step(number, Input::Gone);
+                }
+                return;
+            }
+        }
+    }
+
+    fn relay(&mut self, number: usize) {
+        self.relay_on(number);
+        self.settle();
+    }
+
+    /// Looks for the end of the message in what the client sent.
+    fn relay_on(&mut self, number: usize) {
+        let peer = self.peer_mut(number);
+        let half_closed = peer.half_closed;
+        let Rest::Relay(relay) = &mut peer.rest else {
+            return;
+        };
+        relay.take(&mut peer.unread);
+        if !relay.at_end {
+            if half_closed {
+                self.step(number, Input::DataEnd(DataEnd::ClientGone { reply: None }));
+            }
+            return;
+        }
+        if let Some(end) = relay.fate.take() {
+            self.step(number, Input::DataEnd(end));
+        }
+    }
+}
+
+/// A question to the upstream as dialogues write it: `RCPT a@b`, `DATA`, `AUTH PLAIN`, `LINE dGVz`.
+#[must_use]
+pub fn question_of(ask: &Ask) -> String {
+    match ask {
+        Ask::Rcpt(path) => format!("RCPT {path}"),
+        Ask::Data => "DATA".to_owned(),
+        Ask::Auth {
+            mechanism,
+            initial: None,
+        } => format!("AUTH {mechanism}"),
+        Ask::Auth {
+            mechanism,
+            initial: Some(initial),
+        } => format!("AUTH {mechanism} {initial}"),
+        Ask::AuthLine(line) => format!("LINE {line}"),
+    }
+}

@@ -1,0 +1,143 @@
+//! One client and its session.
+
+use std::collections::VecDeque;
+
+use tarpit_core::record::HoldRecord;
+use tarpit_core::{Ask, DataEnd, Env, Input, Outbox, Session, SessionId, Source, Then, Tick};
+use tarpit_smtp::{DataScanner, ScanState};
+
+/// Where a session rests.
+#[derive(Debug)]
+pub enum Rest {
+    /// It wants bytes of the client.
+    Read,
+    /// It waits.
+    Hold {
+        /// Until then at the latest.
+        until: Tick,
+    },
+    /// It waits for the upstream's answer.
+    Ask(Ask),
+    /// It passes message data on.
+    Relay(Relay),
+    /// It is over.
+    Closed,
+}
+
+/// A message on its way.
+#[derive(Debug, Default)]
+pub struct Relay {
+    scanner: DataScanner,
+    /// What the upstream would have got.
+    pub body: Vec<u8>,
+    /// The client sent its end of data: the upstream's reply is awaited.
+    pub at_end: bool,
+    /// The client left after that.
+    pub client_gone: bool,
+    /// What the client will be told at its end of data, if that is known before.
+    pub fate: Option<DataEnd>,
+}
+
+impl Relay {
+    /// Takes bytes up to the end of the message; what follows stays.
+    pub(super) fn take(&mut self, unread: &mut Vec<u8>) {
+        while !self.at_end {
+            let scan = self.scanner.scan(unread);
+            self.body.extend_from_slice(scan.withheld);
+            self.body.extend_from_slice(scan.body);
+            let state = scan.state;
+            let consumed = scan.consumed;
+            unread.drain(..consumed);
+            match state {
+                ScanState::More => return,
+                // An upstream that was lost before is what the client hears of.
+                ScanState::Bare(_) => {
+                    self.fate.get_or_insert(DataEnd::BareNewline);
+                }
+                ScanState::End => self.at_end = true,
+            }
+        }
+    }
+}
+
+/// One client and its session.
+#[derive(Debug)]
+pub struct Peer {
+    /// The machine.
+    pub session: Session,
+    /// Where it rests.
+    pub rest: Rest,
+    /// What the gateway said and nobody has looked at yet.
+    pub said: Vec<u8>,
+    /// Holds that ended and nobody has looked at yet.
+    pub holds: VecDeque<HoldRecord>,
+    /// When it came.
+    pub opened: Tick,
+    pub(super) unread: Vec<u8>,
+    pub(super) reading_since: Tick,
+    pub(super) reset: bool,
+    pub(super) half_closed: bool,
+    out: Outbox,
+}
+
+impl Peer {
+    pub(super) fn new(id: SessionId, source: Source, exempt: bool, now: Tick) -> Self {
+        Self {
+            session: Session::new(id, source, exempt),
+            rest: Rest::Read,
+            said: Vec::new(),
+            holds: VecDeque::new(),
+            opened: now,
+            unread: Vec::new(),
+            reading_since: now,
+            reset: false,
+            half_closed: false,
+            out: Outbox::default(),
+        }
+    }
+
+    /// Takes the next line that the gateway said, without its CRLF.
+    pub fn take_line(&mut self) -> Option<Vec<u8>> {
+        let end = self.said.windows(2).position(|pair| pair == b"\r\n")?;
+        let line = self.said.drain(..end).collect();
+        self.said.drain(..2);
+        Some(line)
+    }
+
+    /// Whether nothing more can come of it: it is closed, or its client has left.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.reset || self.half_closed || matches!(self.rest, Rest::Closed)
+    }
+
+    /// Bytes of the client that were not looked at yet.
+    #[must_use]
+    pub fn unread(&self) -> &[u8] {
+        &self.unread
+    }
+
+    /// The question that is open: `.` for the reply to end-of-data.
+    #[must_use]
+    pub fn question(&self) -> Option<String> {
+        match &self.rest {
+            Rest::Ask(ask) => Some(super::question_of(ask)),
+            Rest::Relay(relay) if relay.at_end => Some(".".to_owned()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn consumed(&self) -> usize {
+        self.out.consumed
+    }
+
+    pub(super) fn handle(&mut self, now: Tick, input: Input<'_>, env: &Env<'_>) -> Then {
+        let then = self.session.handle(now, input, env, &mut self.out);
+        if self.reset {
+            // Nobody hears it.
+            self.out.bytes.clear();
+        }
+        self.said.append(&mut self.out.bytes);
+        self.holds.extend(self.out.holds.drain(..));
+        then
+    }
+}
