@@ -104,6 +104,8 @@ pub enum Finding {
     AuthUnavailable,
     /// The mechanism is not announced.
     UnknownMechanism,
+    /// An initial response that is not base64 (RFC 4954 §4 asks for 501 5.5.2).
+    NotBase64,
     /// SIZE= is over the announced limit.
     TooLarge,
     /// The domain is none of ours.
@@ -180,6 +182,7 @@ impl Finding {
             Self::AuthTwice => (503, "5.5.1", "Already authenticated"),
             Self::AuthUnavailable => (503, "5.5.1", "AUTH not available"),
             Self::UnknownMechanism => (504, "5.5.4", "Mechanism not available"),
+            Self::NotBase64 => (501, "5.5.2", "Not base64"),
             Self::TooLarge => (552, "5.3.4", "Message size exceeds the limit"),
             Self::RelayDenied => (550, "5.7.1", "We do not accept mail for this domain"),
             Self::UnknownRecipient => (550, "5.1.1", "No such user here"),
@@ -224,6 +227,7 @@ impl From<CommandError> for Finding {
         match error {
             CommandError::UnknownVerb => Self::UnknownVerb,
             CommandError::NotImplemented(_) => Self::NotImplemented,
+            CommandError::Parameter(Verb::Auth) => Self::NotBase64,
             CommandError::Syntax(_) | CommandError::Parameter(_) => Self::Syntax,
             CommandError::Path(verb, error) => bad_path(verb, error),
             CommandError::UnknownParameter(_) => Self::UnknownParameter,

@@ -295,17 +295,24 @@ impl Activity<'_> {
                 .ask(ask, &who, claim, conn.session.envelope(), limit);
             tokio::pin!(question);
             match tokio::time::timeout(FLUSH_AFTER, &mut question).await {
-                Ok(answer) => answer,
+                Ok(answer) => Some(answer),
                 Err(_) => {
                     // If the client is gone, the next flush will say so; the look-up is finished.
                     let _ = send(&mut conn.stream, &mut self.out.bytes).await;
-                    question.await
+                    let mut stop = self.shared.stop.subscribe();
+                    tokio::select! {
+                        answer = &mut question => Some(answer),
+                        () = reached(&mut stop, Stop::Now) => None,
+                    }
                 }
             }
         };
         let wait = self.shared.clock.now().since(now);
         self.conn.session.note_upstream_wait(wait);
-        self.handle(Input::Answer(answer))
+        match answer {
+            Some(answer) => self.handle(Input::Answer(answer)),
+            None => self.handle(Input::Drain),
+        }
     }
 
     async fn relay(&mut self) -> Then {

@@ -12,7 +12,7 @@ use crate::live::{Live, LiveError, Mail};
 use crate::metrics::Snapshot;
 use crate::recipients;
 use crate::shared::{Shared, Stop};
-use crate::upstream::{Health, Upstream};
+use crate::upstream::{Health, Upstream, relay_warning};
 
 /// Why a gateway does not start, or does not take a new configuration.
 #[derive(Debug, thiserror::Error)]
@@ -31,23 +31,11 @@ pub enum StartError {
         error: std::io::Error,
     },
     /// The upstream relays for us, and there is no listener on loopback that could be served.
-    #[error("{}", relays_text(.reply))]
+    #[error("{}", relay_warning(.reply))]
     Relays {
         /// What the upstream said to a recipient that is none of its business.
         reply: String,
     },
-}
-
-/// What to tell an administrator whose server trusts us. DESIGN promise 7.
-fn relays_text(reply: &str) -> String {
-    format!(
-        "your server trusts this gateway's address: asked to relay to postmaster@example.com, it said \"{reply}\". \
-         Behind this gateway every client on the Internet has this address, so it would be an open relay. Nothing \
-         outside loopback is served. Take the gateway's address out of what the server trusts (Postfix: mynetworks, \
-         for example mynetworks = [::1]/128 and a listener of its own for the gateway with -o mynetworks=; Exim: \
-         relay_from_hosts; Exchange: the receive connector's anonymous relay permission), or tell the server who \
-         the client is with identity = \"xclient\" or \"proxy-v2\". If relaying is meant, set upstream_relays = true"
-    )
 }
 
 /// A running gateway.
@@ -291,7 +279,7 @@ fn allowed_listeners<'a>(config: &'a Config, mail: &Mail) -> Result<Vec<&'a List
             target: "tarpit::listen",
             listener = %listener.name,
             address = %listener.address,
-            reason = relays_text(&reply),
+            reason = relay_warning(&reply),
             "not listening"
         );
     }

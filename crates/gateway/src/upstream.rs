@@ -41,7 +41,7 @@ mod tests;
 mod transaction;
 mod wire;
 
-pub use health::Health;
+pub use health::{Health, relay_warning};
 pub use identity::ClientIdentity;
 pub use link::UpstreamLink;
 pub use probe::ProbeReport;

@@ -256,8 +256,11 @@ fn auth(text: &str) -> Result<Command<'_>, CommandError> {
         .filter(is_mechanism)
         .ok_or(CommandError::Syntax(Verb::Auth))?;
     let initial = words.next();
-    if words.next().is_some() || !initial.is_none_or(is_base64) {
+    if words.next().is_some() {
         return Err(CommandError::Syntax(Verb::Auth));
+    }
+    if !initial.is_none_or(is_base64) {
+        return Err(CommandError::Parameter(Verb::Auth));
     }
     Ok(Command::Auth { mechanism, initial })
 }

@@ -121,9 +121,16 @@ impl Session {
         env: &Env<'_>,
         out: &mut Outbox,
     ) -> Then {
-        let (due, after) = self.within_errors(due, env);
         let until = self.hold_end(now, free_at, env.policy);
+        if !env.policy.enforces() {
+            self.observe(now, offence, free_at, until, &due, env, out);
+            return self.say(&due, After::Next, out);
+        }
+        let (due, after) = self.within_errors(due, env);
         let (due, after, until) = self.within_total(now, due, after, until);
+        if until <= now {
+            return self.say(&due, after, out);
+        }
         let holding = Holding {
             due,
             after,
@@ -132,12 +139,8 @@ impl Session {
             until,
             free_at,
         };
-        if env.policy.enforces() && until > now {
-            self.state = State::Holding(Box::new(holding));
-            return Then::Hold { until };
-        }
-        self.observe(&holding, env, out);
-        self.say(&holding.due, holding.after, out)
+        self.state = State::Holding(Box::new(holding));
+        Then::Hold { until }
     }
 
     /// Never longer than `hold_max` (scope `source`), nor than a client has to wait (RFC 5321
@@ -150,7 +153,7 @@ impl Session {
 
     /// The reply after the last error that a session may make is 421.
     fn within_errors(&self, due: Due, env: &Env<'_>) -> (Due, After) {
-        if env.policy.enforces() && self.is_billed() && self.record.errors > env.policy.errors_max {
+        if self.is_billed() && self.record.errors > env.policy.errors_max {
             return (
                 Due::Own(Finding::TooManyErrors),
                 After::Close(SessionEnd::Limit),
@@ -172,23 +175,29 @@ impl Session {
         )
     }
 
-    /// Mode `observe`: writes down what would have been.
-    fn observe(&mut self, holding: &Holding, env: &Env<'_>, out: &mut Outbox) {
-        let held = holding.until.since(holding.since);
+    /// Mode `observe`: writes down what would have been, and goes on as if it had been paid.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of a hold that never becomes one"
+    )]
+    fn observe(
+        &mut self,
+        now: Tick,
+        offence: Offence,
+        free_at: Tick,
+        until: Tick,
+        due: &Due,
+        env: &Env<'_>,
+        out: &mut Outbox,
+    ) {
+        self.free_at = self.free_at.min(now);
+        let held = until.since(now);
         if held.is_zero() || !self.would_live(env.policy) {
             return;
         }
-        let reason = HoldReason::Offence(holding.offence);
-        let owed = holding.free_at.since(holding.since);
-        self.write_hold(
-            reason,
-            holding.due.code(),
-            owed,
-            held,
-            HoldEnd::Observed,
-            out,
-            env.policy.mode,
-        );
+        let (reason, owed) = (HoldReason::Offence(offence), free_at.since(now));
+        let (end, mode) = (HoldEnd::Observed, env.policy.mode);
+        self.write_hold(reason, due.code(), owed, held, end, out, mode);
     }
 
     /// Whether the session would still be there in `enforce`: waits that it would not have lived
