@@ -110,3 +110,125 @@ fn parse(file: &Path, text: &str) -> Result<Loaded, Findings> {
         _ => Err(findings),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::options::{Default, SECTIONS, Shape};
+    use super::*;
+
+    /// Whatever is in a file: either it is right, or something is said about it.
+    fn check(text: &str) {
+        if let Err(findings) = parse(Path::new("tarpit.toml"), text) {
+            assert!(!findings.list.is_empty(), "{text}");
+            for line in findings.lines() {
+                assert!(!line.contains(char::is_control), "{line}");
+            }
+        }
+    }
+
+    /// A file with everything in it that can be used at once.
+    fn everything() -> String {
+        let sample = generate::sample();
+        let mut text = String::new();
+        for line in sample.lines().filter(|line| !line.starts_with("# ")) {
+            let line = line.strip_prefix('#').unwrap_or(line);
+            if !line.starts_with("file") {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+        let maildir = text.find("[maildir]").unwrap();
+        let recipients = text.find("[recipients]").unwrap();
+        text.replace_range(maildir..recipients, "");
+        text
+    }
+
+    #[test]
+    fn everything_is_right() {
+        let loaded = parse(Path::new("tarpit.toml"), &everything()).unwrap();
+        assert!(
+            !loaded
+                .effective
+                .iter()
+                .any(|value| value.origin == effective::Origin::Default)
+        );
+    }
+
+    #[test]
+    fn files_that_are_cut_or_lack_a_line() {
+        let text = everything();
+        for (at, _) in text.char_indices() {
+            check(&text[..at]);
+        }
+        for without in 0..text.lines().count() {
+            let lines = text.lines().enumerate().filter(|(at, _)| *at != without);
+            let lines: Vec<&str> = lines.map(|(_, line)| line).collect();
+            check(&lines.join("\n"));
+        }
+    }
+
+    #[test]
+    fn every_key_with_every_kind_of_value() {
+        const VALUES: &[&str] = &[
+            "true",
+            "-1",
+            "0",
+            "99_999_999_999_999_999_999",
+            "1.5",
+            "nan",
+            "\"\"",
+            "\"x\"",
+            "\"\\n\"",
+            "1979-05-27",
+            "07:32:00",
+            "[]",
+            "[[]]",
+            "[\"\"]",
+            "[1, \"a\"]",
+            "{}",
+            "{ x = 1 }",
+            "[{ x = 1 }]",
+        ];
+        let text = everything();
+        for section in SECTIONS {
+            let header = format!("\n{}\n", section.header());
+            for option in section.options {
+                let line = format!("\n{} = ", option.key);
+                let start = if section.shape == Shape::Top {
+                    0
+                } else {
+                    text.find(&header).unwrap_or(text.len())
+                };
+                for value in VALUES {
+                    check(&format!("{} = {value}", section.path(option.key)));
+                    if let Some(at) = text[start..].find(&line) {
+                        let at = start + at + line.len();
+                        let end = at + text[at..].find('\n').unwrap();
+                        check(&format!("{}{value}{}", &text[..at], &text[end..]));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_required_key_that_is_missing_is_named() {
+        for section in SECTIONS
+            .iter()
+            .filter(|section| section.shape != Shape::Top)
+        {
+            for option in section
+                .options
+                .iter()
+                .filter(|option| matches!(option.default, Default::Required(_)))
+            {
+                let path = section.path(option.key);
+                let findings = parse(Path::new("tarpit.toml"), &section.header()).unwrap_err();
+                assert!(
+                    findings.list.iter().any(|finding| finding.key == path),
+                    "{path}: {findings}"
+                );
+            }
+        }
+    }
+}

@@ -74,7 +74,6 @@ fn expect(found: &(Option<i32>, String), code: i32, says: &[&str]) {
     for line in says {
         assert!(text.contains(line), "no {line:?} in:\n{text}");
     }
-    
 }
 
 #[test]

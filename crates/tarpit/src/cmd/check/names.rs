@@ -43,7 +43,7 @@ pub(super) fn judge(reply: &Reply, took: Duration) -> Treatment {
         Treatment::Accepted
     } else if reply.code().is_transient() && !is_unknown {
         Treatment::PutOff
-    } else if matches!(enhanced, Some(EnhancedCode { subject: 7, .. })) {
+    } else if enhanced.is_some_and(is_about_something_else) {
         Treatment::RefusedByPolicy
     } else if took >= SLOW {
         Treatment::RefusedSlowly
@@ -52,8 +52,19 @@ pub(super) fn judge(reply: &Reply, took: Duration) -> Treatment {
     }
 }
 
-/// What to say about it: a line, then advice if there is any.
-pub(super) fn describe(domain: &str, reply: &Reply, took: Duration) -> (String, Vec<String>) {
+/// Policy (x.7.z), or the sender (x.1.7, x.1.8). RFC 3463 §3.2, §3.8
+fn is_about_something_else(code: EnhancedCode) -> bool {
+    matches!((code.subject, code.detail), (7, _) | (1, 7 | 8))
+}
+
+/// What to say about it: a line, then advice if there is any. `has_file`: names that a file doesn't
+/// have are refused by Tarpit itself.
+pub(super) fn describe(
+    domain: &str,
+    reply: &Reply,
+    took: Duration,
+    has_file: bool,
+) -> (String, Vec<String>) {
     let said = reply.to_log();
     let seconds = show_seconds(took);
     match judge(reply, took) {
@@ -65,6 +76,10 @@ pub(super) fn describe(domain: &str, reply: &Reply, took: Duration) -> (String, 
         Treatment::RefusedByPolicy => (
             format!("{domain}: refused, but not as an unknown name ({said})"),
             vec![format!("Does the server behind accept mail for {domain} at all, and from this address?")],
+        ),
+        Treatment::Accepted if has_file => (
+            format!("{domain}: the server behind accepts an unknown name ({said}); Tarpit refuses it by the file"),
+            Vec::new(),
         ),
         Treatment::Accepted => (
             format!("{domain}: an unknown name is accepted ({said}): the pit will never fire. Turn on recipient filtering:"),
@@ -138,6 +153,7 @@ mod tests {
             "example.org",
             &reply(250, "2.1.5 Ok"),
             Duration::from_millis(2),
+            false,
         );
         assert!(
             line.contains("the pit will never fire. Turn on recipient filtering"),
@@ -153,6 +169,7 @@ mod tests {
             "example.org",
             &reply(550, "5.1.1 no"),
             Duration::from_millis(5_012),
+            false,
         );
         assert!(
             line.contains("delays 5.0 s itself (550 5.1.1 no)"),
@@ -163,9 +180,15 @@ mod tests {
             "example.org",
             &reply(550, "5.1.1 no"),
             Duration::from_millis(12),
+            false,
         );
         assert!(
             line.contains("refused at RCPT after 0.0 s") && advice.is_empty(),
+            "{line}"
+        );
+        let (line, advice) = describe("example.org", &reply(250, "Ok"), Duration::ZERO, true);
+        assert!(
+            line.contains("Tarpit refuses it by the file") && advice.is_empty(),
             "{line}"
         );
     }

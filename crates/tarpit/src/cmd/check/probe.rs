@@ -170,11 +170,12 @@ async fn about_names(upstream: &Arc<Upstream>, config: &Config, report: &mut Rep
     if config.domains.is_empty() {
         report.say("Unknown names: not tried, since `domains` is empty.");
     }
+    let has_file = matches!(config.recipients, Recipients::File(_));
     for domain in &config.domains {
         let name = format!("{}@{domain}", random_name());
         match upstream.try_name(&name).await {
             Ok((reply, took)) => {
-                let (line, advice) = names::describe(domain, &reply, took);
+                let (line, advice) = names::describe(domain, &reply, took, has_file);
                 report.say(line);
                 advice.iter().for_each(|line| report.advise(line));
             }

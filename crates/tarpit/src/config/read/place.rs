@@ -63,6 +63,12 @@ fn look_up(host: &str, port: u16) -> Result<SocketAddr, String> {
     if host.is_empty() {
         return Err("the host is missing".to_owned());
     }
+    if host
+        .chars()
+        .any(|letter| letter.is_control() || letter.is_whitespace())
+    {
+        return Err("the host has a space or a control character".to_owned());
+    }
     let found = (host, port).to_socket_addrs();
     let found: Vec<SocketAddr> = found
         .map_err(|error| format!("{host} can't be looked up: {error}"))?
@@ -142,8 +148,11 @@ pub(crate) fn folder(value: &DeValue<'_>, base: &Path) -> Result<PathBuf, Refuse
 }
 
 fn join(base: &Path, text: &str) -> Result<PathBuf, Refused> {
-    if text.is_empty() || text.contains('\0') {
+    if text.is_empty() {
         return Err(Refused::found(show_text(text)));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Refused::with(show_text(text), "it has a control character"));
     }
     Ok(base.join(text))
 }
