@@ -1,15 +1,197 @@
-//! `tarpit try`.
+//! `tarpit try`: see the pit at work in half a minute, with no file and no server.
+//!
+//! It starts a gateway with the built-in maildir on loopback, runs a race between a harvester and
+//! a wanted sender with the pit off and then on, and stays up for the visitor. Everything that it
+//! shows is measured while it runs, from outside, through sockets.
+//!
+//! The race has gateways of its own, on free ports: the harvester of one phase must not owe for
+//! the other, and the visitor, who comes from 127.0.0.1, owes nothing at all.
 
+mod dictionary;
+mod harvester;
+mod place;
+mod race;
+mod sender;
+mod table;
+mod tally;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::process::ExitCode;
 
-use crate::cli::Try;
+use anyhow::{Context as _, anyhow, bail};
+use tarpit_gateway::Gateway;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
 
-/// Serves without a file or a server.
+use crate::cli::Try;
+use crate::config::{self, Loaded};
+use place::Place;
+
+/// Who exists on the visitor's gateway.
+const RECIPIENTS: [&str; 3] = [
+    "alice@example.test",
+    "bob@example.test",
+    "carol@example.test",
+];
+
+/// Serves, races, and serves on until a signal. Exit code 1 if there is no address to listen on.
 ///
 /// # Errors
 ///
-/// Always, in this version.
+/// Neither address can be had, or the folder can't be made.
 pub(crate) async fn run(args: Try) -> anyhow::Result<ExitCode> {
-    let Try { no_race, port } = args;
-    anyhow::bail!("can't listen on port {port} (no_race: {no_race}): this build has no `try` yet")
+    // First, so that no signal meets its default action and leaves the folder behind.
+    let mut end = EndSignals::new()?;
+    quiet_log()?;
+    let addresses = free_addresses(args.port)?;
+    let place = Place::create(&addresses, &RECIPIENTS)?;
+    let loaded = load(&place)?;
+    let gateway = Gateway::start(loaded.gateway.clone()).await?;
+    let served: Vec<SocketAddr> = gateway
+        .addresses()
+        .iter()
+        .map(|(_, address)| *address)
+        .collect();
+    println!("{}", introduction(&served, &place));
+    let mut has_ended = false;
+    if !args.no_race {
+        tokio::select! {
+            raced = race::run(&loaded.gateway, &place) => raced?,
+            () = end.next() => has_ended = true,
+        }
+    }
+    if !has_ended {
+        println!("{}", what_next(&served, &program()));
+        end.next().await;
+    }
+    let handle = gateway.handle();
+    handle.drain();
+    tokio::select! {
+        () = gateway.wait() => {}
+        () = end.next() => {}
+    }
+    println!("\n{}", place.close()?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The addresses that can be listened on; says of the others why not.
+fn free_addresses(port: u16) -> anyhow::Result<Vec<SocketAddr>> {
+    let wanted = [
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(Ipv6Addr::LOCALHOST),
+    ];
+    let mut free = Vec::new();
+    for address in wanted.map(|ip| SocketAddr::new(ip, port)) {
+        match TcpListener::bind(address) {
+            Ok(_) => free.push(address),
+            Err(error) => println!("Not listening on {address}: {}.", why_not(&error)),
+        }
+    }
+    if free.is_empty() {
+        bail!(
+            "there is no address to listen on; try another port, as in {} try --port 2626",
+            program()
+        );
+    }
+    Ok(free)
+}
+
+fn why_not(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "another program listens there".to_owned(),
+        io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported => {
+            "this system has no such address".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            "this port needs the rights of an administrator".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// The configuration that stands in the place's file: defaults come from the one table.
+fn load(place: &Place) -> anyhow::Result<Loaded> {
+    config::load(&place.config_file()).map_err(|findings| anyhow!("{findings}"))
+}
+
+/// Warnings only: the visitor reads the table, not a log.
+fn quiet_log() -> anyhow::Result<()> {
+    let filter = EnvFilter::builder()
+        .with_env_var("TARPIT_LOG")
+        .with_default_directive(tracing::Level::WARN.into());
+    let filter = filter.from_env().context("TARPIT_LOG is not a filter")?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_writer(io::stderr);
+    log.try_init()
+        .map_err(|error| anyhow!("can't start logging: {error}"))
+}
+
+/// What is there.
+fn introduction(served: &[SocketAddr], place: &Place) -> String {
+    let served = served
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" and ");
+    format!(
+        "Tarpit listens on {served}. Each wrong guess costs its source 5 s.\n\
+         Mail for {} goes to {}.",
+        RECIPIENTS.join(", "),
+        place.mail().display()
+    )
+}
+
+/// What to type now.
+fn what_next(served: &[SocketAddr], program: &str) -> String {
+    let Some(server) = served.first() else {
+        return String::new();
+    };
+    let good = RECIPIENTS[0];
+    format!(
+        "\nYour turn, from another terminal. You owe nothing yet.\n\
+         \n  {program} verify {server} --good {good}\
+         \n  swaks --server {server} --to {good}\
+         \n  swaks --server {server} --to nobody@example.test\n\
+         \nCtrl-C ends it."
+    )
+}
+
+/// How this program was called, so that what is printed can be typed.
+fn program() -> String {
+    let called = std::env::args_os()
+        .next()
+        .map(|name| name.to_string_lossy().into_owned());
+    called
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "tarpit".to_owned())
+}
+
+/// SIGINT, as a terminal sends it, and SIGTERM.
+struct EndSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl EndSignals {
+    fn new() -> anyhow::Result<Self> {
+        let interrupt = signal(SignalKind::interrupt()).context("can't listen for SIGINT")?;
+        let terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
+        Ok(Self {
+            interrupt,
+            terminate,
+        })
+    }
+
+    /// The next of either.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
