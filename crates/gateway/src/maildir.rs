@@ -7,8 +7,8 @@
 //!
 //! The body is spooled once and copied into each mailbox at the end. Writing it straight into all
 //! of them was rejected: it would hold a file open for each of up to a thousand recipients while
-//! a slow client sends. The spool is in memory up to 64 KiB and beyond that in a
-//! file without a name, so a client that leaves, and a process that dies, leave nothing behind.
+//! a slow client sends. The spool is in memory up to 64 KiB and beyond that in a file without a
+//! name, so a client that leaves, and a process that dies, leave nothing behind.
 //!
 //! Line ends stay CRLF, as they came (DESIGN promise 4). Most maildirs have LF; readers take both.
 
