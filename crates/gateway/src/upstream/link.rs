@@ -366,6 +366,14 @@ impl UpstreamLink {
         self.connection.is_some()
     }
 
+    /// Whether something came on the connection that nobody asked for, its end included.
+    #[cfg(test)]
+    pub(super) fn hears_something(&self) -> bool {
+        self.connection
+            .as_ref()
+            .is_some_and(|connection| !connection.wire.is_quiet())
+    }
+
     /// Whether the connection can't be let go of: within an AUTH exchange, and after 235.
     #[must_use]
     pub fn is_pinned(&self) -> bool {

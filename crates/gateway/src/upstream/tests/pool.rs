@@ -1,0 +1,191 @@
+//! What becomes of a connection that is let go of.
+
+use super::*;
+use crate::upstream::UpstreamStats;
+
+const RESET: &str = "
+    C: RSET
+    S: 250 reset
+";
+
+const LEFT: &str = "
+    C: QUIT
+    S: 221 bye
+    eof
+";
+
+/// Waits until the connection that was left is idle.
+async fn idle(world: &World) {
+    while world.upstream.stats().idle == 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_without_refusals_serves_the_next_known_sender() {
+    let script = &[BARE, MESSAGE, RESET, MESSAGE, RESET, "mark\neof"];
+    let mut world = World::new(Identity::None, &[script]).await;
+    world.claim.known = true;
+    assert_eq!(world.message(1).await, "250 taken");
+    world.link.close();
+    idle(&world).await;
+    assert_eq!(
+        world.upstream.stats(),
+        UpstreamStats {
+            open: 1,
+            idle: 1,
+            in_use: 0
+        }
+    );
+    world.link = UpstreamLink::new(Arc::clone(&world.upstream));
+    world.claim = claim("198.51.100.9", true);
+    assert_eq!(world.message(1).await, "250 taken");
+    assert_eq!(
+        world.upstream.stats(),
+        UpstreamStats {
+            open: 1,
+            idle: 0,
+            in_use: 1
+        }
+    );
+    world.link.let_go();
+    world.server.marked().await;
+    let stock = Arc::clone(&world.upstream.stock);
+    drop(world.upstream);
+    drop(world.link);
+    idle_gone(&stock).await;
+    world.server.done().await;
+}
+
+/// Takes what is idle and drops it.
+async fn idle_gone(stock: &Arc<crate::upstream::stock::Stock>) {
+    let wanted = Some(crate::upstream::identity::Told::Nothing);
+    while stock.counts() != (0, 0) {
+        drop(stock.take(claim("192.0.2.1", true), wanted.clone()).await);
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_gets_a_connection_of_its_own() {
+    let first = &[BARE, MESSAGE, RESET, "eof"];
+    let second = &[
+        BARE,
+        MAIL,
+        "C: RCPT TO:<b@x.example>\nS: 550 5.1.1 no b\neof",
+    ];
+    let mut world = World::new(Identity::None, &[first, second]).await;
+    world.claim.known = true;
+    assert_eq!(world.message(1).await, "250 taken");
+    world.link.let_go();
+    idle(&world).await;
+    world.claim.known = false;
+    assert_eq!(
+        world.rcpt(&envelope(2, &[]), "b@x.example").await,
+        "550 5.1.1 no b"
+    );
+    assert_eq!(
+        world.upstream.stats(),
+        UpstreamStats {
+            open: 2,
+            idle: 1,
+            in_use: 1
+        }
+    );
+    world.link.abort();
+    idle_gone(&world.upstream.stock).await;
+    world.done().await;
+}
+
+#[tokio::test]
+async fn what_may_not_be_reused_is_left() {
+    let refused = format!("{MAIL}C: RCPT TO:<no@x.example>\nS: 550 5.1.1 no\n");
+    let dirty = [MESSAGE, &refused, RESET, LEFT].concat();
+    let unused = format!("{MAIL}C: RCPT TO:<a@x.example>\nS: 250 a ok\n{RESET}{LEFT}");
+    let unresettable = [MESSAGE, "C: RSET\nS: 500 what\n", LEFT].concat();
+    let mut world = World::new(
+        Identity::None,
+        &[&[BARE, &dirty], &[BARE, &unused], &[BARE, &unresettable]],
+    )
+    .await;
+    world.claim.known = true;
+    assert_eq!(world.message(1).await, "250 taken");
+    assert_eq!(
+        world.rcpt(&envelope(2, &[]), "no@x.example").await,
+        "550 5.1.1 no"
+    );
+    world.link.let_go();
+    assert_eq!(
+        world.rcpt(&envelope(3, &[]), "a@x.example").await,
+        "250 a ok"
+    );
+    world.link.let_go();
+    assert_eq!(world.message(4).await, "250 taken");
+    world.link.close();
+    let stock = Arc::clone(&world.upstream.stock);
+    world.done().await;
+    while stock.counts() != (0, 0) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_pooled_connection_that_died_is_passed_over() {
+    for death in [
+        "close",
+        "S: 421 4.4.2 timeout\nmark\nclose",
+        "C: MAIL FROM:<s@example.org>\nclose",
+    ] {
+        let first = &[BARE, MESSAGE, RESET, "wait\n", death];
+        let second = &[BARE, MESSAGE, "eof"];
+        let mut world = World::new(Identity::None, &[first, second]).await;
+        world.claim.known = true;
+        assert_eq!(world.message(1).await, "250 taken");
+        world.link.let_go();
+        idle(&world).await;
+        world.server.go();
+        if death.contains("mark") {
+            world.server.marked().await;
+        }
+        assert_eq!(world.message(2).await, "250 taken", "{death}");
+        assert_eq!(
+            world.upstream.stats(),
+            UpstreamStats {
+                open: 1,
+                idle: 0,
+                in_use: 1
+            }
+        );
+        world.done().await;
+    }
+}
+
+/// It was told of one client, so it serves no other; while that client is there, it may come back.
+#[tokio::test]
+async fn a_connection_with_an_identity_serves_that_client_only() {
+    let proxied = "proxy 192.0.2.7:4711 198.51.100.1:25\n";
+    let other = "proxy 192.0.2.7:4712 198.51.100.1:25\n";
+    let first = &[proxied, BARE, MESSAGE, RESET, MESSAGE, RESET, "eof"];
+    let second = &[other, BARE, MESSAGE, LEFT];
+    let mut world = World::new(Identity::ProxyV2, &[first, second]).await;
+    world.claim.known = true;
+    for serial in 1..=2 {
+        assert_eq!(world.message(serial).await, "250 taken");
+        world.link.let_go();
+        idle(&world).await;
+    }
+    world.who.address.set_port(4712);
+    assert_eq!(world.message(3).await, "250 taken");
+    assert_eq!(
+        world.upstream.stats(),
+        UpstreamStats {
+            open: 2,
+            idle: 1,
+            in_use: 1
+        }
+    );
+    world.link.close();
+    let told = crate::upstream::identity::Told::of(Identity::ProxyV2, &client());
+    drop(world.upstream.stock.take(world.claim, Some(told)).await);
+    world.done().await;
+}
