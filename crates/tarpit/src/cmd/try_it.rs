@@ -19,6 +19,8 @@ mod tests;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::ops::ControlFlow;
+use std::pin::pin;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -48,33 +50,34 @@ pub(crate) async fn run(args: Try) -> anyhow::Result<ExitCode> {
     quiet_log()?;
     let addresses = free_addresses(args.port)?;
     let place = Place::create(&addresses, &RECIPIENTS)?;
-    let loaded = load(&place)?;
+    let served = serve(&args, &place, &mut end).await;
+    let said = place.close();
+    served?;
+    println!("\n{}", said?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// From the first line to the last session.
+async fn serve(args: &Try, place: &Place, end: &mut EndSignals) -> anyhow::Result<()> {
+    let loaded = load(place)?;
     let gateway = Gateway::start(loaded.gateway.clone()).await?;
-    let served: Vec<SocketAddr> = gateway
-        .addresses()
-        .iter()
-        .map(|(_, address)| *address)
-        .collect();
-    println!("{}", introduction(&served, &place));
-    let mut has_ended = false;
+    let addresses = gateway.addresses();
+    let served: Vec<_> = addresses.iter().map(|(_, address)| *address).collect();
+    println!("{}", introduction(&served, place));
+    let mut outcome = ControlFlow::Continue(());
     if !args.no_race {
-        tokio::select! {
-            raced = race::run(&loaded.gateway, &place) => raced?,
-            () = end.next() => has_ended = true,
-        }
+        outcome = race::run(&loaded.gateway, place, pin!(end.next())).await?;
     }
-    if !has_ended {
+    if outcome.is_continue() {
         println!("{}", what_next(&served, &program()));
         end.next().await;
     }
-    let handle = gateway.handle();
-    handle.drain();
+    gateway.handle().drain();
     tokio::select! {
         () = gateway.wait() => {}
         () = end.next() => {}
     }
-    println!("\n{}", place.close()?);
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// The addresses that can be listened on; says of the others why not.

@@ -53,10 +53,11 @@ impl Place {
     }
 
     /// Forgets the race's mail, if there is any: the race made it.
-    pub(super) fn clear_race(&self) -> io::Result<()> {
-        match fs::remove_dir_all(self.race()) {
+    pub(super) fn clear_race(&self) -> anyhow::Result<()> {
+        let race = self.race();
+        match fs::remove_dir_all(&race) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            done => done,
+            done => done.with_context(|| format!("can't clear {}", race.display())),
         }
     }
 
@@ -67,8 +68,7 @@ impl Place {
     /// Something in it can't be read or removed.
     pub(super) fn close(&self) -> anyhow::Result<String> {
         let folder = self.folder.display();
-        self.clear_race()
-            .with_context(|| format!("can't clear {}", self.race().display()))?;
+        self.clear_race()?;
         if has_files(&self.mail()) {
             return Ok(format!("The mail stays in {}.", self.mail().display()));
         }

@@ -1,7 +1,9 @@
 //! The race: harvester against wanted mail, with the pit off and then on.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,15 +48,19 @@ const SENDER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 77, 1));
 /// How often the table is redrawn: as often as an eye follows figures.
 const REDRAW: Duration = Duration::from_millis(200);
 
-/// Runs both phases, beside the gateway `base`, and shows the table.
+/// Runs both phases, beside the gateway `base`, and shows the table. Breaks off when `end` does.
 ///
 /// # Errors
 ///
 /// A gateway for the race can't be started, or the output is closed.
-pub(super) async fn run(base: &Config, place: &Place) -> anyhow::Result<()> {
+pub(super) async fn run(
+    base: &Config,
+    place: &Place,
+    mut end: Pin<&mut impl Future<Output = ()>>,
+) -> anyhow::Result<ControlFlow<()>> {
     if let Err(error) = has_addresses() {
         println!("\nNo race: it needs more loopback addresses than this system has ({error}).");
-        return Ok(());
+        return Ok(ControlFlow::Continue(()));
     }
     println!(
         "\nThe race, {} s: a harvester guesses names on {CONNECTIONS} connections of one source, while a sender\n\
@@ -65,19 +71,20 @@ pub(super) async fn run(base: &Config, place: &Place) -> anyhow::Result<()> {
         ON.span.as_secs()
     );
     let mut screen = Screen::stdout();
-    let root = place.race();
-    let off = phase(base, root.join("off"), &OFF, |now| {
-        screen.show(&table::text(Some(now), None))
-    })
-    .await?;
-    let on = phase(base, root.join("on"), &ON, |now| {
-        screen.show(&table::text(Some(&off), Some(now)))
-    })
-    .await?;
+    let (off_root, on_root) = (place.race().join("off"), place.race().join("on"));
+    let show_off = |now: &Figures| screen.show(&table::text(Some(now), None));
+    let off = match phase(base, off_root, &OFF, end.as_mut(), show_off).await? {
+        ControlFlow::Continue(figures) => figures,
+        ControlFlow::Break(()) => return Ok(ControlFlow::Break(())),
+    };
+    let show_on = |now: &Figures| screen.show(&table::text(Some(&off), Some(now)));
+    let on = match phase(base, on_root, &ON, end, show_on).await? {
+        ControlFlow::Continue(figures) => figures,
+        ControlFlow::Break(()) => return Ok(ControlFlow::Break(())),
+    };
     screen.finish(&table::text(Some(&off), Some(&on)))?;
-    place
-        .clear_race()
-        .with_context(|| format!("can't clear {}", root.display()))
+    place.clear_race()?;
+    Ok(ControlFlow::Continue(()))
 }
 
 /// Whether all addresses of the race can be used: Linux has the whole of 127.0.0.0/8.
@@ -88,13 +95,15 @@ fn has_addresses() -> std::io::Result<()> {
     Ok(())
 }
 
-/// One phase on a gateway of its own. `show` gets the figures again and again.
+/// One phase on a gateway of its own. `show` gets the figures again and again. Breaks off when
+/// `end` does; either way nothing of it runs any longer afterwards.
 pub(super) async fn phase(
     base: &Config,
     root: PathBuf,
     phase: &Phase,
+    mut end: Pin<&mut impl Future<Output = ()>>,
     mut show: impl FnMut(&Figures) -> std::io::Result<()>,
-) -> anyhow::Result<Figures> {
+) -> anyhow::Result<ControlFlow<(), Figures>> {
     let gateway = Gateway::start(config(base, root, phase.mode)?).await?;
     let server = gateway
         .addresses()
@@ -115,16 +124,20 @@ pub(super) async fn phase(
         dictionary::wanted(),
         Arc::clone(&tally),
     ));
-    let end = Instant::now() + phase.span;
-    while Instant::now() < end {
+    let finish = Instant::now() + phase.span;
+    let mut outcome = ControlFlow::Continue(());
+    while outcome.is_continue() && Instant::now() < finish {
         show(&tally.figures())?;
-        sleep(REDRAW.min(end - Instant::now())).await;
+        tokio::select! {
+            () = sleep(REDRAW.min(finish - Instant::now())) => {}
+            () = end.as_mut() => outcome = ControlFlow::Break(()),
+        }
     }
     let figures = tally.figures();
     racers.shutdown().await;
     gateway.handle().drain();
     gateway.wait().await;
-    Ok(figures)
+    Ok(outcome.map_continue(|()| figures))
 }
 
 /// The visitor's configuration, with one listener on a free port and the dictionary's recipients.

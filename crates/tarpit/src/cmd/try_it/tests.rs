@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -180,9 +181,15 @@ async fn the_pit_slows_the_harvester_and_not_the_mail() {
             span,
             harvester: Ipv4Addr::new(127, 0, 66, 3).into(),
         };
-        race::phase(&base, place.race().join(name), &phase, |_| Ok(()))
+        let never = std::pin::pin!(std::future::pending());
+        let root = place.race().join(name);
+        match race::phase(&base, root, &phase, never, |_| Ok(()))
             .await
             .unwrap()
+        {
+            ControlFlow::Continue(figures) => figures,
+            ControlFlow::Break(()) => panic!("nobody ended it"),
+        }
     };
     let off = run(Mode::Off, "off").await;
     let on = run(Mode::Enforce, "on").await;
@@ -199,6 +206,35 @@ async fn the_pit_slows_the_harvester_and_not_the_mail() {
         "{off:?} {on:?}"
     );
     place.close().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_race_that_is_ended_leaves_nothing_behind() {
+    let place = Place::create(&["127.0.0.1:0".parse().unwrap()], &RECIPIENTS).unwrap();
+    let base = load(&place).unwrap().gateway;
+    let (has_begun, begun) = tokio::sync::oneshot::channel();
+    let mut has_begun = Some(has_begun);
+    let phase = race::Phase {
+        mode: Mode::Enforce,
+        span: LONG * 9,
+        harvester: Ipv4Addr::new(127, 0, 66, 4).into(),
+    };
+    let end = std::pin::pin!(async { begun.await.unwrap() });
+    let raced = race::phase(&base, place.race(), &phase, end, |now| {
+        if now.delivered > 0
+            && let Some(has_begun) = has_begun.take()
+        {
+            has_begun.send(()).unwrap();
+        }
+        Ok(())
+    });
+    let raced = tokio::time::timeout(LONG, raced)
+        .await
+        .expect("it goes on")
+        .unwrap();
+    assert!(raced.is_break());
+    let said = place.close().unwrap();
+    assert!(said.contains("is removed"), "{said}");
 }
 
 #[test]
