@@ -84,7 +84,19 @@ impl Client {
         socket
             .connect(&server.into())
             .with_context(|| format!("connect {source} to {server}"))?;
-        let stream = TcpStream::from(socket);
+        Self::over(TcpStream::from(socket))
+    }
+
+    /// Connects to any address, from wherever the system likes.
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub fn connect_to(server: IpAddr, port: u16) -> Result<Self> {
+        let stream = TcpStream::connect((server, port));
+        Self::over(stream.with_context(|| format!("connect to {server} port {port}"))?)
+    }
+
+    fn over(stream: TcpStream) -> Result<Self> {
         stream.set_read_timeout(Some(READ_LIMIT))?;
         stream.set_write_timeout(Some(READ_LIMIT))?;
         stream.set_nodelay(true)?;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 /// Where in the conversation it fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl FaultServer {
     /// # Errors
     /// When no port can be had.
     pub fn start() -> Result<Self> {
-        Self::start_on(crate::free_port()?)
+        Self::start_on(0)
     }
 
     /// Starts it on this port of 127.0.0.1, where another one was before.
@@ -81,7 +81,7 @@ impl FaultServer {
     /// # Errors
     /// When the port is taken.
     pub fn start_on(port: u16) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).context("bind")?;
         let port = listener.local_addr()?.port();
         let capabilities = [
             "PIPELINING",

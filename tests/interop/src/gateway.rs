@@ -15,7 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::place::gateway_binary;
-use crate::proc::listening;
+use crate::proc::{listening, peak_memory};
 use crate::process::Group;
 
 /// How long a start or a log line may take on a busy machine.
@@ -109,7 +109,7 @@ impl Gateway {
                 .filter(|record| record.text("message") == "listening");
             (listening.count() >= listeners).then_some(())
         });
-        ready.with_context(|| format!("the gateway doesn't listen:\n{}", gateway.log()))?;
+        ready.with_context(|| format!("the gateway doesn't listen:\n{}", gateway.excerpt()))?;
         Ok(gateway)
     }
 
@@ -212,6 +212,12 @@ impl Gateway {
         self.lines().join("\n")
     }
 
+    /// How its log begins and ends, for whoever reads why a test failed.
+    #[must_use]
+    pub fn excerpt(&self) -> String {
+        excerpt(&self.lines())
+    }
+
     /// The lines of its log that are records.
     #[must_use]
     pub fn records(&self) -> Vec<Record> {
@@ -242,10 +248,10 @@ impl Gateway {
                 return Ok(found);
             }
             let Some(left) = PATIENCE.checked_sub(start.elapsed()) else {
-                bail!("not in the log after {PATIENCE:?}:\n{}", lines.join("\n"));
+                bail!("not in the log after {PATIENCE:?}:\n{}", excerpt(&lines));
             };
             if self.readers.iter().all(JoinHandle::is_finished) {
-                bail!("the gateway ended:\n{}", lines.join("\n"));
+                bail!("the gateway ended:\n{}", excerpt(&lines));
             }
             // Short rounds, since nothing wakes us when the gateway ends.
             let round = left.min(Duration::from_millis(200));
@@ -278,6 +284,14 @@ impl Gateway {
         listening(self.process.id())
     }
 
+    /// The most memory that it ever held, in octets.
+    ///
+    /// # Errors
+    /// When /proc can't be read.
+    pub fn peak_memory(&self) -> Result<u64> {
+        peak_memory(self.process.id())
+    }
+
     /// Whether it still runs.
     pub fn runs(&mut self) -> bool {
         self.process.ended().is_none()
@@ -288,7 +302,7 @@ impl Gateway {
     /// # Errors
     /// When it doesn't within `limit`, or fails.
     pub fn wait(&mut self, limit: Duration) -> Result<()> {
-        let status = self.process.wait(limit).with_context(|| self.log())?;
+        let status = self.process.wait(limit).with_context(|| self.excerpt())?;
         ensure!(
             status.success(),
             "the gateway ended with {status}:\n{}",
@@ -323,6 +337,13 @@ impl Gateway {
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
+}
+
+fn excerpt(lines: &[String]) -> String {
+    let (head, rest) = lines.split_at(lines.len().min(8));
+    let (left_out, tail) = rest.split_at(rest.len().saturating_sub(16));
+    let gap = format!("... {} lines ...", left_out.len());
+    [head, &[gap], tail].concat().join("\n")
 }
 
 fn write_config(file: &Path, config: &str) -> Result<()> {

@@ -27,7 +27,7 @@ pub use exim::Exim;
 pub use fault::{Fault, FaultServer, Stage};
 pub use gateway::{Gateway, Record, config};
 pub use message::{dot_stuffed, large, plain, received_part, stuffed};
-pub use place::{free_port, gateway_binary, repository};
+pub use place::{free_port, gateway_binary, own_address, repository};
 pub use postfix::{Postfix, PostfixBuilder};
 pub use process::{Group, wait_for};
 pub use rustix::process::Signal;

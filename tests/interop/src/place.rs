@@ -1,8 +1,10 @@
 //! Where things are on this machine: ports, binaries, folders.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Result, bail};
 
@@ -12,22 +14,33 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// A port on which nothing listens, never given twice by this process.
 ///
-/// Servers that can't listen on port 0 and tell need it. Two processes start at different places.
+/// Servers that can't listen on port 0 and tell need it. Each process begins at a place of its
+/// own, by chance, so that two test runs at once do not meet.
 ///
 /// # Errors
 /// When all ports of the range were given or are taken.
 pub fn free_port() -> Result<u16> {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let size = PORTS.end - PORTS.start;
-    let start = u16::try_from(std::process::id() * 97 % u32::from(size))?;
+    static START: OnceLock<u64> = OnceLock::new();
+    static GIVEN: AtomicU64 = AtomicU64::new(0);
+    let start = *START.get_or_init(|| RandomState::new().build_hasher().finish() >> 1);
+    let size = u64::from(PORTS.end - PORTS.start);
     for _ in 0..size {
-        let given = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = PORTS.start + (start + given % size) % size;
+        let given = GIVEN.fetch_add(1, Ordering::Relaxed);
+        let port = PORTS.start + u16::try_from((start + given) % size)?;
         if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
             return Ok(port);
         }
     }
     bail!("no free port in {PORTS:?}")
+}
+
+/// An address of this machine outside loopback: that from which it would reach the documentation
+/// network of RFC 5737. Nothing is sent.
+#[must_use]
+pub fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(198, 51, 100, 1), 9)).ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
 }
 
 /// The root of the repository.

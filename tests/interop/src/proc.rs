@@ -72,3 +72,13 @@ fn address(text: &str) -> Result<SocketAddr> {
     };
     Ok(SocketAddr::new(host, port))
 }
+
+/// The most memory that process `id` ever held (VmHWM), in octets.
+pub(crate) fn peak_memory(id: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line
+        .and_then(|line| line.trim().strip_suffix(" kB"))
+        .context("no VmHWM")?;
+    Ok(kib.trim().parse::<u64>()? * 1024)
+}

@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
-use tarpit_interop::{Client, Exim, Gateway, Postfix, config, plain, python};
+use tarpit_interop::{Client, Exim, Gateway, Postfix, config, plain, python, stuffed};
 
 /// What may be offered (DESIGN.md §4). EXTERNAL would authenticate the gateway, and the -PLUS
 /// mechanisms are bound to a TLS channel that ends here.
@@ -117,7 +117,7 @@ fn an_authenticated_client_relays() -> Result<()> {
     assert!(
         gateway.records_of("tarpit::hold").is_empty(),
         "{}",
-        gateway.log()
+        gateway.excerpt()
     );
     gateway.stop()
 }
@@ -147,6 +147,63 @@ fn only_a_wrong_password_is_a_failed_auth() -> Result<()> {
     let session = gateway.wait_for_records("tarpit::session", 1)?.remove(0);
     assert_eq!(session.text("auth_failed"), "1", "{session:?}");
     assert_eq!(session.text("authenticated"), "true");
+    gateway.stop()
+}
+
+/// The upstream connection of an authenticated client is that client's: nobody inherits it.
+#[test]
+fn nobody_inherits_an_authenticated_connection() -> Result<()> {
+    let postfix = Postfix::server()
+        .xclient()
+        .password("alice", "secret")
+        .start()?;
+    let gateway = Gateway::start(&config(postfix.port(), "xclient", ""))?;
+    let mut first = Client::hello(gateway.port()?)?;
+    first
+        .command("AUTH PLAIN AGFsaWNlQGV4YW1wbGUub3JnAHNlY3JldA==")?
+        .expect(235)?;
+    let wire = stuffed(&plain("own"));
+    first
+        .deliver("alice@example.org", &["bob@example.org"], &wire)?
+        .expect(250)?;
+    first.quit()?;
+    let mut second = Client::hello(gateway.port()?)?;
+    second.command("MAIL FROM:<s@example.net>")?.expect(250)?;
+    second
+        .command("RCPT TO:<victim@example.com>")?
+        .expect(454)?;
+    second.command("RCPT TO:<bob@example.org>")?.expect(250)?;
+    second.command("DATA")?.expect(354)?;
+    second.send(&stuffed(&plain("other")))?;
+    second.reply()?.expect(250)?;
+    second.quit()?;
+    postfix.wait_mailbox("bob", 2)?;
+    assert_eq!(
+        postfix.log().matches("sasl_username=alice").count(),
+        1,
+        "{}",
+        postfix.log()
+    );
+    gateway.stop()
+}
+
+/// An authenticated connection that dies can't be made again: 421, and no word about it later.
+#[test]
+fn an_authenticated_connection_that_dies() -> Result<()> {
+    let mut postfix = Postfix::server()
+        .xclient()
+        .password("alice", "secret")
+        .start()?;
+    let gateway = Gateway::start(&config(postfix.port(), "xclient", ""))?;
+    let mut client = Client::hello(gateway.port()?)?;
+    client
+        .command("AUTH PLAIN AGFsaWNlQGV4YW1wbGUub3JnAHNlY3JldA==")?
+        .expect(235)?;
+    postfix.restart(&[])?;
+    client.send(b"MAIL FROM:<alice@example.org>\r\nRCPT TO:<bob@example.org>\r\n")?;
+    let told = client.read_to_close()?;
+    let last = told.lines().last().unwrap_or_default();
+    assert!(last.starts_with("421 4.3.0"), "{told}");
     gateway.stop()
 }
 

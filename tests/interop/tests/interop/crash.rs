@@ -17,7 +17,7 @@ fn deliver_at_last(gateway: &Gateway, message: &[u8]) -> Result<()> {
             .ok()?;
         (reply.code == 250).then_some(())
     });
-    sent.with_context(|| gateway.log())
+    sent.with_context(|| gateway.excerpt())
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn restarted_with_fewer_capabilities() -> Result<()> {
         let offer = client.command("EHLO client.example.net").ok()?.text();
         (!offer.contains("8BITMIME")).then_some(())
     });
-    relearnt.with_context(|| gateway.log())?;
+    relearnt.with_context(|| gateway.excerpt())?;
     // Without the parameter the mail goes through.
     let message = plain("seven");
     deliver_at_last(&gateway, &message)?;

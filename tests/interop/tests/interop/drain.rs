@@ -90,7 +90,7 @@ fn reload(gateway: &Gateway, config: &str, fits: impl Fn(Duration) -> bool) -> R
     gateway.configure(config)?;
     gateway.signal(Signal::HUP)?;
     let changed = || refusal(gateway).ok().filter(|took| fits(*took)).map(drop);
-    wait_for(Duration::from_secs(20), changed).with_context(|| gateway.log())
+    wait_for(Duration::from_secs(20), changed).with_context(|| gateway.excerpt())
 }
 
 #[test]
@@ -123,11 +123,11 @@ fn sighup_reloads_whole_or_not_at_all() -> Result<()> {
     gateway.configure(&observe.replace("observe", "obsreve"))?;
     gateway.signal(Signal::HUP)?;
     let said = || gateway.log().contains("obsreve").then_some(());
-    wait_for(Duration::from_secs(10), said).with_context(|| gateway.log())?;
+    wait_for(Duration::from_secs(10), said).with_context(|| gateway.excerpt())?;
     assert!(
         gateway.log().contains("the old configuration stays"),
         "{}",
-        gateway.log()
+        gateway.excerpt()
     );
     assert!(refusal(&gateway)? >= second);
 

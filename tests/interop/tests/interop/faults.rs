@@ -87,7 +87,7 @@ fn survives(stage: Stage, fault: Fault, patience: Duration) -> Result<Reply> {
             .ok()
             .filter(|told| told.reply().code == 250)
     });
-    again.with_context(|| format!("never well again:\n{}", gateway.log()))?;
+    again.with_context(|| format!("never well again:\n{}", gateway.excerpt()))?;
     let stored = server.messages();
     let count = |tag: &str| {
         stored
@@ -261,7 +261,7 @@ fn down_at_the_start() -> Result<()> {
         let told = attempt(gateway.port().ok()?, &plain("at last"), QUICK).ok()?;
         (told.reply().code == 250).then_some(())
     });
-    well.with_context(|| gateway.log())?;
+    well.with_context(|| gateway.excerpt())?;
     assert_eq!(server.messages().len(), 1);
     gateway.stop()
 }

@@ -1,7 +1,7 @@
 //! The server behind learns who its client is, or the client gets 451: nobody is ever relayed as
 //! if they were the gateway (DESIGN.md §2, promise 6).
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
 use tarpit_interop::{Client, Gateway, Postfix, config, plain, received_part, stuffed};
@@ -48,13 +48,70 @@ fn by_the_proxy_protocol() -> Result<()> {
     gateway.stop()
 }
 
+/// Upstream connections are reused; who came before on one is never who comes now.
+#[test]
+fn nobody_is_taken_for_another() -> Result<()> {
+    let postfix = Postfix::server().xclient().start()?;
+    let gateway = Gateway::start(&config(postfix.port(), "xclient", ""))?;
+    let port = gateway.port()?;
+    let mut clients = Vec::new();
+    for number in 1..=6 {
+        clients.push(Client::hello_from(Ipv4Addr::new(127, 0, 6, number), port)?);
+    }
+    for round in 0..3 {
+        for (client, number) in clients.iter_mut().zip(1..) {
+            let wire = stuffed(&plain(&format!("from{number}round{round}")));
+            let from = format!("s{number}@example.net");
+            client
+                .deliver(&from, &["alice@example.org"], &wire)?
+                .expect(250)?;
+        }
+    }
+    for message in postfix.wait_mailbox("alice", 18)? {
+        let text = String::from_utf8_lossy(&message).into_owned();
+        let (_, tag) = text.split_once("Subject: from").unwrap_or_default();
+        let number = tag.split("round").next().unwrap_or_default();
+        assert!(text.contains(&format!("[127.0.6.{number}])")), "{text}");
+    }
+    drop(clients);
+    gateway.stop()
+}
+
+#[test]
+fn by_xclient_over_ipv6() -> Result<()> {
+    let postfix = Postfix::server()
+        .xclient()
+        .set("inet_protocols", "all")
+        .start()?;
+    let config = config(postfix.port(), "xclient", "").replace("127.0.0.1:0", "[::1]:0");
+    let gateway = Gateway::start(&config)?;
+    let mut client = Client::connect_to(Ipv6Addr::LOCALHOST.into(), gateway.port()?)?;
+    client.reply()?.expect(220)?;
+    client.command("EHLO client.example.net")?.expect(250)?;
+    let message = plain("six");
+    client
+        .deliver("s@example.net", &["alice@example.org"], &stuffed(&message))?
+        .expect(250)?;
+    client.quit()?;
+    assert_eq!(
+        received_part(&postfix.wait_mailbox("alice", 1)?[0]),
+        message
+    );
+    assert!(
+        postfix.log().contains("client=unknown[::1]"),
+        "{}",
+        postfix.log()
+    );
+    gateway.stop()
+}
+
 /// With an identity, a server that trusts loopback is no open relay: it sees the client.
 #[test]
 fn with_an_identity_the_stock_networks_are_safe() -> Result<()> {
     let postfix = Postfix::server().stock_networks().xclient().start()?;
     let everywhere = config(postfix.port(), "xclient", "").replace("127.0.0.1:0", "0.0.0.0:0");
     let gateway = Gateway::start(&everywhere)?;
-    assert_eq!(gateway.listening()?.len(), 1, "{}", gateway.log());
+    assert_eq!(gateway.listening()?.len(), 1, "{}", gateway.excerpt());
     gateway.stop()
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use tarpit_interop::{
-    Client, Fault, FaultServer, Gateway, Stage, config, large, plain, stuffed, wait_for,
+    Client, Fault, FaultServer, Gateway, Postfix, Stage, config, large, plain, stuffed, wait_for,
 };
 
 /// Waits until the gateway holds `count` connections to the server at most.
@@ -90,6 +90,80 @@ fn hanging_up_after_the_end_of_data() -> Result<()> {
         session.text("envelopes").contains("queued as F00D"),
         "{session:?}"
     );
+    gateway.stop()
+}
+
+/// The same before a real server, which would take a half message for a whole one if anybody
+/// said the dot.
+#[test]
+fn hanging_up_in_data_before_postfix() -> Result<()> {
+    let postfix = Postfix::server().xclient().start()?;
+    let gateway = Gateway::start(&config(postfix.port(), "xclient", ""))?;
+    let wire = stuffed(&large("cut", 1 << 20));
+    for cut in [0, 1, 2, 3, 4, 5, 1000, wire.len() - 1] {
+        for reset in [false, true] {
+            let mut client = Client::hello(gateway.port()?)?;
+            client.begin("s@example.net", &["alice@example.org"])?;
+            // The last three octets are the dot and its CRLF.
+            client.send(&wire[..wire.len() - 1 - cut])?;
+            if reset {
+                client.reset()?;
+            }
+        }
+    }
+    gateway.wait_for_records("tarpit::session", 16)?;
+    postfix.wait_queue_empty()?;
+    assert!(postfix.mailbox("alice")?.is_empty(), "{}", postfix.log());
+    gateway.stop()
+}
+
+/// A reset is noticed while the server behind thinks, too, and its connection is given back.
+#[test]
+fn hanging_up_while_the_server_thinks() -> Result<()> {
+    let server = FaultServer::start()?;
+    let gateway = Gateway::start(&config(server.port(), "none", ""))?;
+    server.fail(Stage::Rcpt, Fault::Silence);
+    let mut client = Client::hello(gateway.port()?)?;
+    client.command("MAIL FROM:<s@example.net>")?.expect(250)?;
+    client.send(b"RCPT TO:<alice@example.org>\r\n")?;
+    assert!(client.is_silent(Duration::from_millis(500))?);
+    client.reset()?;
+    let session = gateway.wait_for_records("tarpit::session", 1)?.remove(0);
+    assert!(session.number("seconds")? < 10.0, "{session:?}");
+    connections_fall_to(&server, 0)?;
+    gateway.stop()
+}
+
+/// While a session waits in the pit, it holds no connection to the server beyond the grace time.
+#[test]
+fn held_sessions_hold_no_connection() -> Result<()> {
+    let server = FaultServer::start()?;
+    let rest = "grace = \"200ms\"\n[tarpit]\nmode = \"enforce\"\ndelay = \"5s\"";
+    let gateway = Gateway::start(&config(server.port(), "none", rest))?;
+    let mut held = Vec::new();
+    for number in 0..30 {
+        let source = Ipv4Addr::new(127, 0, 7, 1 + number);
+        let mut client = Client::hello_from(source, gateway.port()?)?;
+        client.command("MAIL FROM:<s@example.net>")?.expect(250)?;
+        client.command("RCPT TO:<alice@example.org>")?.expect(250)?;
+        client.send(b"RCPT TO:<nobody@example.org>\r\n")?;
+        held.push(client);
+    }
+    let start = Instant::now();
+    connections_fall_to(&server, 0)?;
+    assert!(
+        start.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        start.elapsed()
+    );
+    for client in &mut held {
+        client.reply()?.expect(550)?;
+        client.command("DATA")?.expect(354)?;
+        client.send(&stuffed(&plain("held")))?;
+        client.reply()?.expect(250)?;
+    }
+    assert_eq!(server.messages().len(), 30);
+    drop(held);
     gateway.stop()
 }
 

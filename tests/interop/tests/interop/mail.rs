@@ -138,6 +138,7 @@ fn a_pipelined_transaction() -> Result<()> {
 fn a_message_of_25_mib() -> Result<()> {
     let postfix = Postfix::server().xclient().start()?;
     let gateway = Gateway::start(&config(postfix.port(), "xclient", ""))?;
+    let before = gateway.peak_memory()?;
     let mut client = Client::hello(gateway.port()?)?;
     let message = large("large", 25 * MIB);
     let reply = client.deliver(
@@ -147,6 +148,9 @@ fn a_message_of_25_mib() -> Result<()> {
     )?;
     reply.expect(250)?;
     client.quit()?;
+    // It passes through while it arrives.
+    let grown = gateway.peak_memory()?.saturating_sub(before);
+    assert!(grown < 4 * MIB as u64, "the gateway grew by {grown} octets");
     // Not assert_eq: nobody wants to see 25 MiB twice.
     assert!(
         received_part(&postfix.wait_mailbox("alice", 1)?[0]) == message,

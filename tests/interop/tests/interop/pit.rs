@@ -276,7 +276,7 @@ fn recipients_from_a_file() -> Result<()> {
     assert!(
         taken.is_some(),
         "the new list is not taken: {}",
-        gateway.log()
+        gateway.excerpt()
     );
     // A bad list is refused as a whole, and the old one kept.
     std::fs::write(&list, "alice@example.org\nthis is no address\n")?;
@@ -284,7 +284,7 @@ fn recipients_from_a_file() -> Result<()> {
     assert!(
         tarpit_interop::wait_for(Duration::from_secs(20), refused).is_some(),
         "{}",
-        gateway.log()
+        gateway.excerpt()
     );
     at_once(&ask("bob")?.expect(250)?);
     gateway.stop()
