@@ -18,6 +18,7 @@ mod identity;
 mod message;
 mod pool;
 mod probe;
+mod replay;
 mod script;
 mod stock;
 mod transaction;

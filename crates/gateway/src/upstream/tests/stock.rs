@@ -177,6 +177,51 @@ async fn waiting_has_an_end() {
     world.done().await;
 }
 
+/// However much time there is, after ten seconds the client had better come back.
+#[tokio::test(start_paused = true)]
+async fn waiting_has_an_end_of_its_own() {
+    let upstream = Upstream::new(
+        settings("127.0.0.1:1".parse().unwrap(), Identity::None),
+        "gw.example".into(),
+    );
+    let claim = stranger(1);
+    let _all: Vec<_> = (0..5)
+        .map(|_| at_once(&upstream.stock, claim).unwrap())
+        .collect();
+    let mut link = UpstreamLink::new(upstream);
+    let start = tokio::time::Instant::now();
+    let (ask, envelope) = (Ask::Rcpt("a@x.example".into()), envelope(1, &[]));
+    let answer = link
+        .ask(
+            &ask,
+            &client(),
+            claim,
+            Some(&envelope),
+            Duration::from_secs(100),
+        )
+        .await;
+    assert_eq!(shown(&answer), "capacity");
+    assert_eq!(start.elapsed().as_secs(), 10);
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_left_in_time() {
+    let server = Scripted::start(&[&[BARE, "C: QUIT\nS: 221 bye\neof"]]).await;
+    let stock = stock(2, 2, 0);
+    idle(&stock, &server, 1).await.unwrap();
+    // The task that waits must have begun to.
+    tokio::task::yield_now().await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(9)).await;
+    assert_eq!(stock.counts(), (1, 1));
+    tokio::time::advance(Duration::from_secs(2)).await;
+    tokio::time::resume();
+    server.done().await;
+    while stock.counts() != (0, 0) {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// An idle connection with a place of its own.
 async fn idle(stock: &Arc<Stock>, server: &Scripted, n: u8) -> Result<(), ()> {
     let settings = settings(server.address, Identity::None);
