@@ -43,6 +43,14 @@ pub struct Listener {
     pub policy: Policy,
 }
 
+impl Listener {
+    /// Whether only this machine reaches it.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.address.ip().to_canonical().is_loopback()
+    }
+}
+
 /// Who takes the mail: exactly one of the two.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {

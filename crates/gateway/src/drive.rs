@@ -4,14 +4,17 @@
 //! none of its buffers can outlive it, and the connection that waits is a value.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::time::Duration;
 
-use tarpit_core::{Ask, DataEnd, Env, Input, Outbox, Then, Tick};
+use tarpit_core::{Answer, Ask, DataEnd, Env, Input, Outbox, Then, Tick};
 use tarpit_smtp::Capabilities;
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::conn::Conn;
+use crate::conn::{Conn, Left, left};
 use crate::log;
 use crate::pit::{self, Registration, Woken, reached};
 use crate::relay::relay;
@@ -254,7 +257,7 @@ impl Activity<'_> {
         let room = chunk
             .len()
             .min(self.conn.live.config.limits.held_unread_max as usize);
-        match self.conn.stream.try_read(&mut chunk[..room]) {
+        match self.conn.try_read(&mut chunk[..room]) {
             Ok(0) => Got::End,
             Ok(count) => {
                 self.conn.unread.extend_from_slice(&chunk[..count]);
@@ -289,29 +292,33 @@ impl Activity<'_> {
         let limit = conn
             .session
             .time_to_ask(now, &conn.live.config.listeners[conn.listener].policy);
-        let answer = {
+        let asked = {
             let question = conn
                 .link
                 .ask(ask, &who, claim, conn.session.envelope(), limit);
             tokio::pin!(question);
             match tokio::time::timeout(FLUSH_AFTER, &mut question).await {
-                Ok(answer) => Some(answer),
+                Ok(answer) => Asked::Answer(answer),
                 Err(_) => {
-                    // If the client is gone, the next flush will say so; the look-up is finished.
+                    // If the client is gone, the watch will say so.
                     let _ = send(&mut conn.stream, &mut self.out.bytes).await;
-                    let mut stop = self.shared.stop.subscribe();
-                    tokio::select! {
-                        answer = &mut question => Some(answer),
-                        () = reached(&mut stop, Stop::Now) => None,
-                    }
+                    let watch = Watch {
+                        stop: self.shared.stop.subscribe(),
+                        grace: conn.live.grace(),
+                    };
+                    conn.watched = true;
+                    watch
+                        .ask(question, &conn.stream, &mut conn.half_closed)
+                        .await
                 }
             }
         };
         let wait = self.shared.clock.now().since(now);
         self.conn.session.note_upstream_wait(wait);
-        match answer {
-            Some(answer) => self.handle(Input::Answer(answer)),
-            None => self.handle(Input::Drain),
+        match asked {
+            Asked::Answer(answer) => self.handle(Input::Answer(answer)),
+            Asked::Gone => self.handle(Input::Gone),
+            Asked::Stopped => self.handle(Input::Drain),
         }
     }
 
@@ -330,6 +337,48 @@ impl Activity<'_> {
     }
 }
 
+/// What became of a question.
+enum Asked {
+    Answer(Answer),
+    /// The client reset the connection, and no answer came within the grace time.
+    Gone,
+    /// The time to drain is over.
+    Stopped,
+}
+
+/// What else may happen while an answer is awaited.
+struct Watch {
+    stop: watch::Receiver<Stop>,
+    grace: Duration,
+}
+
+impl Watch {
+    async fn ask(
+        mut self,
+        mut question: Pin<&mut impl Future<Output = Answer>>,
+        stream: &TcpStream,
+        half_closed: &mut bool,
+    ) -> Asked {
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut question => return Asked::Answer(answer),
+                () = reached(&mut self.stop, Stop::Now) => return Asked::Stopped,
+                left = left(stream), if !*half_closed => match left {
+                    Left::Fin => *half_closed = true,
+                    Left::Reset => break,
+                },
+            }
+        }
+        // What was asked is still charged, if the answer comes soon; but nobody holds an upstream
+        // connection without being there.
+        match tokio::time::timeout(self.grace, question).await {
+            Ok(answer) => Asked::Answer(answer),
+            Err(_) => Asked::Gone,
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Deadline {
     at: Instant,
@@ -343,7 +392,7 @@ enum Got {
     End,
 }
 
-async fn send(stream: &mut tokio::net::TcpStream, bytes: &mut Vec<u8>) -> bool {
+async fn send(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> bool {
     if bytes.is_empty() {
         return true;
     }

@@ -268,9 +268,8 @@ fn allowed_listeners<'a>(config: &'a Config, mail: &Mail) -> Result<Vec<&'a List
     let Health::Relays { reply } = upstream.health() else {
         return Ok(all);
     };
-    let (loopback, outside): (Vec<_>, Vec<_>) = all
-        .into_iter()
-        .partition(|listener| listener.address.ip().to_canonical().is_loopback());
+    let (loopback, outside): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|listener| listener.is_loopback());
     if loopback.is_empty() {
         return Err(StartError::Relays { reply });
     }

@@ -139,13 +139,14 @@ fn admit(stream: TcpStream, peer: SocketAddr, name: &str, shared: &Arc<Shared>) 
     let source = Source::of(peer.ip(), live.config.prefixes);
     let place = shared.places.take(source);
     let exempt = is_exempt(&live, peer.ip());
-    let admission = admission(shared, &live, listener, local, &place, exempt);
+    let admission = admission(shared, &live, listener, &place, exempt);
     let conn = Box::new(Conn {
         session: Session::new(shared.next_id(), source, exempt),
         link: live.mail.link(),
         opened: shared.clock.now(),
         unread: Vec::new(),
         half_closed: false,
+        watched: false,
         _place: place,
         stream,
         peer,
@@ -196,10 +197,10 @@ fn admission(
     shared: &Shared,
     live: &Live,
     listener: usize,
-    local: SocketAddr,
     place: &Place,
     exempt: bool,
 ) -> Admission {
+    let is_loopback = live.config.listeners[listener].is_loopback();
     let Limits {
         sessions_max,
         sessions_per_source_max,
@@ -221,9 +222,7 @@ fn admission(
         }
         metrics.sessions_over_source_limit.add(1);
     }
-    if live.mail.capabilities().is_none()
-        || !live.mail.serves(local.ip().to_canonical().is_loopback())
-    {
+    if live.mail.capabilities().is_none() || !live.mail.serves(is_loopback) {
         metrics.sessions_refused_unavailable.add(1);
         return Admission::Unavailable;
     }

@@ -4,24 +4,19 @@
 //! served it *returned*, so no buffer of it can exist. The pit wakes it when its time has come,
 //! when the ledger has room for it, when its client leaves, or when the gateway stops.
 //!
-//! Two traps of readiness, which cost others their processor:
-//! - Bytes that a held client has sent and that we leave in the kernel keep the socket "readable",
-//!   and waiting for that returns at once, for ever. The readiness is cleared without reading.
-//! - A client that shut down its sending side (FIN) is "read closed" for ever. It is noted once,
-//!   and from then on only the clock is waited for. Its due reply is still tried: `printf | nc -N`
-//!   is a client too. A reset ends the session at once.
+//! A client that shut down its sending side (FIN) is noted once, and from then on only the clock is
+//! waited for. Its due reply is still tried: `printf | nc -N` is a client too. A reset ends the
+//! session at once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tarpit_core::Tick;
 use tarpit_core::ledger::Ticket;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::conn::Conn;
+use crate::conn::{Conn, Left, left};
 use crate::shared::{Shared, Stop};
 
 /// Sessions that wait for room in the ledger, by ticket.
@@ -94,6 +89,7 @@ pub(crate) async fn hold(
     let due = shared.clock.instant(until);
     let grace = Instant::now() + conn.live.grace();
     let mut stop = shared.stop.subscribe();
+    conn.watched = true;
     loop {
         let lettable = conn.link.is_lettable();
         tokio::select! {
@@ -134,30 +130,5 @@ async fn woken(room: Option<&Registration>) {
     match room {
         Some(registration) => registration.notify.notified().await,
         None => std::future::pending().await,
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Left {
-    Fin,
-    Reset,
-}
-
-/// Resolves when the client leaves; bytes that it sends are left where they are.
-async fn left(stream: &TcpStream) -> Left {
-    loop {
-        let Ok(ready) = stream.ready(Interest::READABLE | Interest::ERROR).await else {
-            return Left::Reset;
-        };
-        if ready.is_error() {
-            return Left::Reset;
-        }
-        if ready.is_read_closed() {
-            return Left::Fin;
-        }
-        // Clears the readiness: this "would block" is ours, not the kernel's.
-        let _ = stream.try_io(Interest::READABLE, || {
-            Err::<(), _>(std::io::ErrorKind::WouldBlock.into())
-        });
     }
 }

@@ -82,13 +82,13 @@ impl Relay {
     async fn read(
         &self,
         shared: &Shared,
-        conn: &Conn,
+        conn: &mut Conn,
         buffer: &mut [u8],
     ) -> Result<usize, DataEnd> {
         let deadline = Instant::now() + self.block;
         loop {
             // Most blocks are there already; a wait is set up only for those that are not.
-            match conn.stream.try_read(buffer) {
+            match conn.try_read(buffer) {
                 Ok(0) => return Err(DataEnd::ClientGone { reply: None }),
                 Ok(count) if self.is_too_slow(count) => return Err(DataEnd::TooSlow),
                 Ok(count) => return Ok(count),
