@@ -30,4 +30,4 @@ pub mod upstream;
 
 pub use gateway::{Gateway, Handle, StartError};
 pub use live::LiveError;
-pub use recipients::ReadError;
+pub use recipients::{ReadError, read as read_recipients};

@@ -44,8 +44,11 @@ pub enum ReadError {
     },
 }
 
-/// Reads the file.
-pub(crate) fn read(path: &Path) -> Result<Names, ReadError> {
+/// Reads a recipients file.
+///
+/// # Errors
+/// [`ReadError`] if it can't be read, a line holds what is no address, or there is none at all.
+pub fn read(path: &Path) -> Result<Names, ReadError> {
     let text = std::fs::read_to_string(path).map_err(|error| ReadError::Io {
         path: path.to_owned(),
         error,

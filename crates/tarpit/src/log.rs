@@ -21,17 +21,23 @@ pub(crate) enum Format {
 /// The environment variable with the filter.
 const FILTER_VARIABLE: &str = "TARPIT_LOG";
 
-/// Starts logging for the whole process.
+/// Records of what happens. For a gateway that serves.
+pub(crate) const USUAL: &str = "info";
+
+/// Warnings only, where the terminal is used for something else.
+pub(crate) const QUIET: &str = "warn";
+
+/// Starts logging for the whole process. `usual` is the filter where `TARPIT_LOG` is not set.
 ///
 /// # Errors
 ///
 /// `TARPIT_LOG` is not a filter, or logging was started before.
-pub(crate) fn start(format: Format) -> anyhow::Result<()> {
+pub(crate) fn start(format: Format, usual: &str) -> anyhow::Result<()> {
     let filter = match std::env::var(FILTER_VARIABLE) {
         Ok(text) if !text.is_empty() => EnvFilter::try_new(&text).with_context(|| {
             format!("{FILTER_VARIABLE}: found {text:?}; allowed: a level or target=level, separated by commas")
         })?,
-        _ => EnvFilter::new("info"),
+        _ => EnvFilter::new(usual),
     };
     // https://no-color.org: set and not empty.
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());

@@ -18,6 +18,7 @@ use super::{BAD_CONFIG, UNAVAILABLE, block_on};
 use crate::cli::Run;
 use crate::config::{self, Loaded};
 use crate::log;
+use crate::signals::EndSignals;
 
 /// Serves.
 pub(crate) fn run(args: &Run) -> anyhow::Result<ExitCode> {
@@ -28,7 +29,7 @@ pub(crate) fn run(args: &Run) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(BAD_CONFIG));
         }
     };
-    log::start(loaded.log)?;
+    log::start(loaded.log, log::USUAL)?;
     block_on(serve(loaded))
 }
 
@@ -71,30 +72,6 @@ fn exit_code(error: &StartError) -> ExitCode {
         StartError::Live(LiveError::Maildir { .. })
         | StartError::Bind { .. }
         | StartError::Relays { .. } => ExitCode::from(UNAVAILABLE),
-    }
-}
-
-/// SIGTERM, as service managers send it, and SIGINT, as a terminal does.
-struct EndSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl EndSignals {
-    fn new() -> anyhow::Result<Self> {
-        let listen = |kind, name| signal(kind).with_context(|| format!("can't listen for {name}"));
-        Ok(Self {
-            terminate: listen(SignalKind::terminate(), "SIGTERM")?,
-            interrupt: listen(SignalKind::interrupt(), "SIGINT")?,
-        })
-    }
-
-    /// The next of either.
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }
 

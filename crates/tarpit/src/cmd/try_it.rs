@@ -23,13 +23,13 @@ use std::ops::ControlFlow;
 use std::pin::pin;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{anyhow, bail};
 use tarpit_gateway::Gateway;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use crate::cli::Try;
 use crate::config::{self, Loaded};
+use crate::log;
+use crate::signals::EndSignals;
 use place::Place;
 
 /// Who exists on the visitor's gateway.
@@ -47,7 +47,7 @@ const RECIPIENTS: [&str; 3] = [
 pub(crate) async fn run(args: Try) -> anyhow::Result<ExitCode> {
     // First, so that no signal meets its default action and leaves the folder behind.
     let mut end = EndSignals::new()?;
-    quiet_log()?;
+    log::start(log::Format::Human, log::QUIET)?;
     let addresses = free_addresses(args.port)?;
     let place = Place::create(&addresses, &RECIPIENTS)?;
     let served = serve(&args, &place, &mut end).await;
@@ -120,20 +120,6 @@ fn load(place: &Place) -> anyhow::Result<Loaded> {
     config::load(&place.config_file()).map_err(|findings| anyhow!("{findings}"))
 }
 
-/// Warnings only: the visitor reads the table, not a log.
-fn quiet_log() -> anyhow::Result<()> {
-    let filter = EnvFilter::builder()
-        .with_env_var("TARPIT_LOG")
-        .with_default_directive(tracing::Level::WARN.into());
-    let filter = filter.from_env().context("TARPIT_LOG is not a filter")?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(false)
-        .with_writer(io::stderr);
-    log.try_init()
-        .map_err(|error| anyhow!("can't start logging: {error}"))
-}
-
 /// What is there.
 fn introduction(served: &[SocketAddr], place: &Place) -> String {
     let served = served
@@ -172,29 +158,4 @@ fn program() -> String {
     called
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| "tarpit".to_owned())
-}
-
-/// SIGINT, as a terminal sends it, and SIGTERM.
-struct EndSignals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl EndSignals {
-    fn new() -> anyhow::Result<Self> {
-        let interrupt = signal(SignalKind::interrupt()).context("can't listen for SIGINT")?;
-        let terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
-        Ok(Self {
-            interrupt,
-            terminate,
-        })
-    }
-
-    /// The next of either.
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }

@@ -131,7 +131,7 @@ impl Allowed {
                 "a date such as 2027-03-31, or a date and time with an offset such as 2027-03-31T18:00:00Z"
                     .to_owned()
             }
-            Self::File => "the path of a file that can be read".to_owned(),
+            Self::File => "the path of a file with an address (user@domain, or @domain) on each line".to_owned(),
             Self::Folder => "the path of a folder".to_owned(),
         }
     }

@@ -1,6 +1,5 @@
 //! Addresses, networks, files and folders.
 
-use std::fs;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 
@@ -118,20 +117,13 @@ pub(crate) fn network(value: &DeValue<'_>) -> Result<IpNet, Refused> {
     Ok(network)
 }
 
-/// A file that can be read.
+/// A recipients file, read as the gateway will read it: a bad line is found before the start.
 pub(crate) fn file(value: &DeValue<'_>, base: &Path) -> Result<PathBuf, Refused> {
     let text = string(value)?;
     let path = join(base, text)?;
-    let refuse = |why: String| Refused::with(show_text(text), format!("{}: {why}", path.display()));
-    let opened = fs::File::open(&path).map_err(|error| refuse(error.to_string()))?;
-    let about = opened
-        .metadata()
-        .map_err(|error| refuse(error.to_string()))?;
-    if about.is_dir() {
-        Err(refuse("it is a folder".to_owned()))
-    } else {
-        Ok(path)
-    }
+    let names = tarpit_gateway::read_recipients(&path);
+    names.map_err(|error| Refused::with(show_text(text), error.to_string()))?;
+    Ok(path)
 }
 
 /// A folder, which may not be there yet.
@@ -159,6 +151,8 @@ fn join(base: &Path, text: &str) -> Result<PathBuf, Refused> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::super::tests::try_read;
     use super::*;
 
@@ -236,7 +230,8 @@ mod tests {
     #[test]
     fn files_and_folders() {
         let here = tempfile::tempdir().unwrap();
-        fs::write(here.path().join("names"), "").unwrap();
+        fs::write(here.path().join("names"), "a@example.org\n").unwrap();
+        fs::write(here.path().join("bad"), "a@example.org\nbob\n").unwrap();
         let read_file = |value: &DeValue<'_>| file(value, here.path());
         let read_folder = |value: &DeValue<'_>| folder(value, here.path());
         assert_eq!(
@@ -248,7 +243,8 @@ mod tests {
             Ok(here.path().join("mail"))
         );
         refuses(read_file, "\"other\"", "No such file");
-        refuses(read_file, "\".\"", "is a folder");
+        refuses(read_file, "\"bad\"", "line 2: found \"bob\"");
+        refuses(read_file, "\".\"", "Is a directory");
         refuses(read_folder, "\"names\"", "not a folder");
         refuses(read_folder, "\"\"", "\"\"");
     }
