@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tarpit_smtp::ReplyCode;
+
 use super::state::{After, Asking, Bill, Due, Holding, State, Waiting};
 use super::{Env, Session};
 use crate::Tick;
@@ -123,7 +125,8 @@ impl Session {
     ) -> Then {
         let until = self.hold_end(now, free_at, env.policy);
         if !env.policy.enforces() {
-            self.observe(now, offence, free_at, until, &due, env, out);
+            let reason = HoldReason::Offence(offence);
+            self.observe(now, until, reason, due.code(), free_at, env, out);
             return self.say(&due, After::Next, out);
         }
         let (due, after) = self.within_errors(due, env);
@@ -175,29 +178,30 @@ impl Session {
         )
     }
 
-    /// Mode `observe`: writes down what would have been, and goes on as if it had been paid.
+    /// Mode `observe`: writes down a hold that would have been, cut to what is left of the
+    /// session's sum, and goes on as if it had been waited out.
     #[expect(
         clippy::too_many_arguments,
         reason = "the parts of a hold that never becomes one"
     )]
-    fn observe(
+    pub(super) fn observe(
         &mut self,
         now: Tick,
-        offence: Offence,
-        free_at: Tick,
         until: Tick,
-        due: &Due,
+        reason: HoldReason,
+        code: Option<ReplyCode>,
+        free_at: Tick,
         env: &Env<'_>,
         out: &mut Outbox,
     ) {
-        self.free_at = self.free_at.min(now);
-        let held = until.since(now);
+        self.free_at = now + self.free_at.since(until);
+        let left = HOLD_TOTAL_MAX.saturating_sub(self.record.held);
+        let held = until.since(now).min(left);
         if held.is_zero() || !self.would_live(env.policy) {
             return;
         }
-        let (reason, owed) = (HoldReason::Offence(offence), free_at.since(now));
         let (end, mode) = (HoldEnd::Observed, env.policy.mode);
-        self.write_hold(reason, due.code(), owed, held, end, out, mode);
+        self.write_hold(reason, code, free_at.since(now), held, end, out, mode);
     }
 
     /// Whether the session would still be there in `enforce`: waits that it would not have lived
@@ -283,7 +287,7 @@ impl Session {
     pub(super) fn write_hold(
         &mut self,
         reason: HoldReason,
-        code: Option<tarpit_smtp::ReplyCode>,
+        code: Option<ReplyCode>,
         owed: Duration,
         held: Duration,
         end: HoldEnd,

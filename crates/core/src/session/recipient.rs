@@ -10,7 +10,7 @@ use crate::event::{Answer, Ask, Then, Trouble};
 use crate::filter::Knowledge;
 use crate::ledger::Grant;
 use crate::outbox::Outbox;
-use crate::policy::{HOLD_TOTAL_MAX, Mode, Offence, Scope};
+use crate::policy::{HOLD_TOTAL_MAX, Mode, Offence, REPLY_MAX, Scope};
 use crate::record::{HoldEnd, HoldReason, SessionEnd};
 use crate::session::state::{After, Asking, Bill, Due, Pending, State, Waiting};
 
@@ -80,16 +80,8 @@ impl Session {
         if env.policy.enforces() {
             return self.wait(now, waiting, env, out);
         }
-        self.free_at = now;
-        self.write_hold(
-            HoldReason::Debt,
-            None,
-            waiting.owed_until.since(now),
-            until.since(now),
-            HoldEnd::Observed,
-            out,
-            env.policy.mode,
-        );
+        let owed_until = waiting.owed_until;
+        self.observe(now, until, HoldReason::Debt, None, owed_until, env, out);
         self.seek_room(now, waiting.command, env, out)
     }
 
@@ -148,16 +140,30 @@ impl Session {
     }
 
     fn wait(&mut self, now: Tick, mut waiting: Waiting, env: &Env<'_>, out: &mut Outbox) -> Then {
-        let left = HOLD_TOTAL_MAX.saturating_sub(self.record.held);
-        let end = waiting.since + left;
-        if end <= now {
+        let total = waiting.since + HOLD_TOTAL_MAX.saturating_sub(self.record.held);
+        let latest = self.began + REPLY_MAX;
+        if total <= now {
             self.state = State::Waiting(Box::new(waiting));
             return self.end(now, Finding::HeldTooLong, SessionEnd::Limit, env, out);
         }
-        waiting.until = waiting.until.min(end);
+        if latest <= now {
+            return self.give_up(now, &waiting, env, out);
+        }
+        waiting.until = waiting.until.min(total).min(latest);
         let until = waiting.until;
         self.state = State::Waiting(Box::new(waiting));
         Then::Hold { until }
+    }
+
+    /// The client would not wait for longer (RFC 5321 §4.5.3.2), and comes back later. The bounds
+    /// of the configuration keep usual waits far from this.
+    fn give_up(&mut self, now: Tick, waiting: &Waiting, env: &Env<'_>, out: &mut Outbox) -> Then {
+        if waiting.reason == HoldReason::Room {
+            let account = waiting.command.account();
+            env.ledger.cancel(now, self.ticket(), self.source, account);
+        }
+        self.write_waiting(now, waiting, HoldEnd::NoRoom, env, out);
+        self.unseen(&waiting.command, out)
     }
 
     /// A waiting command gets its turn, or waits on.
