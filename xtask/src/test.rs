@@ -31,7 +31,8 @@ pub(crate) fn all() -> Result<()> {
     step("interop tests", || {
         run(&mut cargo(&["build", "--package", "tarpit"]))?;
         let mut tests = cargo(&["test", "--package", "tarpit-interop", "--"]);
-        tests.args(["--test-threads", INTEROP_THREADS]);
+        // Some tests measure; what they found is worth reading.
+        tests.args(["--test-threads", INTEROP_THREADS, "--show-output"]);
         tests.env("TARPIT_INTEROP_ROOT", install::root());
         tests.env("TARPIT_BIN", target().join("debug/tarpit"));
         as_root_where_needed(&mut tests)?;

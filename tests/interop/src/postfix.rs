@@ -141,16 +141,22 @@ impl Postfix {
     }
 
     /// Starts again on the same port with the same queue, after [`Postfix::kill`] or not.
-    /// `settings` go on top of those that it had.
+    /// `settings` replace those of the same name.
     ///
     /// # Errors
     /// When it doesn't come up.
     pub fn restart(&mut self, settings: &[(&str, &str)]) -> Result<()> {
         self.kill();
         let file = self.folder.path().join("etc/main.cf");
-        let mut text = fs::read_to_string(&file)?;
+        let old = fs::read_to_string(&file)?;
+        let mut text = String::new();
+        for line in old.lines() {
+            let name = line.split(" =").next().unwrap_or_default();
+            if !settings.iter().any(|(changed, _)| *changed == name) {
+                writeln!(text, "{line}")?;
+            }
+        }
         for (name, value) in settings {
-            // The last of several settings of one name counts.
             writeln!(text, "{name} = {value}")?;
         }
         write_settled(&file, &text)?;

@@ -113,6 +113,36 @@ fn restarted_with_fewer_capabilities() -> Result<()> {
     gateway.stop()
 }
 
+/// The same for SIZE, seen from the server's side: what it doesn't offer is never sent, and never
+/// left out of a MAIL that had it.
+#[test]
+fn a_parameter_is_never_dropped_in_silence() -> Result<()> {
+    let server = FaultServer::start()?;
+    let gateway = Gateway::start(&config(server.port(), "none", ""))?;
+    let mut client = Client::hello(gateway.port()?)?;
+    client
+        .command("MAIL FROM:<s@example.net> SIZE=1000 BODY=8BITMIME")?
+        .expect(250)?;
+    server.offer(&["PIPELINING"]);
+    server.drop_connections();
+    client.command("RCPT TO:<alice@example.org>")?.expect(451)?;
+    let sent = server.commands();
+    let sent: Vec<_> = sent
+        .iter()
+        .filter(|line| line.starts_with("MAIL FROM:<s@"))
+        .collect();
+    assert!(sent.is_empty(), "{sent:?}");
+    let relearnt = wait_for(Duration::from_secs(30), || {
+        let mut client = Client::connect(gateway.port().ok()?).ok()?;
+        client.reply().ok()?.expect(220).ok()?;
+        let offer = client.command("EHLO client.example.net").ok()?.text();
+        (!offer.contains("SIZE")).then_some(())
+    });
+    relearnt.with_context(|| gateway.excerpt())?;
+    deliver_at_last(&gateway, &plain("without"))?;
+    gateway.stop()
+}
+
 /// While a session waits in the pit, the server behind may be restarted without harm.
 #[test]
 fn restarted_under_a_held_session() -> Result<()> {

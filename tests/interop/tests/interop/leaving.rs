@@ -284,7 +284,8 @@ fn slow_honest_data() -> Result<()> {
 #[test]
 fn one_source_can_not_take_all_connections() -> Result<()> {
     let server = FaultServer::start()?;
-    let rest = "connections_max = 8\nconnections_per_source_max = 4\nconnections_reserved = 2";
+    let rest = "connections_max = 8\nconnections_per_source_max = 4\nconnections_reserved = 2\n\
+                [limits]\ndrain_timeout = \"1s\"";
     let gateway = Gateway::start(&config(server.port(), "none", rest))?;
     let port = gateway.port()?;
     server.fail(Stage::Rcpt, Fault::Silence);
