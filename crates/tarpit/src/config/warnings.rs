@@ -255,7 +255,7 @@ mod tests {
         assert_eq!(check("tarpit.delay = 25", 0), Vec::<String>::new());
         assert!(check("tarpit.delay = 26", 0)[0].contains("delay is 26s"));
         assert!(check("tarpit.delay = 0", 0)[0].contains("nothing is delayed"));
-        assert_eq!(check("tarpit.hold_max = 100", 0), Vec::<String>::new());
+        assert_eq!(check("tarpit.hold_max = 60", 0), Vec::<String>::new());
         assert!(
             check("tarpit.hold_max = 26\ntarpit.scope = \"source\"", 0)[0]
                 .contains("hold_max is 26s")

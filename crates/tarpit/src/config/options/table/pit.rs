@@ -57,12 +57,13 @@ pub(super) const TARPIT: &[Opt] = &[
     ),
     opt(
         "hold_max",
-        seconds(1, 200),
+        seconds(1, 75),
         Default::Value("\"25s\""),
         "The longest hold before one reply, with scope = \"source\"; who owes more gets 450 4.7.1. Not \
          less than any `delay`.",
         "Servers that ask ours whether a sender exists (call-outs) give up at 30 s, as Exim does by \
-         default; at 25 s they still get their answer.",
+         default; at 25 s they still get their answer. At most 75 s: debt, room and reply may each wait \
+         for so long, and clients give up at 300 s (RFC 5321 §4.5.3.2).",
     ),
 ];
 
