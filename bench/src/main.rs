@@ -38,14 +38,17 @@ struct Wanted {
     /// Only this part; may be given several times
     #[arg(long, value_name = "NAME")]
     only: Vec<Part>,
+    /// Of wanted mail, only the loads whose row begins with this: "1 KiB, 50"; for a profiler
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    case: String,
     /// Less than two minutes instead of less than eight, and rougher figures
     #[arg(long)]
     quick: bool,
     /// The gateway to measure, instead of building it
     #[arg(long, value_name = "PATH")]
     tarpit: Option<PathBuf>,
-    /// Sessions that part `held` holds; each takes two file descriptors
-    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    /// Sessions that part `held` holds; a quarter more are held first
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(4..=100_000))]
     held: u32,
 }
 
@@ -80,6 +83,7 @@ fn measure(wanted: Wanted) -> Result<()> {
         tarpit,
         quick: wanted.quick,
         held: wanted.held,
+        case: wanted.case,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

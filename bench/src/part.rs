@@ -38,6 +38,8 @@ pub(crate) struct Setting {
     pub(crate) quick: bool,
     /// Sessions to hold.
     pub(crate) held: u32,
+    /// Only loads whose words begin with this.
+    pub(crate) case: String,
 }
 
 impl Part {
@@ -77,6 +79,16 @@ fn loads() -> Vec<(String, Load)> {
         }
     }
     loads
+}
+
+impl Setting {
+    /// The loads that are wanted.
+    fn loads(&self) -> impl Iterator<Item = (String, Load)> {
+        let case = self.case.as_str();
+        loads()
+            .into_iter()
+            .filter(move |(words, _)| words.starts_with(case))
+    }
 }
 
 /// Against the sink: half a second shows some thousand messages.

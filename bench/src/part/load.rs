@@ -31,7 +31,7 @@ pub(super) async fn run(setting: &Setting) -> Result<()> {
     let direct = sink.addresses[0];
     let gateway = Gateway::start(&setting.tarpit, &Settings::new(direct)).await?;
     let mut table = Table::new(COLUMNS);
-    for (words, load) in loads() {
+    for (words, load) in setting.loads() {
         eprintln!("load: {words}");
         let before = gateway.processor_time()?;
         let comparison = compare(direct, gateway.address, &load, timing(setting.quick)).await?;
