@@ -1,14 +1,18 @@
 //! A client's connection between two activities: what stays when the buffers are gone.
 
+use std::future::poll_fn;
 use std::io::{ErrorKind, Read as _};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 
 use socket2::SockRef;
 use tarpit_core::{Session, Tick};
-use tokio::io::Interest;
+use tokio::io::{AsyncRead as _, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::buffers::{Buffer, For};
 use crate::link::Link;
 use crate::live::Live;
 use crate::places::Place;
@@ -47,20 +51,43 @@ pub(crate) enum Left {
 }
 
 impl Conn {
-    /// Reads what is there.
-    ///
-    /// # Errors
-    /// `WouldBlock` if nothing is there; then `readable` may be waited for.
-    pub(crate) fn try_read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+    /// Waits for bytes of the client, `most` at most; 0 octets if it shut down its sending side.
+    /// The buffer is borrowed only when the runtime wants to read: a client that is waited for
+    /// costs none.
+    pub(crate) async fn read(
+        &mut self,
+        what: For,
+        most: usize,
+    ) -> std::io::Result<(Buffer, usize)> {
         if self.watched {
-            // Past the runtime, which has forgotten that there may be bytes. Once the kernel has
-            // said that there are none, the next ones will be announced again.
-            match (&*SockRef::from(&self.stream)).read(buffer) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.watched = false,
-                result => return result,
+            let mut buffer = Buffer::borrow(what);
+            let most = most.min(buffer.len());
+            match self.read_past_runtime(&mut buffer[..most]) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                result => return result.map(|count| (buffer, count)),
             }
         }
-        self.stream.try_read(buffer)
+        poll_fn(|context| {
+            let mut buffer = Buffer::borrow(what);
+            let most = most.min(buffer.len());
+            let mut unread = ReadBuf::new(&mut buffer[..most]);
+            let result = ready!(Pin::new(&mut self.stream).poll_read(context, &mut unread));
+            let count = unread.filled().len();
+            Poll::Ready(result.map(|()| (buffer, count)))
+        })
+        .await
+    }
+
+    /// The runtime has forgotten that there may be bytes. Once the kernel has said that there are
+    /// none, the next ones will be announced again.
+    fn read_past_runtime(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let result = (&*SockRef::from(&self.stream)).read(buffer);
+        if let Err(error) = &result
+            && error.kind() == ErrorKind::WouldBlock
+        {
+            self.watched = false;
+        }
+        result
     }
 }
 

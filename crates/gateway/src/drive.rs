@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::time::Duration;
 
+use tarpit_core::record::SessionEnd;
 use tarpit_core::{Answer, Ask, DataEnd, Env, Input, Outbox, Then, Tick};
 use tarpit_smtp::Capabilities;
 use tokio::io::AsyncWriteExt;
@@ -14,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::buffers::For;
 use crate::conn::{Conn, Left, left};
 use crate::log;
 use crate::pit::{self, Registration, Woken, reached};
@@ -27,6 +29,12 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Replies are gathered while pipelined commands are at hand; more than this is sent before the
 /// next command is looked at, so that a client that only sends can't make us keep its replies.
 const GATHER_MAX: usize = 16 * 1024;
+
+/// How long a session that we ended stays for its client to read why.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// And how many reads of 4 KiB it is given.
+const LINGER_READS: usize = 16;
 
 /// Replies that are due are flushed before a wait begins. An upstream on the same machine answers
 /// before this, and then the flush is saved.
@@ -108,12 +116,35 @@ impl Activity<'_> {
                     self.handle(Input::Gone)
                 }
                 Then::Close => {
-                    self.flush().await;
-                    // The client may be gone already; there is nobody to tell.
-                    let _ = self.conn.stream.shutdown().await;
+                    self.conn.link.close();
+                    if self.flush().await && self.is_ended_by_us() {
+                        self.linger().await;
+                    }
                     return None;
                 }
             };
+        }
+    }
+
+    /// The client may have sent more, and not read yet why it is shown out.
+    fn is_ended_by_us(&self) -> bool {
+        let end = self.conn.session.record().end;
+        let is_usual = matches!(end, SessionEnd::Quit | SessionEnd::Refused);
+        !is_usual || !self.conn.unread.is_empty()
+    }
+
+    /// Closing a socket with unread input resets it, and the reset may overtake the last reply: so
+    /// a little more is read, for a little while.
+    async fn linger(&mut self) {
+        // The client may be gone already; there is nobody to tell.
+        let _ = self.conn.stream.shutdown().await;
+        let until = Instant::now() + LINGER;
+        for _ in 0..LINGER_READS {
+            let read = self.conn.read(For::Commands, usize::MAX);
+            match tokio::time::timeout_at(until, read).await {
+                Ok(Ok((_, count))) if count > 0 => {}
+                _ => return,
+            }
         }
     }
 
@@ -217,12 +248,11 @@ impl Activity<'_> {
         let grace = Instant::now() + self.conn.live.grace();
         let mut stop = self.shared.stop.subscribe();
         let mut stage = Stop::Draining;
+        if self.conn.unread.is_empty() {
+            // An idle session keeps no buffer, not even an empty one with room in it.
+            self.conn.unread = Vec::new();
+        }
         loop {
-            match self.try_read() {
-                Got::Bytes => return None,
-                Got::End => return Some(Input::Gone),
-                Got::Nothing => {}
-            }
             let lettable = self.conn.link.is_lettable();
             let until = if lettable {
                 grace.min(deadline.at)
@@ -231,9 +261,9 @@ impl Activity<'_> {
             };
             tokio::select! {
                 biased;
-                ready = tokio::time::timeout_at(until, self.conn.stream.readable()) => match ready {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) => return Some(Input::Gone),
+                read = tokio::time::timeout_at(until, read_commands(&mut self.conn)) => match read {
+                    Ok(true) => return None,
+                    Ok(false) => return Some(Input::Gone),
                     Err(_) if until < deadline.at => self.conn.link.let_go(),
                     Err(_) if deadline.whole => return Some(Input::Expired),
                     Err(_) => return Some(Input::TimedOut),
@@ -248,28 +278,6 @@ impl Activity<'_> {
                     }
                 }
             }
-        }
-    }
-
-    /// What is there, at most as much as a held session may keep unread.
-    fn try_read(&mut self) -> Got {
-        let mut chunk = [0; 4096];
-        let room = chunk
-            .len()
-            .min(self.conn.live.config.limits.held_unread_max as usize);
-        match self.conn.try_read(&mut chunk[..room]) {
-            Ok(0) => Got::End,
-            Ok(count) => {
-                self.conn.unread.extend_from_slice(&chunk[..count]);
-                Got::Bytes
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                if self.conn.unread.is_empty() {
-                    self.conn.unread = Vec::new();
-                }
-                Got::Nothing
-            }
-            Err(_) => Got::End,
         }
     }
 
@@ -386,10 +394,16 @@ struct Deadline {
     whole: bool,
 }
 
-enum Got {
-    Bytes,
-    Nothing,
-    End,
+/// Reads at most as much as a held session may keep unread. `false` if the client is gone.
+async fn read_commands(conn: &mut Conn) -> bool {
+    let most = conn.live.config.limits.held_unread_max as usize;
+    match conn.read(For::Commands, most).await {
+        Ok((_, 0)) | Err(_) => false,
+        Ok((buffer, count)) => {
+            conn.unread.extend_from_slice(&buffer[..count]);
+            true
+        }
+    }
 }
 
 async fn send(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> bool {

@@ -163,8 +163,7 @@ fn admit(stream: TcpStream, peer: SocketAddr, name: &str, shared: &Arc<Shared>) 
 async fn run(shared: &Arc<Shared>, conn: Box<Conn>, admission: Admission) {
     let id = conn.session.id();
     let guard = PanicGuard { shared, id };
-    let mut conn = drive::serve(shared, conn, Input::Opened(admission)).await;
-    conn.link.close();
+    let conn = drive::serve(shared, conn, Input::Opened(admission)).await;
     log::session(&conn, shared.clock.now(), &shared.metrics);
     drop(guard);
 }

@@ -14,7 +14,7 @@ use tarpit_core::{DataEnd, Trouble};
 use tarpit_smtp::{DataScanner, Reply, Scan, ScanState};
 use tokio::time::Instant;
 
-use crate::buffers::Buffer;
+use crate::buffers::{Buffer, For};
 use crate::conn::Conn;
 use crate::pit::reached;
 use crate::shared::{Shared, Stop};
@@ -66,9 +66,8 @@ impl Relay {
             return end;
         }
         loop {
-            let mut buffer = Buffer::borrow();
-            let count = match self.read(shared, conn, &mut buffer).await {
-                Ok(count) => count,
+            let (buffer, count) = match self.read(shared, conn).await {
+                Ok(block) => block,
                 Err(end) => return end,
             };
             self.received = self.received.saturating_add(count as u64);
@@ -78,33 +77,19 @@ impl Relay {
         }
     }
 
-    /// Reads one block within the time for it.
-    async fn read(
-        &self,
-        shared: &Shared,
-        conn: &mut Conn,
-        buffer: &mut [u8],
-    ) -> Result<usize, DataEnd> {
-        let deadline = Instant::now() + self.block;
-        loop {
-            // Most blocks are there already; a wait is set up only for those that are not.
-            match conn.try_read(buffer) {
-                Ok(0) => return Err(DataEnd::ClientGone { reply: None }),
-                Ok(count) if self.is_too_slow(count) => return Err(DataEnd::TooSlow),
-                Ok(count) => return Ok(count),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(_) => return Err(DataEnd::ClientGone { reply: None }),
-            }
-            let mut stop = shared.stop.subscribe();
-            tokio::select! {
-                biased;
-                ready = tokio::time::timeout_at(deadline, conn.stream.readable()) => match ready {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) => return Err(DataEnd::ClientGone { reply: None }),
-                    Err(_) => return Err(DataEnd::TooSlow),
-                },
-                () = reached(&mut stop, Stop::Now) => return Err(DataEnd::Drained),
-            }
+    /// Reads one block within the time for it. A client that is waited for holds no buffer.
+    async fn read(&self, shared: &Shared, conn: &mut Conn) -> Result<(Buffer, usize), DataEnd> {
+        let mut stop = shared.stop.subscribe();
+        let block = conn.read(For::Data, usize::MAX);
+        tokio::select! {
+            biased;
+            read = tokio::time::timeout(self.block, block) => match read {
+                Ok(Ok((_, 0)) | Err(_)) => Err(DataEnd::ClientGone { reply: None }),
+                Ok(Ok((_, count))) if self.is_too_slow(count) => Err(DataEnd::TooSlow),
+                Ok(Ok(block)) => Ok(block),
+                Err(_) => Err(DataEnd::TooSlow),
+            },
+            () = reached(&mut stop, Stop::Now) => Err(DataEnd::Drained),
         }
     }
 

@@ -153,10 +153,24 @@ impl World {
         heard.expect("the script says something unasked");
     }
 
+    /// Traffic has asked for a probe.
+    async fn probe_wanted(&self) {
+        let wanted = tokio::time::timeout(LIMIT, self.upstream.trouble.notified()).await;
+        wanted.expect("trouble asks for a probe");
+    }
+
     /// The script was played to its end.
     async fn done(self) {
         drop(self.link);
         self.server.done().await;
+    }
+}
+
+/// Waits until all connections are closed; none is kept.
+async fn closed(upstream: &Upstream) {
+    while upstream.stats().open > 0 {
+        assert_eq!(upstream.stats().idle, 0);
+        tokio::task::yield_now().await;
     }
 }
 

@@ -93,24 +93,18 @@ async fn an_exchange_that_breaks_is_lost() {
 
 #[tokio::test]
 async fn a_failed_auth_leaves_the_connection_to_its_session_only() {
-    let script = &[
-        BARE,
-        "
-        C: AUTH PLAIN AGEAYg==
-        S: 535 5.7.8 no",
-        MESSAGE,
-        "
-        C: QUIT
-        S: 221 bye
-        eof",
-    ];
-    let mut world = World::new(Identity::None, &[script]).await;
-    world.claim.known = true;
-    assert_eq!(world.auth(Some("AGEAYg==")).await, "535 5.7.8 no");
-    assert!(!world.link.is_pinned());
-    assert_eq!(world.message(1).await, "250 taken");
-    world.link.close();
-    world.done().await;
+    for failed in ["535 5.7.8 no", "454 4.7.0 later"] {
+        let auth = format!("C: AUTH PLAIN AGEAYg==\nS: {failed}\n");
+        let script = &[BARE, &auth, MESSAGE, "C: QUIT\nS: 221 bye\neof"];
+        let mut world = World::new(Identity::None, &[script]).await;
+        world.claim.known = true;
+        assert_eq!(world.auth(Some("AGEAYg==")).await, failed);
+        assert!(!world.link.is_pinned());
+        assert_eq!(world.message(1).await, "250 taken");
+        world.link.close();
+        closed(&world.upstream).await;
+        world.done().await;
+    }
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ async fn an_identity_that_cant_be_told_is_trouble() {
             "identity"
         );
         assert!(!world.link.is_connected());
-        world.upstream.trouble.notified().await;
+        world.probe_wanted().await;
     }
     world.done().await;
 }

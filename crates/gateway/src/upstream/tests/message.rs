@@ -216,7 +216,7 @@ async fn no_answer_to_the_dot() {
         let reply = world.link.end_of_data(b"hello\r\n", LIMIT).await;
         assert_eq!(ended(reply), expected, "{said}");
         assert!(!world.link.is_connected());
-        world.upstream.trouble.notified().await;
+        world.probe_wanted().await;
         world.done().await;
     }
     let mut world = flowing("C: hello\nC: .\neof").await;

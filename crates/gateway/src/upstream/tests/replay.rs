@@ -222,7 +222,7 @@ async fn a_new_connection_that_dies_is_trouble() {
     for _ in 0..3 {
         assert_eq!(world.rcpt(&envelope(1, &[]), "a@x.example").await, "closed");
         assert!(!world.link.is_connected());
-        world.upstream.trouble.notified().await;
+        world.probe_wanted().await;
     }
     world.done().await;
 }

@@ -91,7 +91,7 @@ async fn an_older_transaction_is_reset_first() {
         MAIL,
         "
         C: RCPT TO:<a@x.example>
-        S: 250 a ok
+        S: 450 later
         C: RSET
         S: 250 reset",
         MAIL,
@@ -103,7 +103,7 @@ async fn an_older_transaction_is_reset_first() {
     let mut world = World::new(Identity::None, &[script]).await;
     assert_eq!(
         world.rcpt(&envelope(1, &[]), "a@x.example").await,
-        "250 a ok"
+        "450 later"
     );
     assert_eq!(
         world.rcpt(&envelope(2, &[]), "b@x.example").await,
@@ -257,7 +257,7 @@ async fn a_parameter_is_never_dropped() {
     auth.auth = Some("<>".into());
     for envelope in [size, body, auth] {
         assert_eq!(world.rcpt(&envelope, "a@x.example").await, "lacks");
-        world.upstream.trouble.notified().await;
+        world.probe_wanted().await;
     }
     world.done().await;
 }
