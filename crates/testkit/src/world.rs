@@ -195,7 +195,7 @@ impl World {
         match &mut peer.rest {
             Rest::Read | Rest::Hold { .. } => self.input(number, Input::Gone),
             Rest::Relay(relay) if !relay.at_end => {
-                self.input(number, Input::DataEnd(DataEnd::ClientGone { reply: None }))
+                self.input(number, Input::DataEnd(DataEnd::ClientGone { reply: None }));
             }
             Rest::Relay(relay) => relay.client_gone = true,
             Rest::Ask(_) | Rest::Closed => {}
@@ -230,9 +230,11 @@ impl World {
                 Rest::Read | Rest::Hold { .. } => self.input(number, Input::Expired),
                 // Those who wait for the reply to end-of-data go on waiting.
                 Rest::Relay(relay) if !relay.at_end => {
-                    self.input(number, Input::DataEnd(DataEnd::Drained))
+                    self.input(number, Input::DataEnd(DataEnd::Drained));
                 }
-                Rest::Relay(_) | Rest::Ask(_) | Rest::Closed => {}
+                // The answer can't be waited for.
+                Rest::Ask(_) => self.input(number, Input::Drain),
+                Rest::Relay(_) | Rest::Closed => {}
             }
         }
     }

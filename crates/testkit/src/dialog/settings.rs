@@ -84,13 +84,13 @@ impl Settings {
                         ("observe", Mode::Observe),
                         ("enforce", Mode::Enforce),
                     ],
-                )?
+                )?;
             }
             "scope" => {
                 self.policy.scope = choice(
                     value,
                     &[("session", Scope::Session), ("source", Scope::Source)],
-                )?
+                )?;
             }
             "delay" => self.policy.delay = text::time(value)?,
             "hold_max" => self.policy.hold_max = text::time(value)?,

@@ -1,6 +1,7 @@
 //! One client and its session.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use tarpit_core::record::HoldRecord;
 use tarpit_core::{Ask, DataEnd, Env, Input, Outbox, Session, SessionId, Source, Then, Tick};
@@ -73,6 +74,12 @@ pub struct Peer {
     pub holds: VecDeque<HoldRecord>,
     /// When it came.
     pub opened: Tick,
+    /// When the command that is being answered was taken.
+    pub taken: Tick,
+    /// When the upstream was asked last.
+    pub asked: Tick,
+    /// How long the driver lets the upstream take for that.
+    pub time_to_answer: Duration,
     pub(super) unread: Vec<u8>,
     pub(super) reading_since: Tick,
     pub(super) reset: bool,
@@ -88,6 +95,9 @@ impl Peer {
             said: Vec::new(),
             holds: VecDeque::new(),
             opened: now,
+            taken: now,
+            asked: now,
+            time_to_answer: Duration::ZERO,
             unread: Vec::new(),
             reading_since: now,
             reset: false,
@@ -131,7 +141,15 @@ impl Peer {
     }
 
     pub(super) fn handle(&mut self, now: Tick, input: Input<'_>, env: &Env<'_>) -> Then {
+        let is_bytes = matches!(input, Input::Bytes(_));
         let then = self.session.handle(now, input, env, &mut self.out);
+        if is_bytes && (!matches!(then, Then::Read) || !self.out.bytes.is_empty()) {
+            self.taken = now;
+        }
+        if matches!(then, Then::Ask(_)) {
+            self.asked = now;
+            self.time_to_answer = self.session.time_to_ask(now, env.policy);
+        }
         if self.reset {
             // Nobody hears it.
             self.out.bytes.clear();

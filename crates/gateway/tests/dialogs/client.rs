@@ -1,0 +1,130 @@
+//! A scripted client: what the gateway says to it, with the moment at which it came.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::time::LATE;
+
+/// What came from the gateway.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// A line, without CRLF.
+    Line(Vec<u8>),
+    /// It closed the connection.
+    End,
+}
+
+/// One connection to the gateway.
+pub(crate) struct Client {
+    stream: Option<Arc<TcpStream>>,
+    reader: JoinHandle<()>,
+    heard: mpsc::UnboundedReceiver<(Instant, Heard)>,
+    waiting: VecDeque<(Instant, Heard)>,
+    /// Its own address, by which the session's record names it.
+    pub(crate) address: SocketAddr,
+    /// The id that the gateway gave the session, once it was said.
+    pub(crate) id: Option<String>,
+}
+
+impl Client {
+    pub(crate) async fn connect(from: IpAddr, to: SocketAddr) -> std::io::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::new(from, 0))?;
+        let stream = Arc::new(socket.connect(to).await?);
+        stream.set_nodelay(true)?;
+        let (say, heard) = mpsc::unbounded_channel();
+        let reader = tokio::spawn(read(Arc::clone(&stream), say));
+        let address = stream.local_addr()?;
+        Ok(Self {
+            stream: Some(stream),
+            reader,
+            heard,
+            waiting: VecDeque::new(),
+            address,
+            id: None,
+        })
+    }
+
+    pub(crate) async fn send(&self, mut bytes: &[u8]) -> Result<(), String> {
+        let stream = self.stream.as_ref().ok_or("the client has left")?;
+        while !bytes.is_empty() {
+            stream.writable().await.map_err(|error| error.to_string())?;
+            match stream.try_write(bytes) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(format!("the client can't send: {error}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// What came next, if it comes at all.
+    pub(crate) async fn next(&mut self) -> Option<(Instant, Heard)> {
+        if let Some(heard) = self.waiting.pop_front() {
+            return Some(heard);
+        }
+        tokio::time::timeout(LATE, self.heard.recv())
+            .await
+            .ok()
+            .flatten()
+    }
+
+    /// What came already and was not taken.
+    pub(crate) fn peek(&mut self) -> Option<&(Instant, Heard)> {
+        while let Ok(heard) = self.heard.try_recv() {
+            self.waiting.push_back(heard);
+        }
+        self.waiting.front()
+    }
+
+    /// Shuts down the sending side.
+    pub(crate) fn half_close(&self) -> Result<(), String> {
+        let stream = self.stream.as_ref().ok_or("the client has left")?;
+        socket2::SockRef::from(&**stream)
+            .shutdown(std::net::Shutdown::Write)
+            .map_err(|error| error.to_string())
+    }
+
+    /// Resets the connection.
+    pub(crate) async fn hang_up(&mut self) {
+        let Some(stream) = self.stream.take() else {
+            return;
+        };
+        self.reader.abort();
+        let _ = (&mut self.reader).await;
+        // To close with bytes still to send, and no time to send them, is a reset.
+        let _ = socket2::SockRef::from(&*stream).set_linger(Some(std::time::Duration::ZERO));
+    }
+}
+
+async fn read(stream: Arc<TcpStream>, say: mpsc::UnboundedSender<(Instant, Heard)>) {
+    let mut unread = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let count = match stream
+            .readable()
+            .await
+            .and_then(|()| stream.try_read(&mut chunk))
+        {
+            Ok(count) => count,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
+            Err(_) => 0,
+        };
+        let now = Instant::now();
+        if count == 0 {
+            let _ = say.send((now, Heard::End));
+            return;
+        }
+        unread.extend_from_slice(&chunk[..count]);
+        while let Some(end) = unread.windows(2).position(|pair| pair == b"\r\n") {
+            let _ = say.send((now, Heard::Line(unread[..end].to_vec())));
+            unread.drain(..end + 2);
+        }
+    }
+}

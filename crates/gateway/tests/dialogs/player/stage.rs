@@ -1,0 +1,232 @@
+//! Sets the stage: an upstream, a gateway in front of it, clients.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tarpit_core::Prefixes;
+use tarpit_core::policy::Policy;
+use tarpit_gateway::Gateway;
+use tarpit_gateway::config::{
+    Config, Delivery, Exemption, Identity, Limits, Listener, Recipients, Upstream,
+};
+use tarpit_smtp::Reply;
+use tarpit_testkit::{Dialog, Outcome, Settings, Step};
+use tokio::sync::{mpsc, watch};
+
+use super::{Checked, Part, Player};
+use crate::client::Client;
+use crate::time::{LATE, Metronome, scaled};
+use crate::upstream::{self, Script};
+
+/// Longer than any dialogue: limits that are not what is shown.
+const NEVER: Duration = Duration::from_secs(3600);
+
+pub(super) async fn set(dialog: &Dialog) -> Result<Player, String> {
+    let failed = |error: std::io::Error| error.to_string();
+    let (questions, asked) = mpsc::unbounded_channel();
+    let (in_data, fate) = watch::channel(None);
+    let script = Arc::new(Script {
+        ehlo: dialog.settings.ehlo(),
+        senders: refused_senders(dialog),
+        greeting: Mutex::new(None),
+        questions,
+        in_data: fate,
+    });
+    let (address, upstream) = upstream::start(Arc::clone(&script)).await.map_err(failed)?;
+    let folder = tempfile::tempdir().map_err(failed)?;
+    let config = config(&dialog.settings, address, folder.path()).map_err(failed)?;
+    let gateway = Gateway::start(config)
+        .await
+        .map_err(|error| error.to_string())?;
+    *script.greeting.lock().unwrap() = refused_greeting(dialog);
+    Ok(Player {
+        line: 0,
+        late: Vec::new(),
+        gateway,
+        upstream,
+        clock: Metronome::start(),
+        clients: Vec::new(),
+        current: 0,
+        asked,
+        questions: Vec::new(),
+        in_data,
+        _folder: folder,
+    })
+}
+
+impl Player {
+    pub(super) async fn open(&mut self, from: IpAddr) -> Checked {
+        let (_, to) = self
+            .gateway
+            .addresses()
+            .into_iter()
+            .next()
+            .ok_or("the gateway has no listener")?;
+        let client = Client::connect(on_loopback(from), to)
+            .await
+            .map_err(|error| error.to_string())?;
+        self.current = self.clients.len();
+        self.clients.push(Part {
+            client,
+            open: None,
+            data: None,
+            mail: None,
+            left: false,
+            end: None,
+            holds: Vec::new(),
+            fields: Vec::new(),
+            message: None,
+        });
+        Ok(())
+    }
+
+    /// Everybody leaves; then the records are there.
+    pub(super) async fn finish(&mut self) -> Checked {
+        self.nothing()?;
+        while let Ok(question) = self.asked.try_recv() {
+            self.questions.push(question);
+        }
+        if let Some(question) = self.questions.first() {
+            return Err(format!(
+                "the upstream was asked {:?}, which the dialogue does not know of",
+                question.text
+            ));
+        }
+        self.asked.close();
+        for part in &mut self.clients {
+            part.client.hang_up().await;
+            part.open = None;
+        }
+        let checked = self.check_records().await;
+        self.gateway.handle().drain();
+        let drained = tokio::time::timeout(LATE, self.gateway.wait()).await;
+        self.upstream.abort();
+        checked?;
+        drained.map_err(|_| "sessions stay although all clients have left".to_owned())
+    }
+}
+
+/// Each documentation address is a loopback address of its own: another client, another source.
+fn on_loopback(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let [_, _, third, fourth] = address.octets();
+            Ipv4Addr::new(127, 9, third, fourth).into()
+        }
+        IpAddr::V6(_) => address,
+    }
+}
+
+fn config(
+    settings: &Settings,
+    upstream: std::net::SocketAddr,
+    folder: &Path,
+) -> std::io::Result<Config> {
+    let policy = &settings.policy;
+    let policy = Policy {
+        delay: scaled(policy.delay),
+        hold_max: scaled(policy.hold_max),
+        ..policy.clone()
+    };
+    let recipients = match &settings.recipients {
+        None => Recipients::Upstream,
+        Some(names) => {
+            let file = folder.join("recipients");
+            std::fs::write(&file, names.join("\n"))?;
+            Recipients::File(file)
+        }
+    };
+    let exempt = settings.exempt.iter().map(|address| Exemption {
+        network: on_loopback(*address).into(),
+        reason: "the dialogue says so".into(),
+        until: None,
+    });
+    Ok(Config {
+        hostname: "mx.example.org".into(),
+        listeners: vec![Listener {
+            name: "mx".into(),
+            address: ([127, 0, 0, 1], 0).into(),
+            policy,
+        }],
+        delivery: Delivery::Upstream(Upstream {
+            name: "script".into(),
+            address: upstream,
+            identity: Identity::None,
+            relays: settings.strict,
+            connections_max: 100,
+            connections_per_source_max: 100,
+            connections_reserved: 0,
+            grace: NEVER,
+            connect_timeout: LATE,
+        }),
+        domains: settings
+            .domains
+            .iter()
+            .map(|domain| domain.as_str().into())
+            .collect(),
+        recipients,
+        exempt: exempt.collect(),
+        prefixes: Prefixes::default(),
+        limits: limits(settings),
+    })
+}
+
+fn limits(settings: &Settings) -> Limits {
+    Limits {
+        sessions_max: 1000,
+        sessions_per_source_max: 1000,
+        held_unread_max: 4096,
+        command_timeout: scaled(settings.command_timeout),
+        session_timeout: scaled(settings.session_timeout),
+        data_block_timeout: NEVER,
+        data_rate_min: 1,
+        end_of_data_timeout: NEVER,
+        drain_timeout: LATE,
+        ledger_sources_max: 1000,
+        known_senders_max: 1000,
+    }
+}
+
+/// The reverse-paths that the dialogue's upstream refuses: each is that of the last MAIL before the
+/// refusal.
+fn refused_senders(dialog: &Dialog) -> HashMap<String, Reply> {
+    let mut senders = HashMap::new();
+    let mut last = String::new();
+    for placed in &dialog.steps {
+        match &placed.step {
+            Step::Send(bytes) => {
+                let text = String::from_utf8_lossy(bytes);
+                let path = |line: &str| {
+                    Some(
+                        line.strip_prefix("MAIL FROM:")?
+                            .split(' ')
+                            .next()?
+                            .to_owned(),
+                    )
+                };
+                last = text.lines().filter_map(path).next_back().unwrap_or(last);
+            }
+            Step::Ask {
+                outcome: Some(Outcome::SenderRefused(reply)),
+                ..
+            } => {
+                senders.insert(last.clone(), reply.clone());
+            }
+            _ => {}
+        }
+    }
+    senders
+}
+
+fn refused_greeting(dialog: &Dialog) -> Option<Reply> {
+    dialog.steps.iter().find_map(|placed| match &placed.step {
+        Step::Ask {
+            outcome: Some(Outcome::ServiceRefused(reply)),
+            ..
+        } => Some(reply.clone()),
+        _ => None,
+    })
+}
