@@ -7,7 +7,7 @@ use tarpit_interop::{
     Client, Gateway, Postfix, Signal, config, plain, received_part, stuffed, wait_for,
 };
 
-const PIT: &str = "[tarpit]\nmode = \"enforce\"\ndelay = \"60s\"\nhold_max = \"100s\"";
+const PIT: &str = "[tarpit]\nmode = \"enforce\"\ndelay = \"60s\"\nhold_max = \"75s\"";
 
 /// No new sessions; holds are cut short with 421; who is between transactions is told 421; a
 /// message on its way is finished and acknowledged.

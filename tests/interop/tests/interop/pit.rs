@@ -294,7 +294,7 @@ fn recipients_from_a_file() -> Result<()> {
 #[test]
 fn hanging_up_in_the_pit() -> Result<()> {
     let postfix = Postfix::server().xclient().start()?;
-    let long = "[tarpit]\nmode = \"enforce\"\ndelay = \"60s\"\nhold_max = \"120s\"";
+    let long = "[tarpit]\nmode = \"enforce\"\ndelay = \"60s\"\nhold_max = \"75s\"";
     let gateway = Gateway::start(&config(postfix.port(), "xclient", long))?;
     let mut client = Client::hello(gateway.port()?)?;
     client.command("MAIL FROM:<s@example.net>")?.expect(250)?;

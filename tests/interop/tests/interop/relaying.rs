@@ -124,7 +124,6 @@ fn other_domains() -> Result<()> {
     let postfix = Postfix::server().xclient().start()?;
     let pit = "[tarpit]\nmode = \"enforce\"\ndelay = \"500ms\"";
     let gateway = Gateway::start(&config(postfix.port(), "xclient", pit))?;
-    let before = postfix.log().matches("example.com").count();
     let mut client = Client::hello(gateway.port()?)?;
     client.command("MAIL FROM:<s@example.net>")?.expect(250)?;
     let reply = client
@@ -138,11 +137,8 @@ fn other_domains() -> Result<()> {
     );
     client.command("RCPT TO:<alice@EXAMPLE.org>")?.expect(250)?;
     client.quit()?;
-    assert_eq!(
-        postfix.log().matches("example.com").count(),
-        before,
-        "{}",
-        postfix.log()
-    );
+    // What came after it is logged; what came before would be, too.
+    postfix.wait_log("disconnect from unknown[127.0.0.1]")?;
+    assert!(!postfix.log().contains("victim"), "{}", postfix.log());
     gateway.stop()
 }
