@@ -113,15 +113,15 @@ impl Connection {
     ) -> Result<Self, Failure> {
         let mut wire = Wire::connect(config.address, config.connect_timeout).await?;
         opening.ended("connect");
-        let proxied = matches!(told, Told::Proxy { .. });
-        if let Told::Proxy {
-            source,
-            destination,
-        } = &told
-        {
-            wire.send(&proxy_header(*source, *destination), 0).await?;
-        }
-        let capabilities = match greet(&mut wire, hostname, proxied, opening).await {
+        let mut name = hostname;
+        let proxied = if let Told::Proxy(who) = &told {
+            wire.send(&proxy_header(who.address, who.local), 0).await?;
+            name = who.helo.as_deref().unwrap_or(hostname);
+            true
+        } else {
+            false
+        };
+        let capabilities = match greet(&mut wire, name, proxied, opening).await {
             // A server that expects no PROXY header takes it for a line of rubbish: it complains
             // in place of its answer to EHLO.
             Err(Failure::Broken(Trouble::Garbage)) if proxied => {
@@ -133,11 +133,12 @@ impl Connection {
             Told::Xclient(who) => {
                 let line = xclient(capabilities.xclient, who).ok_or(Trouble::Identity)?;
                 tell(&mut wire, &line, opening).await?;
-                // Postfix takes the name of this EHLO for the client's, whatever XCLIENT said.
+                // A server takes the name of this EHLO for the client's, whatever XCLIENT said
+                // (Postfix, `ehlo_cmd`): ours would be held against the client's address.
                 let name = who.helo.as_deref().unwrap_or(hostname);
                 ehlo(&mut wire, name, opening).await?
             }
-            Told::Nothing | Told::Proxy { .. } => capabilities,
+            Told::Nothing | Told::Proxy(_) => capabilities,
         };
         Ok(Self {
             wire,
@@ -191,16 +192,17 @@ impl Connection {
 /// The greeting and our EHLO.
 async fn greet(
     wire: &mut Wire,
-    hostname: &str,
+    name: &str,
     proxied: bool,
     opening: &mut Opening,
 ) -> Result<Capabilities, Failure> {
     let greeting = wire.reply(REPLY_LIMIT).await?;
     opening.ended("greeting");
     opening.greeting = Some(greeting.clone());
-    accepted(greeting)?;
-    match ehlo(wire, hostname, opening).await {
-        Err(Failure::Service(reply)) if proxied && reply.code().is_permanent() => {
+    accepted(greeting, 220)?;
+    match ehlo(wire, name, opening).await {
+        // The header was a command to it, and an unknown one. Another 5yz is about the client.
+        Err(Failure::Service(reply)) if proxied && matches!(reply.code().get(), 500 | 502) => {
             Err(Trouble::Identity.into())
         }
         other => other,
@@ -212,7 +214,7 @@ async fn ehlo(wire: &mut Wire, name: &str, opening: &mut Opening) -> Result<Capa
     write_ehlo(&mut line, name);
     let reply = wire.command(&line, REPLY_LIMIT).await?;
     opening.ended("ehlo");
-    let reply = accepted(reply)?;
+    let reply = accepted(reply, 250)?;
     let capabilities = Capabilities::from_ehlo(&reply);
     opening.announced = Some(reply);
     Ok(capabilities)
@@ -227,16 +229,17 @@ async fn tell(wire: &mut Wire, line: &[u8], opening: &mut Opening) -> Result<(),
         // XCLIENT_README: 501 bad syntax, 503 transaction in progress, 550 insufficient
         // authorization; "other: connection rejected". 500, 502 and 504: not known at all.
         500..=504 | 550 => Err(Trouble::Identity.into()),
-        _ => accepted(reply).map(drop),
+        _ => accepted(reply, 220).map(drop),
     }
 }
 
-/// 2yz, or why not.
-fn accepted(reply: Reply) -> Result<Reply, Failure> {
+/// The reply with the code that RFC 5321 §4.3.2 gives here, or why not. Another 2yz is none: 221,
+/// to a header that was taken for QUIT, is no EHLO.
+fn accepted(reply: Reply, expected: u16) -> Result<Reply, Failure> {
     let code = reply.code();
-    if code.is_positive() {
+    if code.get() == expected {
         Ok(reply)
-    } else if code.is_intermediate() {
+    } else if code.is_positive() || code.is_intermediate() {
         Err(Trouble::Garbage.into())
     } else {
         Err(Failure::Service(reply))

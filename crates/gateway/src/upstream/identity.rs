@@ -29,11 +29,8 @@ pub(super) enum Told {
     Nothing,
     /// XCLIENT.
     Xclient(ClientIdentity),
-    /// The PROXY protocol, which knows no HELO.
-    Proxy {
-        source: SocketAddr,
-        destination: SocketAddr,
-    },
+    /// The PROXY protocol, and our EHLO with the client's name: the protocol knows none.
+    Proxy(ClientIdentity),
 }
 
 impl Told {
@@ -41,10 +38,7 @@ impl Told {
         match identity {
             Identity::None => Self::Nothing,
             Identity::Xclient => Self::Xclient(who.clone()),
-            Identity::ProxyV2 => Self::Proxy {
-                source: who.address,
-                destination: who.local,
-            },
+            Identity::ProxyV2 => Self::Proxy(who.clone()),
         }
     }
 }

@@ -124,11 +124,18 @@ async fn a_client_with_another_name_is_told_anew() {
     world.done().await;
 }
 
+/// Greeting and EHLO after the PROXY header: the name is the client's too.
+const PROXIED: &str = "
+    proxy 192.0.2.7:4711 198.51.100.1:25
+    S: 220 up
+    C: EHLO client.example
+";
+
 #[tokio::test]
 async fn the_proxy_header_goes_first() {
     let script = &[
-        "proxy 192.0.2.7:4711 198.51.100.1:25",
-        BARE,
+        PROXIED,
+        "S: 250 up",
         MAIL,
         "
         C: RCPT TO:<a@x.example>
@@ -146,29 +153,25 @@ async fn the_proxy_header_goes_first() {
 #[tokio::test]
 async fn a_server_that_expects_no_proxy_header_is_found_out() {
     let header = "proxy 192.0.2.7:4711 198.51.100.1:25\n";
-    let scripts: [&[&str]; 4] = [
-        &[
-            header,
-            "S: 220 up\nC: EHLO gw.example\nS: 500 5.5.2 bad syntax\neof",
-        ],
-        &[
-            header,
-            "S: 220 up|500 5.5.2 bad syntax|500 5.5.2 bad syntax\neof",
-        ],
-        &[header, "S: hello\neof"],
-        // Not today is not never.
-        &[
-            header,
-            "S: 220 up\nC: EHLO gw.example\nS: 450 4.3.2 later\neof",
-        ],
+    let scripts: [(&[&str], &str); 7] = [
+        (&[PROXIED, "S: 500 5.5.2 bad syntax\neof"], "identity"),
+        (&[PROXIED, "S: 502 5.5.1 what\neof"], "identity"),
+        // The header holds a line that says QUIT.
+        (&[PROXIED, "S: 221 2.0.0 bye\nclose"], "identity"),
+        (&[header, "S: 220 up|500 bad|500 bad\neof"], "identity"),
+        (&[header, "S: hello\neof"], "identity"),
+        (
+            &[PROXIED, "S: 450 4.3.2 later\neof"],
+            "service: 450 4.3.2 later",
+        ),
+        (
+            &[PROXIED, "S: 501 5.5.2 bad helo\neof"],
+            "service: 501 5.5.2 bad helo",
+        ),
     ];
-    let mut world = World::new(Identity::ProxyV2, &scripts).await;
-    for expected in [
-        "identity",
-        "identity",
-        "identity",
-        "service: 450 4.3.2 later",
-    ] {
+    let all: Vec<&[&str]> = scripts.iter().map(|(script, _)| *script).collect();
+    let mut world = World::new(Identity::ProxyV2, &all).await;
+    for (_, expected) in scripts {
         assert_eq!(world.rcpt(&envelope(1, &[]), "a@x.example").await, expected);
     }
     world.done().await;

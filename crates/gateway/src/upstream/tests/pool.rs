@@ -160,10 +160,14 @@ async fn a_pooled_connection_that_died_is_passed_over() {
 /// It was told of one client, so it serves no other; while that client is there, it may come back.
 #[tokio::test]
 async fn a_connection_with_an_identity_serves_that_client_only() {
-    let proxied = "proxy 192.0.2.7:4711 198.51.100.1:25\n";
-    let other = "proxy 192.0.2.7:4712 198.51.100.1:25\n";
-    let first = &[proxied, BARE, MESSAGE, RESET, MESSAGE, RESET, "eof"];
-    let second = &[other, BARE, MESSAGE, LEFT];
+    let greet = |port: u16| {
+        format!(
+            "proxy 192.0.2.7:{port} 198.51.100.1:25\nS: 220 up\nC: EHLO client.example\nS: 250 up"
+        )
+    };
+    let (proxied, other) = (greet(4711), greet(4712));
+    let first: &[&str] = &[&proxied, MESSAGE, RESET, MESSAGE, RESET, "eof"];
+    let second: &[&str] = &[&other, MESSAGE, LEFT];
     let mut world = World::new(Identity::ProxyV2, &[first, second]).await;
     world.claim.known = true;
     for serial in 1..=2 {

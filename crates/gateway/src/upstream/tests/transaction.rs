@@ -211,15 +211,17 @@ async fn a_refused_sender_is_refused_in_a_group_too() {
 
 #[tokio::test]
 async fn a_refusal_of_everybody_is_told_apart() {
-    let scripts: [&[&str]; 3] = [
+    let scripts: [&[&str]; 4] = [
         &["S: 554 5.7.1 go away\neof"],
         &["S: 220 up\nC: EHLO gw.example\nS: 450 4.7.1 not today\neof"],
         &["S: 354 what\neof"],
+        &["S: 221 bye\neof"],
     ];
     let mut world = World::new(Identity::None, &scripts).await;
     for expected in [
         "service: 554 5.7.1 go away",
         "service: 450 4.7.1 not today",
+        "garbage",
         "garbage",
     ] {
         assert_eq!(world.rcpt(&envelope(1, &[]), "a@x.example").await, expected);
