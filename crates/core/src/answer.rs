@@ -48,6 +48,8 @@ pub enum Finding {
     HeldTooLong,
     /// An authenticated upstream connection was lost; it can't be made again.
     AuthLost,
+    /// A client that is to be held had sent more ahead than we keep for it.
+    TooMuchAhead,
     /// A bug of ours ends this session, and no other.
     Bug,
 
@@ -146,6 +148,7 @@ impl Finding {
                 "Authenticated session with the mail server lost",
             ),
 
+            Self::TooMuchAhead => (421, "4.7.0", "Too much sent ahead"),
             Self::Bug => (421, "4.3.0", "Internal error"),
 
             Self::OwesRcpt => (
@@ -204,6 +207,12 @@ impl Finding {
             Self::RelayDenied => Some(Offence::RelayDenied),
             Self::UnknownRecipient => Some(Offence::UnknownRecipient),
             Self::BareNewline => Some(Offence::MessageRefused),
+            Self::NeedEhlo
+            | Self::AuthInTransaction
+            | Self::AuthTwice
+            | Self::AuthUnavailable
+            | Self::UnknownMechanism
+            | Self::NotBase64 => Some(Offence::AuthMistake),
             _ if self.code() >= 500 => Some(Offence::Protocol),
             _ => None,
         }

@@ -28,6 +28,8 @@ pub enum Input<'a> {
     Expired,
     /// The client closed or reset the connection.
     Gone,
+    /// The session is to be held, and the client has sent more ahead than a held session may keep.
+    Overrun,
     /// The gateway drains, or runs out of something: end the session where it may be ended.
     Drain,
 }
@@ -121,6 +123,8 @@ pub enum Trouble {
     Changed,
     /// It no longer offers an extension that MAIL used.
     Lacks,
+    /// It relays for our address; whoever came through us would be relayed (DESIGN promise 7).
+    Relays,
     /// An AUTH exchange or an authenticated connection was lost; it can't be made again.
     AuthLost,
 }
@@ -138,6 +142,7 @@ impl Trouble {
             Self::Identity => "identity",
             Self::Changed => "changed",
             Self::Lacks => "lacks",
+            Self::Relays => "relays",
             Self::AuthLost => "auth_lost",
         }
     }

@@ -49,7 +49,7 @@ impl Filter {
         let ForwardPath::Mailbox(mailbox) = path else {
             return Knowledge::Open;
         };
-        if !self.is_ours(mailbox.domain()) {
+        if !self.is_ours(mailbox.domain()) || (self.strict && is_routed(mailbox.local())) {
             return Knowledge::ForeignDomain;
         }
         match &self.names {
@@ -77,6 +77,16 @@ impl Filter {
                 .iter()
                 .any(|ours| ours.eq_ignore_ascii_case(domain))
     }
+}
+
+/// Whether a server may read the local part as an address of its own, and so relay: the percent
+/// hack, bang paths and addresses within addresses, which Postfix rewrites by default
+/// (`allow_percent_hack`, `swap_bangpath`) before it looks whether it may relay. An upstream that
+/// relays for our address would do so for everyone.
+fn is_routed(local: &str) -> bool {
+    local
+        .bytes()
+        .any(|octet| matches!(octet, b'%' | b'!' | b'@'))
 }
 
 /// The names of a recipients file.

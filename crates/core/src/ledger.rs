@@ -285,6 +285,18 @@ impl Ledger {
             })
     }
 
+    /// The debt of a source now, and what is reserved for its look-ups beside it: what leaves a
+    /// request without room.
+    #[must_use]
+    pub fn claimed(&self, now: Tick, source: Source, account: Account) -> Duration {
+        self.shard(source)
+            .get(source)
+            .map_or(Duration::ZERO, |entry| {
+                let account = entry.of(account);
+                account.free_at().since(now) + account.reserved()
+            })
+    }
+
     /// The upstream accepted mail of this source: it is a known sender from now on.
     pub fn accepted(&self, now: Tick, source: Source) {
         lock(&self.known).accepted(now, source);

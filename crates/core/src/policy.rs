@@ -39,6 +39,10 @@ pub enum Offence {
     RelayDenied,
     /// AUTH that the upstream answered with 5yz, but for 500-504, 530, 534 and 538.
     FailedAuth,
+    /// AUTH in the wrong place, with a mechanism that is not offered, or cancelled: 5yz, but nothing
+    /// was guessed. On the account of AUTH, so that a phone with an old setting can't keep its
+    /// office from getting mail.
+    AuthMistake,
     /// The message was refused with 5yz at end-of-data. Never held there; paid at the next RCPT.
     MessageRefused,
     /// Any other 5yz reply: unknown verbs, wrong order, malformed arguments.
@@ -55,6 +59,7 @@ impl Offence {
             Self::SenderRefused => "sender_refused",
             Self::RelayDenied => "relay_denied",
             Self::FailedAuth => "failed_auth",
+            Self::AuthMistake => "auth_mistake",
             Self::MessageRefused => "message_refused",
             Self::Protocol => "protocol",
         }
@@ -83,8 +88,8 @@ pub struct Policy {
     pub hold_max: Duration,
     /// Recipients of one transaction; more get 452 4.5.3. At least 100 (RFC 5321 §4.5.3.1.8).
     pub recipients_max: u32,
-    /// 5yz replies in one session that is not authenticated; the next ends it with 421. Applied
-    /// in `enforce` only.
+    /// 5yz replies in one session that is not authenticated, since the last message that was
+    /// accepted; the next ends it with 421. Applied in `enforce` only.
     pub errors_max: u32,
 }
 

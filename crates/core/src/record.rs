@@ -60,6 +60,10 @@ pub enum HoldEnd {
     NoRoom,
     /// The client left. The charge stands.
     HangUp,
+    /// The client closed its side, and the reply was tried at the end all the same.
+    HalfClosed,
+    /// The session reached a limit.
+    Limit,
     /// The gateway stopped.
     Drained,
     /// Nothing was held: mode `observe`.
@@ -74,6 +78,8 @@ impl HoldEnd {
             Self::Paid => "paid",
             Self::NoRoom => "no_room",
             Self::HangUp => "hang_up",
+            Self::HalfClosed => "half_closed",
+            Self::Limit => "limit",
             Self::Drained => "drained",
             Self::Observed => "observed",
         }
@@ -150,12 +156,23 @@ pub struct SessionRecord {
     pub authenticated: bool,
     /// Whether the network is exempt.
     pub exempt: bool,
+    /// The reverse-path of the last MAIL, empty for the null reverse-path.
+    pub sender: Option<Box<str>>,
     /// RCPTs that got 2yz.
     pub accepted: u32,
     /// RCPTs that got 5yz, or 4yz with x.1.1.
     pub refused: u32,
+    /// Of these the first [`LISTED_MAX`] forward-paths, where ours or the upstream's reply was about
+    /// the recipient.
+    pub refused_paths: Vec<Box<str>>,
     /// Other RCPTs: 4yz of the upstream, trouble, debt.
     pub deferred: u32,
+    /// Of these, RCPTs over the limit of one transaction.
+    pub over_recipients: u32,
+    /// Questions to the upstream that found no free connection.
+    pub upstream_busy: u32,
+    /// Questions to the upstream that got no reply for another reason.
+    pub upstream_trouble: u32,
     /// RCPTs and AUTHs that got 450 or 454 unseen; in `observe`, that would have.
     pub unseen: u32,
     /// RCPTs that `domains` or the recipients file would have refused in `enforce`.
@@ -170,6 +187,8 @@ pub struct SessionRecord {
     pub messages_count: u32,
     /// Of them, those that the upstream accepted.
     pub messages_accepted: u32,
+    /// Of them, those that the client broke off.
+    pub messages_aborted: u32,
     /// Time in holds; in `observe`, time that would have been.
     pub held: Duration,
     /// Holds; in `observe`, that would have been.

@@ -21,9 +21,11 @@
 mod auth;
 mod billing;
 mod command;
+mod hold;
 mod message;
 mod recipient;
 mod state;
+mod turn;
 
 use std::time::Duration;
 
@@ -38,6 +40,7 @@ use crate::policy::{Mode, Policy, REPLY_MAX};
 use crate::record::{HoldEnd, HoldReason, SessionEnd, SessionRecord};
 use crate::{Envelope, SessionId, Source, Tick};
 use state::{After, Due, State};
+use turn::Turn;
 
 /// What the session may look at while it decides. Borrowed for one call.
 #[derive(Clone, Copy, Debug)]
@@ -46,8 +49,11 @@ pub struct Env<'a> {
     pub hostname: &'a str,
     /// The listener's policy.
     pub policy: &'a Policy,
-    /// The accounts of all sources.
+    /// The accounts of all sources, for this policy's mode: what is only observed on one listener
+    /// must not be paid on another.
     pub ledger: &'a Ledger,
+    /// The ledger that remembers known senders, whatever the mode.
+    pub known: &'a Ledger,
     /// What EHLO announces: learnt from the upstream, restricted to what we relay.
     pub capabilities: &'a Capabilities,
     /// Domains and names that we accept mail for.
@@ -67,6 +73,8 @@ pub struct Session {
     authenticated: bool,
     /// The network is exempt from holds.
     exempt: bool,
+    /// The client closed its side in a hold.
+    half_closed: bool,
     /// End at the next moment at which no message is in progress.
     draining: bool,
     /// A wait for room ended without it in this transaction: the next one is refused at once.
@@ -79,6 +87,8 @@ pub struct Session {
     serial: u32,
     /// RCPTs in this transaction.
     recipients: u32,
+    /// 5yz replies since the last message that was accepted.
+    errors: u32,
     /// When the command that is being answered came.
     began: Tick,
     /// This session's own debt: with scope `session` the whole account, with scope `source` what
@@ -112,12 +122,14 @@ impl Session {
             esmtp: false,
             authenticated: false,
             exempt,
+            half_closed: false,
             draining: false,
             waited: false,
             sender_charged: false,
             deferred: false,
             serial: 0,
             recipients: 0,
+            errors: 0,
             began: Tick::ZERO,
             free_at: Tick::ZERO,
             envelope: None,
@@ -135,31 +147,38 @@ impl Session {
     /// what the state waits for.
     pub fn handle(&mut self, now: Tick, input: Input<'_>, env: &Env<'_>, out: &mut Outbox) -> Then {
         out.consumed = 0;
+        let turn = &mut Turn::new(self.lived(now, env.policy), env, out);
         match input {
-            Input::Opened(admission) => self.open(admission, env, out),
-            Input::Bytes(bytes) => self.bytes(now, bytes, env, out),
-            Input::Resume => self.resume(now, env, out),
-            Input::Answer(answer) => self.answered(now, answer, env, out),
-            Input::DataEnd(end) => self.data_ended(now, end, env, out),
-            Input::TimedOut => {
-                self.end(now, Finding::CommandTimeout, SessionEnd::TimedOut, env, out)
-            }
+            Input::Opened(admission) => self.open(admission, turn),
+            Input::Bytes(bytes) => self.bytes(bytes, turn),
+            Input::Resume => self.resume(turn),
+            Input::Answer(answer) => self.answered(answer, turn),
+            Input::DataEnd(end) => self.data_ended(end, turn),
+            Input::TimedOut => self.end(Finding::CommandTimeout, SessionEnd::TimedOut, turn),
             Input::Expired if self.draining => {
-                self.end(now, Finding::ShuttingDown, SessionEnd::Drained, env, out)
+                self.end(Finding::ShuttingDown, SessionEnd::Drained, turn)
             }
-            Input::Expired => {
-                self.end(now, Finding::SessionTimeout, SessionEnd::TimedOut, env, out)
-            }
-            Input::Gone => self.gone(now, env, out),
-            Input::Drain => self.drain(now, env, out),
+            Input::Expired => self.end(Finding::SessionTimeout, SessionEnd::TimedOut, turn),
+            Input::Gone => self.gone(turn),
+            Input::Overrun => self.end(Finding::TooMuchAhead, SessionEnd::Limit, turn),
+            Input::Drain => self.drain(turn),
         }
     }
 
-    fn open(&mut self, admission: Admission, env: &Env<'_>, out: &mut Outbox) -> Then {
+    /// In `observe` nothing is waited for, so the session's time runs ahead by what it would have
+    /// waited: else debts would pile up that `enforce` would have seen paid.
+    fn lived(&self, now: Tick, policy: &Policy) -> Tick {
+        match policy.mode {
+            Mode::Observe => now + self.record.held,
+            Mode::Off | Mode::Enforce => now,
+        }
+    }
+
+    fn open(&mut self, admission: Admission, turn: &mut Turn<'_>) -> Then {
         let finding = match admission {
             Admission::Open => {
                 self.state = State::Command;
-                out.reply(&answer::greeting(env.hostname));
+                turn.out.reply(&answer::greeting(turn.env.hostname));
                 return Then::Read;
             }
             Admission::Unavailable => Finding::Unavailable,
@@ -167,20 +186,17 @@ impl Session {
             Admission::Full => Finding::Full,
             Admission::SourceFull => Finding::SourceFull,
         };
-        self.close_with(finding, SessionEnd::Refused, out)
+        self.close_with(finding, SessionEnd::Refused, turn.out)
     }
 
     /// Says a 421 of ours and closes. Whatever was reserved is given back.
-    fn end(
-        &mut self,
-        now: Tick,
-        finding: Finding,
-        end: SessionEnd,
-        env: &Env<'_>,
-        out: &mut Outbox,
-    ) -> Then {
-        self.abandon(now, env, out, HoldEnd::Drained);
-        self.close_with(finding, end, out)
+    fn end(&mut self, finding: Finding, end: SessionEnd, turn: &mut Turn<'_>) -> Then {
+        let hold_end = match end {
+            SessionEnd::Limit => HoldEnd::Limit,
+            _ => HoldEnd::Drained,
+        };
+        self.abandon(hold_end, turn);
+        self.close_with(finding, end, turn.out)
     }
 
     fn close_with(&mut self, finding: Finding, end: SessionEnd, out: &mut Outbox) -> Then {
@@ -196,14 +212,14 @@ impl Session {
 
     /// A bug of ours: whatever the state is, it is left. The driver calls this when
     /// [`Session::handle`] panicked.
-    pub fn break_off(&mut self, out: &mut Outbox) -> Then {
-        self.close_with(Finding::Bug, SessionEnd::Bug, out)
+    pub fn break_off(&mut self, now: Tick, env: &Env<'_>, out: &mut Outbox) -> Then {
+        self.end(Finding::Bug, SessionEnd::Bug, &mut Turn::new(now, env, out))
     }
 
-    /// The client left. Charges stand; what was only reserved is given back.
-    fn gone(&mut self, now: Tick, env: &Env<'_>, out: &mut Outbox) -> Then {
+    /// The client left. Charges stand, and what is being looked up is charged.
+    fn gone(&mut self, turn: &mut Turn<'_>) -> Then {
         let held = matches!(self.state, State::Holding(_) | State::Waiting(_));
-        self.abandon(now, env, out, HoldEnd::HangUp);
+        self.abandon(HoldEnd::HangUp, turn);
         self.close(if held {
             SessionEnd::HangUpHeld
         } else {
@@ -213,12 +229,12 @@ impl Session {
 
     /// Ends at once where no transaction is in progress, else after it. The driver may have to go
     /// on reading meanwhile.
-    fn drain(&mut self, now: Tick, env: &Env<'_>, out: &mut Outbox) -> Then {
+    fn drain(&mut self, turn: &mut Turn<'_>) -> Then {
         self.draining = true;
         match self.state {
             State::Command if self.envelope.is_some() => Then::Read,
             State::Closed => Then::Close,
-            _ => self.end(now, Finding::ShuttingDown, SessionEnd::Drained, env, out),
+            _ => self.end(Finding::ShuttingDown, SessionEnd::Drained, turn),
         }
     }
 
@@ -240,8 +256,8 @@ impl Session {
     }
 
     /// Says something of ours that costs nothing.
-    fn tell(&mut self, finding: Finding, out: &mut Outbox) -> Then {
-        self.say(&Due::Own(finding), After::Next, out)
+    fn tell(&mut self, finding: Finding, turn: &mut Turn<'_>) -> Then {
+        self.say(&Due::Own(finding), After::Next, turn.out)
     }
 
     /// Forgets the transaction (RFC 5321 §4.1.1.5).
@@ -324,9 +340,20 @@ impl Session {
             .max(Duration::from_secs(1))
     }
 
+    /// The client closed its side while it was held; its due reply is still tried.
+    pub const fn note_half_closed(&mut self) {
+        self.half_closed = true;
+    }
+
     /// Time that the driver spent waiting for the upstream, for the record.
     pub fn note_upstream_wait(&mut self, wait: Duration) {
         self.record.upstream_wait = self.record.upstream_wait.saturating_add(wait);
+    }
+
+    /// Whether the next line of the client belongs to an AUTH exchange.
+    #[must_use]
+    pub const fn is_in_auth(&self) -> bool {
+        matches!(self.state, State::AuthLine(_))
     }
 
     /// Whether [`Input::Drain`] came already: the session only finishes its transaction.

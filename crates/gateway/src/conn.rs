@@ -11,6 +11,7 @@ use socket2::SockRef;
 use tarpit_core::{Session, Tick};
 use tokio::io::{AsyncRead as _, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::buffers::{Buffer, For};
 use crate::link::Link;
@@ -33,6 +34,13 @@ pub(crate) struct Conn {
     /// Which of its listeners.
     pub(crate) listener: usize,
     pub(crate) opened: Tick,
+    /// When the upstream last answered: an idle session keeps its connection for the grace time
+    /// from here.
+    pub(crate) answered: Instant,
+    /// Which of the exemptions covers the client.
+    pub(crate) exempt: Option<usize>,
+    /// It came although all places of its source were taken (modes off and observe).
+    pub(crate) over_source_limit: bool,
     /// The client shut down its sending side; what is due is still tried.
     pub(crate) half_closed: bool,
     /// The client was watched with [`Conn::left`]: the runtime no longer knows whether there are
@@ -51,6 +59,11 @@ pub(crate) enum Left {
 }
 
 impl Conn {
+    /// When an idle or held session has to let go of its upstream connection.
+    pub(crate) fn grace_end(&self) -> Instant {
+        self.answered + self.live.grace()
+    }
+
     /// Waits for bytes of the client, `most` at most; 0 octets if it shut down its sending side.
     /// The buffer is borrowed only when the runtime wants to read: a client that is waited for
     /// costs none.
@@ -64,7 +77,12 @@ impl Conn {
             let most = most.min(buffer.len());
             match self.read_past_runtime(&mut buffer[..most]) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                result => return result.map(|count| (buffer, count)),
+                result => {
+                    // The runtime does not see these reads: without this a client that only sends
+                    // would keep the worker.
+                    tokio::task::consume_budget().await;
+                    return result.map(|count| (buffer, count));
+                }
             }
         }
         poll_fn(|context| {

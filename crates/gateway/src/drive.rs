@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use tarpit_core::record::SessionEnd;
-use tarpit_core::{Answer, Ask, DataEnd, Env, Input, Outbox, Then, Tick};
+use tarpit_core::{Answer, Ask, DataEnd, Env, Input, Outbox, Then, Tick, Trouble};
 use tarpit_smtp::Capabilities;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -29,6 +29,11 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Replies are gathered while pipelined commands are at hand; more than this is sent before the
 /// next command is looked at, so that a client that only sends can't make us keep its replies.
 const GATHER_MAX: usize = 16 * 1024;
+
+/// Time for one line of an AUTH exchange. It holds an upstream connection that can't be let go of,
+/// on behalf of somebody who has shown nothing yet; programs answer at once, and people who type
+/// base64 do not use AUTH.
+const AUTH_LINE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a session that we ended stays for its client to read why.
 const LINGER: Duration = Duration::from_secs(1);
@@ -109,6 +114,7 @@ impl Activity<'_> {
                 Then::Read => self.read().await,
                 Then::Ask(ask) => self.ask(&ask).await,
                 Then::Relay => self.relay().await,
+                Then::Hold { .. } if self.is_overrun() => self.handle(Input::Overrun),
                 Then::Hold { until } => {
                     if self.flush().await {
                         return Some(until);
@@ -124,6 +130,12 @@ impl Activity<'_> {
                 }
             };
         }
+    }
+
+    /// A held session keeps no more than this; the rest stays in the kernel. Only what came behind
+    /// message data can be more: it was read with it.
+    fn is_overrun(&self) -> bool {
+        self.conn.unread.len() > self.conn.live.config.limits.held_unread_max as usize
     }
 
     /// The client may have sent more, and not read yet why it is shown out.
@@ -158,10 +170,12 @@ impl Activity<'_> {
             ..
         } = &mut *self.conn;
         let filter = live.filter.load();
+        let policy = &live.config.listeners[*listener].policy;
         let env = Env {
             hostname: &live.config.hostname,
-            policy: &live.config.listeners[*listener].policy,
-            ledger: &self.shared.ledger,
+            policy,
+            ledger: self.shared.ledger_of(policy.mode),
+            known: &self.shared.ledger,
             capabilities: self.capabilities,
             filter: &filter,
         };
@@ -172,7 +186,7 @@ impl Activity<'_> {
         let then = decided.unwrap_or_else(|_| {
             self.shared.metrics.panics.add(1);
             out.bytes.truncate(said);
-            session.break_off(out)
+            session.break_off(now, &env, out)
         });
         for hold in self.out.holds.drain(..) {
             log::hold(&hold, &self.shared.metrics);
@@ -224,7 +238,12 @@ impl Activity<'_> {
     /// has its own limit.
     fn deadline(&self) -> Deadline {
         let limits = &self.conn.live.config.limits;
-        let command = Instant::now() + limits.command_timeout;
+        let command = if self.conn.session.is_in_auth() {
+            limits.command_timeout.min(AUTH_LINE_TIMEOUT)
+        } else {
+            limits.command_timeout
+        };
+        let command = Instant::now() + command;
         let session = self
             .shared
             .clock
@@ -245,7 +264,7 @@ impl Activity<'_> {
     /// Reads more bytes; `Some` if something else happened. An idle session lets go of its upstream
     /// connection after the grace time.
     async fn more(&mut self, deadline: Deadline) -> Option<First> {
-        let grace = Instant::now() + self.conn.live.grace();
+        let grace = self.conn.grace_end();
         let mut stop = self.shared.stop.subscribe();
         let mut stage = Stop::Draining;
         if self.conn.unread.is_empty() {
@@ -259,15 +278,12 @@ impl Activity<'_> {
             } else {
                 deadline.at
             };
+            // Before each read: a client that never stops to send must not evade these.
+            if Instant::now() >= deadline.at {
+                return Some(deadline.input());
+            }
             tokio::select! {
                 biased;
-                read = tokio::time::timeout_at(until, read_commands(&mut self.conn)) => match read {
-                    Ok(true) => return None,
-                    Ok(false) => return Some(Input::Gone),
-                    Err(_) if until < deadline.at => self.conn.link.let_go(),
-                    Err(_) if deadline.whole => return Some(Input::Expired),
-                    Err(_) => return Some(Input::TimedOut),
-                },
                 () = reached(&mut stop, stage) => {
                     if stage == Stop::Now {
                         return Some(Input::Expired);
@@ -277,12 +293,21 @@ impl Activity<'_> {
                         return Some(Input::Drain);
                     }
                 }
+                read = tokio::time::timeout_at(until, read_commands(&mut self.conn)) => match read {
+                    Ok(true) => return None,
+                    Ok(false) => return Some(Input::Gone),
+                    Err(_) if until < deadline.at => self.conn.link.let_go(),
+                    Err(_) => return Some(deadline.input()),
+                },
             }
         }
     }
 
     /// A question to the upstream. The client hears what is due already if the answer takes time.
     async fn ask(&mut self, ask: &Ask) -> Then {
+        if self.is_relayed() {
+            return self.handle(Input::Answer(Answer::Trouble(Trouble::Relays)));
+        }
         let now = self.shared.clock.now();
         let conn = &mut *self.conn;
         let (helo, esmtp) = conn.session.helo();
@@ -321,6 +346,7 @@ impl Activity<'_> {
                 }
             }
         };
+        self.conn.answered = Instant::now();
         let wait = self.shared.clock.now().since(now);
         self.conn.session.note_upstream_wait(wait);
         match asked {
@@ -328,6 +354,12 @@ impl Activity<'_> {
             Asked::Gone => self.handle(Input::Gone),
             Asked::Stopped => self.handle(Input::Drain),
         }
+    }
+
+    /// The upstream was found to relay for us after this session was let in.
+    fn is_relayed(&self) -> bool {
+        let listener = &self.conn.live.config.listeners[self.conn.listener];
+        self.conn.live.mail.relays() && !listener.is_loopback()
     }
 
     async fn relay(&mut self) -> Then {
@@ -392,6 +424,17 @@ struct Deadline {
     at: Instant,
     /// It is the session's, not the command's.
     whole: bool,
+}
+
+impl Deadline {
+    /// What the machine is told when it has passed.
+    const fn input(self) -> First {
+        if self.whole {
+            Input::Expired
+        } else {
+            Input::TimedOut
+        }
+    }
 }
 
 /// Reads at most as much as a held session may keep unread. `false` if the client is gone.

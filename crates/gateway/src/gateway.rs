@@ -9,6 +9,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use crate::config::{Config, Delivery, Listener};
 use crate::listen::{self, Bound, Served};
 use crate::live::{Live, LiveError, Mail};
+use crate::log;
 use crate::metrics::Snapshot;
 use crate::recipients;
 use crate::shared::{Shared, Stop};
@@ -80,7 +81,8 @@ impl Gateway {
         let live = shared.live.load_full();
         let bound = handle.bind_missing(&live.config, &live.mail)?;
         handle.swap_listeners(&live.config, bound);
-        tokio::spawn(recipients::watch(shared));
+        tokio::spawn(recipients::watch(Arc::clone(&shared)));
+        tokio::spawn(report(shared));
         Ok(Self { handle })
     }
 
@@ -118,7 +120,22 @@ impl Gateway {
             // known yet, and the client would send the message twice.
             shared.places.empty().await;
         }
+        log::totals(shared);
         tracing::info!(target: "tarpit::drain", "drained");
+    }
+}
+
+/// How often the totals are logged: often enough to see an attack begin in them, too seldom to
+/// matter in a log.
+const TOTALS_EVERY: Duration = Duration::from_secs(300);
+
+/// What is counted reaches the administrator without a record of its own.
+async fn report(shared: Arc<Shared>) {
+    let mut tick = tokio::time::interval(TOTALS_EVERY);
+    tick.tick().await;
+    loop {
+        tick.tick().await;
+        log::totals(&shared);
     }
 }
 

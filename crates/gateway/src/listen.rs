@@ -8,6 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tarpit_core::{Admission, Input, Session, Source};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::clock::unix_now;
 use crate::config::Limits;
@@ -138,12 +139,16 @@ fn admit(stream: TcpStream, peer: SocketAddr, name: &str, shared: &Arc<Shared>) 
 
     let source = Source::of(peer.ip(), live.config.prefixes);
     let place = shared.places.take(source);
-    let exempt = is_exempt(&live, peer.ip());
-    let admission = admission(shared, &live, listener, &place, exempt);
+    let exempt = exemption(&live, peer.ip());
+    let admission = admission(shared, &live, listener, &place, exempt.is_some());
+    let limit = live.config.limits.sessions_per_source_max;
     let conn = Box::new(Conn {
-        session: Session::new(shared.next_id(), source, exempt),
+        session: Session::new(shared.next_id(), source, exempt.is_some()),
         link: live.mail.link(),
         opened: shared.clock.now(),
+        answered: Instant::now(),
+        exempt,
+        over_source_limit: place.of_source > limit && exempt.is_none(),
         unread: Vec::new(),
         half_closed: false,
         watched: false,
@@ -182,12 +187,13 @@ impl Drop for PanicGuard<'_> {
     }
 }
 
-fn is_exempt(live: &Live, client: IpAddr) -> bool {
+/// Which exemption covers the client.
+fn exemption(live: &Live, client: IpAddr) -> Option<usize> {
     let now = unix_now();
     live.config
         .exempt
         .iter()
-        .any(|exemption| exemption.covers(client, now))
+        .position(|exemption| exemption.covers(client, now))
 }
 
 /// Whether there is a place. Capacity is always 421; the bound by source is applied in `enforce`

@@ -120,6 +120,11 @@ impl Mail {
         }
     }
 
+    /// Whether the upstream was found to relay for us.
+    pub(crate) fn relays(&self) -> bool {
+        matches!(self, Self::Upstream(upstream) if matches!(upstream.health(), Health::Relays { .. }))
+    }
+
     /// Whether clients of a listener may be served. A server that trusts our address must not
     /// become an open relay behind us (DESIGN promise 7): then only loopback is served.
     pub(crate) fn serves(&self, listener_is_loopback: bool) -> bool {

@@ -12,6 +12,7 @@ use tarpit_smtp::escape;
 
 use crate::conn::Conn;
 use crate::metrics::Metrics;
+use crate::shared::Shared;
 
 const fn mode_word(mode: Mode) -> &'static str {
     match mode {
@@ -23,13 +24,17 @@ const fn mode_word(mode: Mode) -> &'static str {
 
 /// A hold that ended, or that would have been.
 pub(crate) fn hold(hold: &HoldRecord, metrics: &Metrics) {
-    metrics.holds.add(1);
-    metrics
-        .held_millis
-        .add(u64::try_from(hold.held.as_millis()).unwrap_or(u64::MAX));
-    metrics
-        .holds_hung_up
-        .add(u64::from(hold.end == HoldEnd::HangUp));
+    let millis = u64::try_from(hold.held.as_millis()).unwrap_or(u64::MAX);
+    let (holds, sum) = match hold.end {
+        HoldEnd::Observed => (&metrics.holds_observed, &metrics.observed_millis),
+        _ => (&metrics.holds, &metrics.held_millis),
+    };
+    holds.add(1);
+    sum.add(millis);
+    metrics.holds_hung_up.add(u64::from(matches!(
+        hold.end,
+        HoldEnd::HangUp | HoldEnd::HalfClosed
+    )));
     tracing::info!(
         target: "tarpit::hold",
         session = %format_args!("tp-{}", hold.session),
@@ -48,6 +53,7 @@ pub(crate) fn hold(hold: &HoldRecord, metrics: &Metrics) {
 pub(crate) fn session(conn: &Conn, now: Tick, metrics: &Metrics) {
     let record = conn.session.record();
     let listener = &conn.live.config.listeners[conn.listener];
+    let exemption = conn.exempt.map(|index| &conn.live.config.exempt[index]);
     count(record, metrics);
     let policy = &listener.policy;
     if !policy.enforces() && record.errors > policy.errors_max {
@@ -60,12 +66,16 @@ pub(crate) fn session(conn: &Conn, now: Tick, metrics: &Metrics) {
         client = %conn.peer,
         listener = %listener.name,
         mode = mode_word(listener.policy.mode),
-        helo = record.helo.as_deref().map(|helo| escape(helo.as_bytes()).to_string()),
+        helo = record.helo.as_deref().map(shown),
         tls = false,
         authenticated = record.authenticated,
         exempt = record.exempt,
+        exempt_reason = exemption.map(|exemption| &*exemption.reason),
+        over_source_limit = conn.over_source_limit,
+        sender = record.sender.as_deref().map(shown),
         accepted = record.accepted,
         refused = record.refused,
+        refused_paths = list(&record.refused_paths),
         deferred = record.deferred,
         unseen = record.unseen,
         would_refuse = record.would_refuse,
@@ -73,6 +83,7 @@ pub(crate) fn session(conn: &Conn, now: Tick, metrics: &Metrics) {
         errors = record.errors,
         messages = record.messages_count,
         messages_accepted = record.messages_accepted,
+        messages_aborted = record.messages_aborted,
         envelopes = messages(&record.messages),
         holds = record.holds,
         held_seconds = record.held.as_secs_f64(),
@@ -88,6 +99,15 @@ fn count(record: &SessionRecord, metrics: &Metrics) {
     metrics.recipients_accepted.add(record.accepted.into());
     metrics.recipients_refused.add(record.refused.into());
     metrics.recipients_deferred.add(record.deferred.into());
+    metrics
+        .recipients_over_limit
+        .add(record.over_recipients.into());
+    metrics
+        .recipients_would_refuse
+        .add(record.would_refuse.into());
+    metrics.upstream_busy.add(record.upstream_busy.into());
+    metrics.upstream_trouble.add(record.upstream_trouble.into());
+    metrics.messages_aborted.add(record.messages_aborted.into());
     metrics.unseen.add(record.unseen.into());
     metrics.auth_failed.add(record.failed_auth.into());
     metrics.messages.add(record.messages_count.into());
@@ -97,6 +117,44 @@ fn count(record: &SessionRecord, metrics: &Metrics) {
     metrics
         .sessions_ended_by_limit
         .add(u64::from(record.end == SessionEnd::Limit));
+    metrics
+        .sessions_timed_out
+        .add(u64::from(record.end == SessionEnd::TimedOut));
+}
+
+/// All counts since the start, those that are zero left out: once in a while, and at the end.
+pub(crate) fn totals(shared: &Shared) {
+    let mut counts = String::new();
+    for (name, count) in shared.metrics.snapshot().named() {
+        if count > 0 {
+            let separator = if counts.is_empty() { "" } else { " " };
+            let _ = write!(counts, "{separator}{name}={count}");
+        }
+    }
+    let ledger = shared.ledger.stats();
+    tracing::info!(
+        target: "tarpit::totals",
+        sessions = shared.places.all(),
+        ledger_sources = ledger.sources,
+        ledger_evicted = ledger.evicted,
+        ledger_unbooked = ledger.unbooked,
+        known_senders = ledger.known,
+        counts,
+        "totals"
+    );
+}
+
+fn shown(text: &str) -> String {
+    escape(text.as_bytes()).to_string()
+}
+
+/// `<a@b>,<c@d>`
+fn list(paths: &[Box<str>]) -> Option<String> {
+    let shown = paths
+        .iter()
+        .map(|path| format!("<{}>", escape(path.as_bytes())));
+    let list = shown.collect::<Vec<_>>().join(",");
+    (!list.is_empty()).then_some(list)
 }
 
 /// `from=<a@b> to=<c@d>,<e@f> upstream=250 2.0.0 Ok: queued as 4XY; from=...`

@@ -1,7 +1,8 @@
 //! Every number that the gateway counts, in one place.
 //!
-//! Counters only go up. Who shows them takes a [`Snapshot`]; each thing is counted once, where the
-//! session's record is written, so that they agree with the records.
+//! Counters only go up. Who shows them takes a [`Snapshot`]; each thing is counted once: what a
+//! session's record holds is counted where the record is written, so that both agree, and what has
+//! no record is counted where it happens.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,6 +18,14 @@ macro_rules! metrics {
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct Snapshot {
             $($(#[doc = $doc])+ pub $name: u64,)+
+        }
+
+        impl Snapshot {
+            /// Every counter with its name, in the order of this file.
+            #[must_use]
+            pub fn named(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)+]
+            }
         }
 
         impl Metrics {
@@ -46,10 +55,14 @@ metrics! {
     sessions_ended_by_limit,
     /// Sessions with more errors than `errors_max` that were served all the same (off, observe).
     sessions_over_error_limit,
-    /// Holds that ended; in observe, that would have been.
+    /// Holds that ended.
     holds,
     /// Milliseconds of those holds.
     held_millis,
+    /// Holds that would have been (mode observe).
+    holds_observed,
+    /// Milliseconds of those.
+    observed_millis,
     /// Holds in which the client left.
     holds_hung_up,
     /// RCPTs that got 2yz.
@@ -58,6 +71,14 @@ metrics! {
     recipients_refused,
     /// RCPTs refused for now.
     recipients_deferred,
+    /// Of these, over the bound of one transaction.
+    recipients_over_limit,
+    /// RCPTs that enforce would have refused by the filter.
+    recipients_would_refuse,
+    /// Questions to the upstream that found no free connection.
+    upstream_busy,
+    /// Questions to the upstream that got no reply for another reason.
+    upstream_trouble,
     /// RCPTs and AUTHs that got 450 or 454 unseen; in observe, that would have.
     unseen,
     /// AUTHs that failed.
@@ -66,6 +87,10 @@ metrics! {
     messages,
     /// Messages that the upstream accepted.
     messages_accepted,
+    /// Messages that the client broke off.
+    messages_aborted,
+    /// Sessions that ended because the client was too slow.
+    sessions_timed_out,
     /// Accepts that failed for want of descriptors or memory.
     accept_errors,
     /// Sessions that ended by a bug of ours.

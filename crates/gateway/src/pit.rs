@@ -14,7 +14,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tarpit_core::Tick;
 use tarpit_core::ledger::Ticket;
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
 
 use crate::conn::{Conn, Left, left};
 use crate::shared::{Shared, Stop};
@@ -87,7 +86,7 @@ pub(crate) async fn hold(
     until: Tick,
 ) -> Woken {
     let due = shared.clock.instant(until);
-    let grace = Instant::now() + conn.live.grace();
+    let grace = conn.grace_end();
     let mut stop = shared.stop.subscribe();
     conn.watched = true;
     loop {
@@ -110,10 +109,11 @@ pub(crate) async fn hold(
 
 fn note_half_closed(conn: &mut Conn) {
     conn.half_closed = true;
+    conn.session.note_half_closed();
     conn.link.let_go();
     tracing::info!(
         target: "tarpit::hold",
-        session = %conn.session.id(),
+        session = %format_args!("tp-{}", conn.session.id()),
         source = %conn.session.source(),
         "client closed its side while held"
     );

@@ -83,13 +83,13 @@ impl Relay {
         let block = conn.read(For::Data, usize::MAX);
         tokio::select! {
             biased;
+            () = reached(&mut stop, Stop::Now) => Err(DataEnd::Drained),
             read = tokio::time::timeout(self.block, block) => match read {
                 Ok(Ok((_, 0)) | Err(_)) => Err(DataEnd::ClientGone { reply: None }),
                 Ok(Ok((_, count))) if self.is_too_slow(count) => Err(DataEnd::TooSlow),
                 Ok(Ok(block)) => Ok(block),
                 Err(_) => Err(DataEnd::TooSlow),
             },
-            () = reached(&mut stop, Stop::Now) => Err(DataEnd::Drained),
         }
     }
 

@@ -104,6 +104,12 @@ impl Account {
         self.free_at
     }
 
+    /// What is reserved and not settled.
+    pub(super) fn reserved(&self) -> Duration {
+        let pending = self.pending.as_ref();
+        Duration::from_millis(pending.map_or(0, |pending| pending.reserved_ms))
+    }
+
     /// Whether there are reservations or waiters: such an account is never forgotten.
     pub(super) const fn is_pending(&self) -> bool {
         self.pending.is_some()

@@ -3,31 +3,25 @@
 use tarpit_smtp::{Mechanism, Reply};
 
 use super::billing::give_back;
+use super::state::{After, Asking, Bill, Due, Pending, State};
+use super::turn::Turn;
 use super::{Env, Session};
-use crate::Tick;
 use crate::answer::Finding;
 use crate::event::{Answer, Ask, Then};
-use crate::outbox::Outbox;
 use crate::policy::Offence;
-use crate::session::state::{After, Asking, Bill, Due, Pending, State};
 
 impl Session {
     pub(super) fn auth(
         &mut self,
-        now: Tick,
         mechanism: &str,
         initial: Option<&str>,
-        env: &Env<'_>,
-        out: &mut Outbox,
+        turn: &mut Turn<'_>,
     ) -> Then {
-        match self.auth_allowed(mechanism, env) {
-            Err(finding) => self.refuse(now, finding, env, out),
+        match self.auth_allowed(mechanism, turn.env) {
+            Err(finding) => self.refuse(finding, turn),
             Ok(mechanism) => {
-                let command = Pending::Auth {
-                    mechanism,
-                    initial: initial.map(Into::into),
-                };
-                self.seek_room(now, command, env, out)
+                let initial = initial.map(Into::into);
+                self.seek_room(Pending::Auth { mechanism, initial }, turn)
             }
         }
     }
@@ -54,92 +48,65 @@ impl Session {
 
     /// One line of the exchange. What is neither base64 nor a cancel is passed on as a cancel, so
     /// that the upstream ends the exchange too (RFC 4954 §4 asks for 501 in both cases).
-    pub(super) fn auth_line(&mut self, line: &[u8], _out: &mut Outbox) -> Then {
+    pub(super) fn auth_line(&mut self, line: &[u8]) -> Then {
         let State::AuthLine(bill) = std::mem::replace(&mut self.state, State::Command) else {
             return Then::Read;
         };
         self.state = State::Asking(Asking::Auth(bill));
-        let line = std::str::from_utf8(line)
-            .ok()
-            .filter(|line| is_base64(line.as_bytes()));
+        let line = std::str::from_utf8(line).ok();
+        let line = line.filter(|line| is_base64(line.as_bytes()));
         Then::Ask(Ask::AuthLine(line.unwrap_or("*").into()))
     }
 
     pub(super) fn auth_answered(
         &mut self,
-        now: Tick,
         bill: Bill,
         answer: Answer,
-        env: &Env<'_>,
-        out: &mut Outbox,
+        turn: &mut Turn<'_>,
     ) -> Then {
         match answer {
-            Answer::Reply(reply) => self.auth_replied(now, bill, reply, env, out),
+            Answer::Reply(reply) => self.auth_replied(bill, reply, turn),
             Answer::SenderRefused(reply) | Answer::ServiceRefused(reply) => {
-                self.auth_ended(now, bill, reply, env, out)
+                self.auth_ended(bill, reply, turn)
             }
             Answer::Trouble(trouble) => {
-                give_back(now, bill, env.ledger);
-                self.trouble(trouble, out)
+                give_back(bill, turn);
+                self.trouble(trouble, turn)
             }
         }
     }
 
-    fn auth_replied(
-        &mut self,
-        now: Tick,
-        bill: Bill,
-        reply: Reply,
-        env: &Env<'_>,
-        out: &mut Outbox,
-    ) -> Then {
+    fn auth_replied(&mut self, bill: Bill, reply: Reply, turn: &mut Turn<'_>) -> Then {
         match reply.code().get() {
             334 => {
-                out.reply(&reply);
+                turn.out.reply(&reply);
                 self.state = State::AuthLine(bill);
                 Then::Read
             }
             200..=299 => {
-                give_back(now, bill, env.ledger);
+                give_back(bill, turn);
                 self.authenticated = true;
                 self.record.authenticated = true;
                 // Exempt from the moment AUTH succeeds: what was owed is owed by the source.
-                self.free_at = now;
-                self.say(&Due::Upstream(reply), After::Next, out)
+                self.free_at = turn.now;
+                self.say(&Due::Upstream(reply), After::Next, turn.out)
             }
-            _ => self.auth_ended(now, bill, reply, env, out),
+            _ => self.auth_ended(bill, reply, turn),
         }
     }
 
     /// RFC 4954 §6: a cancel (501), a wrong order (503), a mechanism or a need of something else
     /// (504, 530, 534, 538) are no failed AUTH. They are 5yz all the same.
-    fn auth_ended(
-        &mut self,
-        now: Tick,
-        bill: Bill,
-        reply: Reply,
-        env: &Env<'_>,
-        out: &mut Outbox,
-    ) -> Then {
-        match reply.code().get() {
-            500..=504 | 530 | 534 | 538 => {
-                give_back(now, bill, env.ledger);
-                let bill = self.free_bill(env);
-                self.charge(now, Offence::Protocol, bill, Due::Upstream(reply), env, out)
-            }
-            505.. => self.charge(
-                now,
-                Offence::FailedAuth,
-                Some(bill),
-                Due::Upstream(reply),
-                env,
-                out,
-            ),
+    fn auth_ended(&mut self, bill: Bill, reply: Reply, turn: &mut Turn<'_>) -> Then {
+        let offence = match reply.code().get() {
+            500..=504 | 530 | 534 | 538 => Offence::AuthMistake,
+            505.. => Offence::FailedAuth,
             _ => {
-                give_back(now, bill, env.ledger);
-                self.say(&Due::Upstream(reply), After::Next, out)
+                give_back(bill, turn);
+                return self.say(&Due::Upstream(reply), After::Next, turn.out);
             }
-        }
+        };
+        self.charge(offence, bill, Due::Upstream(reply), turn)
     }
 }
 

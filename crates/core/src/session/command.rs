@@ -2,24 +2,17 @@
 
 use tarpit_smtp::{Command, LineError, LineStep, MailParams, ReversePath, limits};
 
+use super::turn::Turn;
 use super::{Env, Session};
-use crate::Tick;
 use crate::answer::{self, Finding};
 use crate::envelope::Envelope;
 use crate::event::{Ask, Then};
-use crate::outbox::Outbox;
 use crate::record::SessionEnd;
 use crate::session::state::{After, Asking, Due, State};
 
 impl Session {
     /// Takes one line at most.
-    pub(super) fn bytes(
-        &mut self,
-        now: Tick,
-        bytes: &[u8],
-        env: &Env<'_>,
-        out: &mut Outbox,
-    ) -> Then {
+    pub(super) fn bytes(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Then {
         let in_exchange = matches!(self.state, State::AuthLine(_));
         if !in_exchange && !matches!(self.state, State::Command) {
             return self.rest();
@@ -31,25 +24,25 @@ impl Session {
         };
         match self.lines.next(bytes, limit) {
             LineStep::Partial { consumed } => {
-                out.consumed = consumed;
+                turn.out.consumed = consumed;
                 Then::Read
             }
             LineStep::Bad { error, consumed } => {
-                out.consumed = consumed;
-                self.began = now;
+                turn.out.consumed = consumed;
+                self.began = turn.now;
                 if in_exchange {
-                    self.auth_line(b"*", out)
+                    self.auth_line(b"*")
                 } else {
-                    self.bad_line(now, error, env, out)
+                    self.bad_line(error, turn)
                 }
             }
             LineStep::Line { text, consumed } => {
-                out.consumed = consumed;
-                self.began = now;
+                turn.out.consumed = consumed;
+                self.began = turn.now;
                 if in_exchange {
-                    self.auth_line(text, out)
+                    self.auth_line(text)
                 } else {
-                    self.line(now, text, env, out)
+                    self.line(text, turn)
                 }
             }
         }
@@ -70,51 +63,50 @@ impl Session {
         }
     }
 
-    fn bad_line(&mut self, now: Tick, error: LineError, env: &Env<'_>, out: &mut Outbox) -> Then {
+    fn bad_line(&mut self, error: LineError, turn: &mut Turn<'_>) -> Then {
         let finding = match error {
             LineError::TooLong => Finding::LineTooLong,
             LineError::BareLf | LineError::BareCr | LineError::Nul => Finding::BadLine,
         };
-        self.refuse(now, finding, env, out)
+        self.refuse(finding, turn)
     }
 
-    fn line(&mut self, now: Tick, line: &[u8], env: &Env<'_>, out: &mut Outbox) -> Then {
+    fn line(&mut self, line: &[u8], turn: &mut Turn<'_>) -> Then {
         match Command::parse(line) {
-            Err(error) => self.refuse(now, error.into(), env, out),
-            Ok(Command::Ehlo(name)) => self.ehlo(name, env, out),
-            Ok(Command::Helo(name)) => self.helo_command(name, env, out),
-            Ok(Command::Mail { path, params }) => self.mail(now, path, &params, env, out),
-            Ok(Command::Rcpt { path }) => self.rcpt(now, &path, env, out),
-            Ok(Command::Data) => self.data(now, env, out),
+            Err(error) => self.refuse(error.into(), turn),
+            Ok(Command::Ehlo(name)) => self.ehlo(name, turn),
+            Ok(Command::Helo(name)) => self.helo_command(name, turn),
+            Ok(Command::Mail { path, params }) => self.mail(path, &params, turn),
+            Ok(Command::Rcpt { path }) => self.rcpt(&path, turn),
+            Ok(Command::Data) => self.data(turn),
             Ok(Command::Rset) => {
                 self.reset();
-                self.tell(Finding::Reset, out)
+                self.tell(Finding::Reset, turn)
             }
-            Ok(Command::Noop) => self.tell(Finding::Noop, out),
-            Ok(Command::Help) => self.tell(Finding::Help, out),
-            Ok(Command::Vrfy(_)) => self.tell(Finding::NotVerified, out),
-            Ok(Command::Expn(_)) => self.refuse(now, Finding::NotImplemented, env, out),
-            Ok(Command::Auth { mechanism, initial }) => {
-                self.auth(now, mechanism, initial, env, out)
-            }
+            Ok(Command::Noop) => self.tell(Finding::Noop, turn),
+            Ok(Command::Help) => self.tell(Finding::Help, turn),
+            Ok(Command::Vrfy(_)) => self.tell(Finding::NotVerified, turn),
+            Ok(Command::Expn(_)) => self.refuse(Finding::NotImplemented, turn),
+            Ok(Command::Auth { mechanism, initial }) => self.auth(mechanism, initial, turn),
             Ok(Command::Quit) => self.say(
                 &Due::Own(Finding::Goodbye),
                 After::Close(SessionEnd::Quit),
-                out,
+                turn.out,
             ),
         }
     }
 
-    fn ehlo(&mut self, name: &str, env: &Env<'_>, out: &mut Outbox) -> Then {
+    fn ehlo(&mut self, name: &str, turn: &mut Turn<'_>) -> Then {
         self.greeted(name, true);
-        out.reply(&env.capabilities.to_ehlo(env.hostname));
-        self.next(out)
+        let ehlo = turn.env.capabilities.to_ehlo(turn.env.hostname);
+        turn.out.reply(&ehlo);
+        self.next(turn.out)
     }
 
-    fn helo_command(&mut self, name: &str, env: &Env<'_>, out: &mut Outbox) -> Then {
+    fn helo_command(&mut self, name: &str, turn: &mut Turn<'_>) -> Then {
         self.greeted(name, false);
-        out.reply(&answer::helo(env.hostname));
-        self.next(out)
+        turn.out.reply(&answer::helo(turn.env.hostname));
+        self.next(turn.out)
     }
 
     /// RFC 5321 §4.1.4: EHLO and HELO begin anew, as RSET does.
@@ -128,22 +120,21 @@ impl Session {
     /// reply to each RCPT. A client that never said HELO is served, as servers do by default.
     fn mail(
         &mut self,
-        now: Tick,
         path: ReversePath<'_>,
         params: &MailParams<'_>,
-        env: &Env<'_>,
-        out: &mut Outbox,
+        turn: &mut Turn<'_>,
     ) -> Then {
         if self.envelope.is_some() {
-            return self.refuse(now, Finding::NestedMail, env, out);
+            return self.refuse(Finding::NestedMail, turn);
         }
-        if let Some(finding) = self.mail_params(params, env) {
-            return self.refuse(now, finding, env, out);
+        if let Some(finding) = self.mail_params(params, turn.env) {
+            return self.refuse(finding, turn);
         }
         self.reset();
         self.serial = self.serial.wrapping_add(1);
+        self.record.sender = Some(path.as_str().into());
         self.envelope = Some(Box::new(Envelope::new(self.serial, path, params)));
-        self.tell(Finding::SenderOk, out)
+        self.tell(Finding::SenderOk, turn)
     }
 
     /// Only what was announced may be used, and only after EHLO (RFC 5321 §4.1.1.11).
@@ -162,18 +153,18 @@ impl Session {
     }
 
     /// DATA needs a transaction with a recipient (RFC 5321 §4.1.1.4).
-    fn data(&mut self, now: Tick, env: &Env<'_>, out: &mut Outbox) -> Then {
+    fn data(&mut self, turn: &mut Turn<'_>) -> Then {
         let Some(envelope) = &self.envelope else {
-            return self.refuse(now, Finding::NeedMail, env, out);
+            return self.refuse(Finding::NeedMail, turn);
         };
         if !envelope.accepted.is_empty() {
             self.state = State::Asking(Asking::Data);
             return Then::Ask(Ask::Data);
         }
         match (self.recipients, self.deferred) {
-            (0, _) => self.refuse(now, Finding::NeedMail, env, out),
-            (_, true) => self.tell(Finding::NoRecipientsNow, out),
-            (_, false) => self.refuse_again(now, Finding::NoRecipients, env, out),
+            (0, _) => self.refuse(Finding::NeedMail, turn),
+            (_, true) => self.tell(Finding::NoRecipientsNow, turn),
+            (_, false) => self.refuse_again(Finding::NoRecipients, turn),
         }
     }
 }

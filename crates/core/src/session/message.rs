@@ -3,116 +3,104 @@
 
 use tarpit_smtp::Reply;
 
-use super::{Env, Session};
-use crate::Tick;
+use super::Session;
+use super::turn::Turn;
 use crate::answer::Finding;
 use crate::event::{Answer, DataEnd, Then};
-use crate::outbox::Outbox;
 use crate::policy::Offence;
 use crate::record::{LISTED_MAX, MessageRecord, SessionEnd};
 use crate::session::state::{After, Due, State};
 
 impl Session {
-    pub(super) fn data_answered(
-        &mut self,
-        now: Tick,
-        answer: Answer,
-        env: &Env<'_>,
-        out: &mut Outbox,
-    ) -> Then {
+    pub(super) fn data_answered(&mut self, answer: Answer, turn: &mut Turn<'_>) -> Then {
         match answer {
             Answer::Reply(reply) if reply.code().get() == 354 => {
                 self.state = State::Relaying;
-                out.reply(&Finding::StartData.reply(self.id));
+                let reply = Finding::StartData.reply(self.id);
+                turn.out.reply(&reply);
                 Then::Relay
             }
             Answer::Reply(reply) | Answer::SenderRefused(reply) | Answer::ServiceRefused(reply) => {
                 if !reply.code().is_permanent() {
-                    return self.say(&Due::Upstream(reply), After::Next, out);
+                    return self.say(&Due::Upstream(reply), After::Next, turn.out);
                 }
-                let bill = self.free_bill(env);
-                self.charge(now, Offence::Protocol, bill, Due::Upstream(reply), env, out)
+                let bill = self.bill(turn.env);
+                self.charge(Offence::Protocol, bill, Due::Upstream(reply), turn)
             }
-            Answer::Trouble(trouble) => self.trouble(trouble, out),
+            Answer::Trouble(trouble) => self.trouble(trouble, turn),
         }
     }
 
     /// The message is over, and with it the transaction (RFC 5321 §4.1.1.4).
-    pub(super) fn data_ended(
-        &mut self,
-        now: Tick,
-        end: DataEnd,
-        env: &Env<'_>,
-        out: &mut Outbox,
-    ) -> Then {
+    pub(super) fn data_ended(&mut self, end: DataEnd, turn: &mut Turn<'_>) -> Then {
         self.state = State::Command;
         match end {
-            DataEnd::Reply(reply) => self.message_replied(now, reply, env, out),
+            DataEnd::Reply(reply) => self.message_replied(reply, turn),
             DataEnd::BareNewline => {
-                self.charge_unheld(now, env);
-                self.finish(Finding::BareNewline, After::Next, out)
+                self.charge_unheld(turn);
+                self.finish(Finding::BareNewline, After::Next, turn)
             }
             DataEnd::Lost {
                 after_dot: true, ..
-            } => self.finish(Finding::OutcomeUnknown, After::Next, out),
-            DataEnd::Lost { .. } => self.finish(Finding::UpstreamTrouble, After::Next, out),
+            } => self.finish(Finding::OutcomeUnknown, After::Next, turn),
+            DataEnd::Lost { .. } => self.finish(Finding::UpstreamTrouble, After::Next, turn),
             DataEnd::TooSlow => self.finish(
                 Finding::DataTooSlow,
                 After::Close(SessionEnd::TimedOut),
-                out,
+                turn,
             ),
             DataEnd::Drained => self.finish(
                 Finding::ShuttingDown,
                 After::Close(SessionEnd::Drained),
-                out,
+                turn,
             ),
-            DataEnd::ClientGone { reply } => self.client_gone(now, reply, env),
+            DataEnd::ClientGone { reply } => self.client_gone(reply, turn),
         }
     }
 
-    fn message_replied(
-        &mut self,
-        now: Tick,
-        reply: Reply,
-        env: &Env<'_>,
-        out: &mut Outbox,
-    ) -> Then {
-        self.judge_message(now, &reply, env);
+    fn message_replied(&mut self, reply: Reply, turn: &mut Turn<'_>) -> Then {
+        self.judge_message(&reply, turn);
         self.write_message(reply.clone(), true);
         self.reset();
-        self.say(&Due::Upstream(reply), After::Next, out)
+        self.say(&Due::Upstream(reply), After::Next, turn.out)
     }
 
     /// Mail that the upstream accepted makes its source known; a refusal is charged, and paid at
     /// the next RCPT.
-    fn judge_message(&mut self, now: Tick, reply: &Reply, env: &Env<'_>) {
+    fn judge_message(&mut self, reply: &Reply, turn: &Turn<'_>) {
         if reply.code().is_positive() {
             self.record.messages_accepted = self.record.messages_accepted.saturating_add(1);
             // In every mode: known senders also have a reserve of upstream connections.
-            env.ledger.accepted(now, self.source);
+            turn.env.known.accepted(turn.now, self.source);
+            self.errors = 0;
         } else if reply.code().is_permanent() {
-            self.charge_unheld(now, env);
+            self.charge_unheld(turn);
         }
     }
 
-    fn charge_unheld(&mut self, now: Tick, env: &Env<'_>) {
+    fn charge_unheld(&mut self, turn: &Turn<'_>) {
+        self.errors = self.errors.saturating_add(1);
         self.record.errors = self.record.errors.saturating_add(1);
-        let bill = self.free_bill(env);
-        if let Some(free_at) = self.book(now, Offence::MessageRefused, bill, env) {
+        let bill = self.bill(turn.env);
+        if let Some(free_at) = self.book(Offence::MessageRefused, bill, turn) {
             self.free_at = self.free_at.max(free_at);
         }
     }
 
     /// Ends the message with a word of our own.
-    fn finish(&mut self, finding: Finding, after: After, out: &mut Outbox) -> Then {
+    fn finish(&mut self, finding: Finding, after: After, turn: &mut Turn<'_>) -> Then {
         self.write_message(finding.reply(self.id), false);
         self.reset();
-        self.say(&Due::Own(finding), after, out)
+        self.say(&Due::Own(finding), after, turn.out)
     }
 
-    fn client_gone(&mut self, now: Tick, reply: Option<Reply>, env: &Env<'_>) -> Then {
+    fn client_gone(&mut self, reply: Option<Reply>, turn: &Turn<'_>) -> Then {
+        if reply.is_none() {
+            self.record.messages_count = self.record.messages_count.saturating_add(1);
+            self.record.messages_aborted = self.record.messages_aborted.saturating_add(1);
+        }
         if let Some(reply) = reply {
-            self.judge_message(now, &reply, env);
+            self.judge_message(&reply, turn);
             self.write_message(reply, true);
         }
         self.reset();

@@ -3,237 +3,225 @@
 use tarpit_smtp::{EnhancedCode, ForwardPath, Reply, ReplyCode};
 
 use super::billing::give_back;
-use super::{Env, Refusal, Session};
-use crate::Tick;
+use super::state::{After, Asking, Bill, Due, Pending, State, Waiting};
+use super::turn::Turn;
+use super::{Refusal, Session};
 use crate::answer::Finding;
 use crate::event::{Answer, Ask, Then, Trouble};
 use crate::filter::Knowledge;
 use crate::ledger::Grant;
-use crate::outbox::Outbox;
-use crate::policy::{HOLD_TOTAL_MAX, Mode, Offence, REPLY_MAX, Scope};
+use crate::policy::{Mode, Offence};
 use crate::record::{HoldEnd, HoldReason, SessionEnd};
-use crate::session::state::{After, Asking, Bill, Due, Pending, State, Waiting};
 
 impl Session {
-    pub(super) fn rcpt(
-        &mut self,
-        now: Tick,
-        path: &ForwardPath<'_>,
-        env: &Env<'_>,
-        out: &mut Outbox,
-    ) -> Then {
+    pub(super) fn rcpt(&mut self, path: &ForwardPath<'_>, turn: &mut Turn<'_>) -> Then {
         if self.envelope.is_none() {
-            return self.refuse(now, Finding::NeedMail, env, out);
+            return self.refuse(Finding::NeedMail, turn);
         }
-        if self.recipients >= env.policy.recipients_max {
-            return self.defer(Finding::TooManyRecipients, out);
+        if self.recipients >= turn.env.policy.recipients_max {
+            self.record.over_recipients = self.record.over_recipients.saturating_add(1);
+            return self.defer(Finding::TooManyRecipients, turn);
         }
         self.recipients = self.recipients.saturating_add(1);
+        let is_role = turn.env.filter.is_role(path);
         if self.refusal.is_some() {
-            let bill = self.free_bill(env);
-            return self.repeat_refusal(now, bill, env, out);
+            let bill = if is_role {
+                Bill::Role
+            } else {
+                self.bill(turn.env)
+            };
+            return self.repeat_refusal(bill, turn);
         }
-        let knowledge = if self.authenticated {
-            Knowledge::Open
-        } else {
-            env.filter.judge(path)
+        let knowledge = match turn.env.filter.judge(path) {
+            Knowledge::Unknown if is_role => Knowledge::Open,
+            _ if self.authenticated => Knowledge::Open,
+            knowledge => knowledge,
         };
-        let enforced = env.policy.mode == Mode::Enforce;
-        if knowledge == Knowledge::ForeignDomain && (enforced || env.filter.is_strict()) {
-            return self.refuse(now, Finding::RelayDenied, env, out);
-        }
-        if knowledge != Knowledge::Open && !enforced {
-            self.record.would_refuse = self.record.would_refuse.saturating_add(1);
-        }
-        let is_role = env.filter.is_role(path);
-        let unlisted = enforced && knowledge == Knowledge::Unknown && !is_role;
-        let command = Pending::Rcpt {
+        self.filtered(path, knowledge, is_role, turn)
+    }
+
+    /// What the filter says, in `enforce` done and in `observe` written down.
+    fn filtered(
+        &mut self,
+        path: &ForwardPath<'_>,
+        knowledge: Knowledge,
+        is_role: bool,
+        turn: &mut Turn<'_>,
+    ) -> Then {
+        let enforced = turn.env.policy.mode == Mode::Enforce;
+        let command = |unlisted| Pending::Rcpt {
             path: path.as_str().into(),
             unlisted,
         };
-        if is_role {
-            return self.look_up(now, command, Bill::Free, env, out);
+        match knowledge {
+            Knowledge::Open if is_role => self.look_up(command(false), Bill::Role, turn),
+            Knowledge::Open => self.pay_first(command(false), turn),
+            Knowledge::ForeignDomain if enforced || turn.env.filter.is_strict() => {
+                self.list_refused(path.as_str());
+                self.refuse(Finding::RelayDenied, turn)
+            }
+            Knowledge::Unknown if enforced => self.pay_first(command(true), turn),
+            Knowledge::ForeignDomain => {
+                self.would_refuse(Finding::RelayDenied, command(false), turn)
+            }
+            Knowledge::Unknown => {
+                self.would_refuse(Finding::UnknownRecipient, command(false), turn)
+            }
         }
-        self.pay_first(now, command, env, out)
+    }
+
+    /// `observe`: writes down the refusal and its hold; the upstream is asked all the same, and its
+    /// answer costs nothing more.
+    fn would_refuse(&mut self, finding: Finding, command: Pending, turn: &mut Turn<'_>) -> Then {
+        self.record.would_refuse = self.record.would_refuse.saturating_add(1);
+        let bill = self.bill(turn.env);
+        if let Some(offence) = finding.offence()
+            && let Some(free_at) = self.book(offence, bill, turn)
+        {
+            let until = self.hold_end(turn.now, free_at, turn.env.policy);
+            let (reason, code) = (HoldReason::Offence(offence), ReplyCode::new(finding.code()));
+            self.observe(reason, code, free_at.since(turn.now), until, turn);
+        }
+        self.look_up(command, Bill::Free, turn)
     }
 
     /// Debts of this session that could not be held when they were made are paid before the next
     /// look-up.
-    pub(super) fn pay_first(
-        &mut self,
-        now: Tick,
-        command: Pending,
-        env: &Env<'_>,
-        out: &mut Outbox,
-    ) -> Then {
-        if !self.is_billed() || self.free_at <= now || !env.policy.counts() {
-            return self.seek_room(now, command, env, out);
+    fn pay_first(&mut self, command: Pending, turn: &mut Turn<'_>) -> Then {
+        let (now, policy) = (turn.now, turn.env.policy);
+        if !self.is_billed() || self.free_at <= now || !policy.counts() {
+            return self.seek_room(command, turn);
         }
-        let until = self.free_at.min(now + env.policy.longest_hold());
+        let until = self.free_at.min(now + policy.longest_hold());
+        let owed = self.free_at.since(now);
+        if !policy.enforces() {
+            self.observe(HoldReason::Debt, None, owed, until, turn);
+            return self.seek_room(command, turn);
+        }
+        let reason = HoldReason::Debt;
         let waiting = Waiting {
             command,
-            reason: HoldReason::Debt,
+            reason,
             since: now,
             until,
-            owed_until: self.free_at,
+            owed,
         };
-        if env.policy.enforces() {
-            return self.wait(now, waiting, env, out);
-        }
-        let owed_until = waiting.owed_until;
-        self.observe(now, until, HoldReason::Debt, None, owed_until, env, out);
-        self.seek_room(now, waiting.command, env, out)
+        self.wait(waiting, turn)
     }
 
     /// Reserves the price of the guess before it is looked at.
-    pub(super) fn seek_room(
-        &mut self,
-        now: Tick,
-        command: Pending,
-        env: &Env<'_>,
-        out: &mut Outbox,
-    ) -> Then {
-        if let Some(bill) = self.free_bill(env) {
-            return self.look_up(now, command, bill, env, out);
+    pub(super) fn seek_room(&mut self, command: Pending, turn: &mut Turn<'_>) -> Then {
+        let bill = self.bill(turn.env);
+        if !matches!(bill, Bill::Source) {
+            return self.look_up(command, bill, turn);
         }
-        let (ticket, source, account) = (self.ticket(), self.source, command.account());
+        if !turn.env.policy.enforces() {
+            return self.seek_room_observed(command, turn);
+        }
+        let (now, env, account) = (turn.now, turn.env, command.account());
         let terms = env.policy.terms(command.offence());
-        let enforced = env.policy.enforces();
+        let owed = env.ledger.claimed(now, self.source, account);
         // A wait that ended without room is not repeated in the same transaction, so that a long
         // list of recipients is not held once for each. Known senders are never refused unseen.
-        let may_wait = enforced && (!self.waited || env.ledger.is_known(now, source));
+        let may_wait = !self.waited || env.known.is_known(now, self.source);
+        let (ticket, source) = (self.ticket(), self.source);
         let grant = if may_wait {
             env.ledger.request(now, ticket, source, account, &terms)
         } else {
             env.ledger.try_request(now, ticket, source, account, &terms)
         };
         match grant {
-            Grant::Granted(reservation) => {
-                self.look_up(now, command, Bill::Reserved(reservation), env, out)
-            }
+            Grant::Granted(reservation) => self.look_up(command, Bill::Reserved(reservation), turn),
+            Grant::NoRoom => self.unseen(&command, turn),
             Grant::Wait { until } => {
-                let owed_until = now + env.ledger.owed(now, source, account);
                 let waiting = Waiting {
                     command,
                     reason: HoldReason::Room,
                     since: now,
                     until,
-                    owed_until,
+                    owed,
                 };
-                self.wait(now, waiting, env, out)
+                self.wait(waiting, turn)
             }
-            Grant::NoRoom if enforced => self.unseen(&command, out),
-            Grant::NoRoom => {
+        }
+    }
+
+    /// `observe`: the wait for room that would have been, and what would have come of it.
+    fn seek_room_observed(&mut self, command: Pending, turn: &mut Turn<'_>) -> Then {
+        let (env, account, source) = (turn.env, command.account(), self.source);
+        let terms = env.policy.terms(command.offence());
+        let claimed = env.ledger.claimed(turn.now, source, account);
+        let room = terms.hold_max.saturating_add(terms.allowance);
+        let wait = claimed.saturating_add(terms.price).saturating_sub(room);
+        let is_known = env.known.is_known(turn.now, source);
+        if !wait.is_zero() && (is_known || !self.waited) {
+            let until = turn.now + wait.min(terms.hold_max);
+            self.observe(HoldReason::Room, None, claimed, until, turn);
+        }
+        match env
+            .ledger
+            .try_request(turn.now, self.ticket(), source, account, &terms)
+        {
+            Grant::Granted(reservation) => self.look_up(command, Bill::Reserved(reservation), turn),
+            // Known senders are looked at all the same, and pay.
+            _ if is_known => self.look_up(command, Bill::Source, turn),
+            _ => {
+                self.waited = true;
                 self.record.unseen = self.record.unseen.saturating_add(1);
-                self.look_up(now, command, Bill::Unseen, env, out)
+                self.look_up(command, Bill::Unseen, turn)
             }
         }
-    }
-
-    /// A bill with nothing to reserve; `None` if the ledger is to be asked.
-    pub(super) fn free_bill(&self, env: &Env<'_>) -> Option<Bill> {
-        match env.policy.scope {
-            _ if !self.is_billed() || !env.policy.counts() => Some(Bill::Free),
-            Scope::Session => Some(Bill::Session),
-            Scope::Source => None,
-        }
-    }
-
-    fn wait(&mut self, now: Tick, mut waiting: Waiting, env: &Env<'_>, out: &mut Outbox) -> Then {
-        let total = waiting.since + HOLD_TOTAL_MAX.saturating_sub(self.record.held);
-        let latest = self.began + REPLY_MAX;
-        if total <= now {
-            self.state = State::Waiting(Box::new(waiting));
-            return self.end(now, Finding::HeldTooLong, SessionEnd::Limit, env, out);
-        }
-        if latest <= now {
-            return self.give_up(now, &waiting, env, out);
-        }
-        waiting.until = waiting.until.min(total).min(latest);
-        let until = waiting.until;
-        self.state = State::Waiting(Box::new(waiting));
-        Then::Hold { until }
-    }
-
-    /// The client would not wait for longer (RFC 5321 §4.5.3.2), and comes back later. The bounds
-    /// of the configuration keep usual waits far from this.
-    fn give_up(&mut self, now: Tick, waiting: &Waiting, env: &Env<'_>, out: &mut Outbox) -> Then {
-        if waiting.reason == HoldReason::Room {
-            let account = waiting.command.account();
-            env.ledger.cancel(now, self.ticket(), self.source, account);
-        }
-        self.write_waiting(now, waiting, HoldEnd::NoRoom, env, out);
-        self.unseen(&waiting.command, out)
     }
 
     /// A waiting command gets its turn, or waits on.
-    pub(super) fn look_again(
-        &mut self,
-        now: Tick,
-        waiting: Waiting,
-        env: &Env<'_>,
-        out: &mut Outbox,
-    ) -> Then {
+    pub(super) fn look_again(&mut self, waiting: Waiting, turn: &mut Turn<'_>) -> Then {
         if waiting.reason == HoldReason::Debt {
-            if now < waiting.until {
-                return self.wait(now, waiting, env, out);
+            if turn.now < waiting.until {
+                return self.wait(waiting, turn);
             }
-            self.free_at = self.free_at.min(now);
-            self.write_waiting(now, &waiting, HoldEnd::Paid, env, out);
-            return self.seek_room(now, waiting.command, env, out);
+            self.free_at = self.free_at.min(turn.now);
+            self.write_waiting(&waiting, HoldEnd::Paid, turn);
+            return self.seek_room(waiting.command, turn);
         }
+        let (now, env, account) = (turn.now, turn.env, waiting.command.account());
         let terms = env.policy.terms(waiting.command.offence());
-        let account = waiting.command.account();
         match env
             .ledger
             .poll(now, self.ticket(), self.source, account, &terms)
         {
             Grant::Granted(reservation) => {
-                self.write_waiting(now, &waiting, HoldEnd::Paid, env, out);
-                self.look_up(now, waiting.command, Bill::Reserved(reservation), env, out)
+                self.write_waiting(&waiting, HoldEnd::Paid, turn);
+                self.look_up(waiting.command, Bill::Reserved(reservation), turn)
             }
-            Grant::Wait { until } => self.wait(now, Waiting { until, ..waiting }, env, out),
+            Grant::Wait { until } => self.wait(Waiting { until, ..waiting }, turn),
             Grant::NoRoom => {
-                self.write_waiting(now, &waiting, HoldEnd::NoRoom, env, out);
-                self.unseen(&waiting.command, out)
+                self.write_waiting(&waiting, HoldEnd::NoRoom, turn);
+                self.unseen(&waiting.command, turn)
             }
-        }
-    }
-
-    /// No answer that tells anything: the same for a valid name as for an invalid one.
-    fn unseen(&mut self, command: &Pending, out: &mut Outbox) -> Then {
-        self.waited = true;
-        self.record.unseen = self.record.unseen.saturating_add(1);
-        match command {
-            Pending::Rcpt { .. } => self.defer(command.unseen(), out),
-            Pending::Auth { .. } => self.tell(command.unseen(), out),
         }
     }
 
     /// 4yz to RCPT, for our own reasons.
-    fn defer(&mut self, finding: Finding, out: &mut Outbox) -> Then {
-        self.deferred = true;
-        self.record.deferred = self.record.deferred.saturating_add(1);
-        self.tell(finding, out)
+    pub(super) fn defer(&mut self, finding: Finding, turn: &mut Turn<'_>) -> Then {
+        self.count_deferred();
+        self.tell(finding, turn)
     }
 
-    fn look_up(
-        &mut self,
-        now: Tick,
-        command: Pending,
-        bill: Bill,
-        env: &Env<'_>,
-        out: &mut Outbox,
-    ) -> Then {
+    fn count_deferred(&mut self) {
+        self.deferred = true;
+        self.record.deferred = self.record.deferred.saturating_add(1);
+    }
+
+    fn look_up(&mut self, command: Pending, bill: Bill, turn: &mut Turn<'_>) -> Then {
         match command {
-            Pending::Rcpt { unlisted: true, .. } => self.charge(
-                now,
-                Offence::UnknownRecipient,
-                Some(bill),
-                Due::Own(Finding::UnknownRecipient),
-                env,
-                out,
-            ),
+            Pending::Rcpt {
+                path,
+                unlisted: true,
+            } => {
+                self.list_refused(&path);
+                let due = Due::Own(Finding::UnknownRecipient);
+                self.charge(Offence::UnknownRecipient, bill, due, turn)
+            }
             Pending::Rcpt { path, .. } => {
                 self.state = State::Asking(Asking::Rcpt {
                     path: path.clone(),
@@ -252,19 +240,13 @@ impl Session {
     }
 
     /// What came of a question to the upstream.
-    pub(super) fn answered(
-        &mut self,
-        now: Tick,
-        answer: Answer,
-        env: &Env<'_>,
-        out: &mut Outbox,
-    ) -> Then {
+    pub(super) fn answered(&mut self, answer: Answer, turn: &mut Turn<'_>) -> Then {
         match std::mem::replace(&mut self.state, State::Command) {
             State::Asking(Asking::Rcpt { path, bill }) => {
-                self.rcpt_answered(now, path, bill, answer, env, out)
+                self.rcpt_answered(path, bill, answer, turn)
             }
-            State::Asking(Asking::Auth(bill)) => self.auth_answered(now, bill, answer, env, out),
-            State::Asking(Asking::Data) => self.data_answered(now, answer, env, out),
+            State::Asking(Asking::Auth(bill)) => self.auth_answered(bill, answer, turn),
+            State::Asking(Asking::Data) => self.data_answered(answer, turn),
             other => {
                 self.state = other;
                 self.rest()
@@ -274,104 +256,98 @@ impl Session {
 
     fn rcpt_answered(
         &mut self,
-        now: Tick,
         path: Box<str>,
         bill: Bill,
         answer: Answer,
-        env: &Env<'_>,
-        out: &mut Outbox,
+        turn: &mut Turn<'_>,
     ) -> Then {
-        match answer {
-            Answer::Reply(reply) => self.rcpt_replied(now, path, bill, reply, env, out),
-            Answer::SenderRefused(reply) => {
-                self.refusal = Some(Box::new(Refusal {
-                    reply: as_rcpt_reply(reply),
-                    whole_session: false,
-                }));
-                self.repeat_refusal(now, Some(bill), env, out)
-            }
-            Answer::ServiceRefused(reply) => {
-                self.refusal = Some(Box::new(Refusal {
-                    reply: as_rcpt_reply(reply),
-                    whole_session: true,
-                }));
-                self.repeat_refusal(now, Some(bill), env, out)
-            }
+        let (reply, whole_session) = match answer {
+            Answer::Reply(reply) => return self.rcpt_replied(path, bill, reply, turn),
             Answer::Trouble(trouble) => {
-                give_back(now, bill, env.ledger);
-                self.deferred = true;
-                self.record.deferred = self.record.deferred.saturating_add(1);
-                self.trouble(trouble, out)
+                give_back(bill, turn);
+                self.count_deferred();
+                return self.trouble(trouble, turn);
             }
-        }
+            Answer::SenderRefused(reply) => (reply, false),
+            Answer::ServiceRefused(reply) => (reply, true),
+        };
+        self.refusal = Some(Box::new(Refusal {
+            reply: as_rcpt_reply(reply),
+            whole_session,
+        }));
+        self.repeat_refusal(bill, turn)
     }
 
     fn rcpt_replied(
         &mut self,
-        now: Tick,
         path: Box<str>,
         bill: Bill,
         reply: Reply,
-        env: &Env<'_>,
-        out: &mut Outbox,
+        turn: &mut Turn<'_>,
     ) -> Then {
         if let Some(offence) = rcpt_offence(&reply) {
             self.deferred |= reply.code().is_transient();
-            return self.charge(now, offence, Some(bill), Due::Upstream(reply), env, out);
+            self.list_refused(&path);
+            let bill = match bill {
+                // The name of a role in a domain that is none of ours is a guess like any other.
+                Bill::Role if offence != Offence::UnknownRecipient => self.bill(turn.env),
+                bill => bill,
+            };
+            return self.charge(offence, bill, Due::Upstream(reply), turn);
         }
-        give_back(now, bill, env.ledger);
+        give_back(bill, turn);
         if reply.code().is_positive() {
             self.record.accepted = self.record.accepted.saturating_add(1);
             if let Some(envelope) = &mut self.envelope {
                 envelope.accepted.push(path);
             }
         } else {
-            self.deferred = true;
-            self.record.deferred = self.record.deferred.saturating_add(1);
+            self.count_deferred();
         }
-        self.say(&Due::Upstream(reply), After::Next, out)
+        self.say(&Due::Upstream(reply), After::Next, turn.out)
     }
 
     /// The upstream's refusal of MAIL or of the session, as the reply to RCPT. Charged once a
-    /// transaction, never as unknown recipients.
-    fn repeat_refusal(
-        &mut self,
-        now: Tick,
-        bill: Option<Bill>,
-        env: &Env<'_>,
-        out: &mut Outbox,
-    ) -> Then {
+    /// transaction, never as unknown recipients; but the feature of KB 842851 makes every 5yz wait.
+    fn repeat_refusal(&mut self, bill: Bill, turn: &mut Turn<'_>) -> Then {
         let Some(refusal) = &self.refusal else {
-            return self.tell(Finding::UpstreamTrouble, out);
+            return self.tell(Finding::UpstreamTrouble, turn);
         };
         let reply = refusal.reply.clone();
-        // The original makes every 5yz wait; the ledger does not charge twice for one fault.
-        let is_due = !self.sender_charged || env.policy.scope == Scope::Session;
-        if reply.code().is_permanent() && is_due {
-            self.sender_charged = true;
-            return self.charge(
-                now,
-                Offence::SenderRefused,
-                bill,
-                Due::Upstream(reply),
-                env,
-                out,
-            );
+        if !reply.code().is_permanent() {
+            give_back(bill, turn);
+            self.count_deferred();
+            return self.say(&Due::Upstream(reply), After::Next, turn.out);
         }
-        if let Some(bill) = bill {
-            give_back(now, bill, env.ledger);
+        let bill = if matches!(bill, Bill::Session) || !self.sender_charged {
+            bill
+        } else {
+            give_back(bill, turn);
+            Bill::Free
+        };
+        // A role name that comes first does not make the others free.
+        self.sender_charged |= !matches!(bill, Bill::Role);
+        if matches!(bill, Bill::Free) && self.is_billed() {
+            // Repeated, not one more error of the client.
+            self.record.errors = self.record.errors.saturating_add(1);
+            self.record.refused = self.record.refused.saturating_add(1);
+            return self.say(&Due::Upstream(reply), After::Next, turn.out);
         }
-        self.deferred |= reply.code().is_transient();
-        self.say(&Due::Upstream(reply), After::Next, out)
+        self.charge(Offence::SenderRefused, bill, Due::Upstream(reply), turn)
     }
 
     /// There is no reply of the upstream: a truthful 4yz.
-    pub(super) fn trouble(&mut self, trouble: Trouble, out: &mut Outbox) -> Then {
+    pub(super) fn trouble(&mut self, trouble: Trouble, turn: &mut Turn<'_>) -> Then {
+        let record = &mut self.record;
+        match trouble {
+            Trouble::Capacity => record.upstream_busy = record.upstream_busy.saturating_add(1),
+            _ => record.upstream_trouble = record.upstream_trouble.saturating_add(1),
+        }
         let finding = match trouble {
             Trouble::Capacity => Finding::UpstreamBusy,
-            Trouble::Identity => Finding::IdentityUntold,
+            Trouble::Identity | Trouble::Relays => Finding::IdentityUntold,
             Trouble::AuthLost => {
-                return self.close_with(Finding::AuthLost, SessionEnd::UpstreamLost, out);
+                return self.close_with(Finding::AuthLost, SessionEnd::UpstreamLost, turn.out);
             }
             Trouble::Unreachable
             | Trouble::TimedOut
@@ -380,7 +356,7 @@ impl Session {
             | Trouble::Changed
             | Trouble::Lacks => Finding::UpstreamTrouble,
         };
-        self.tell(finding, out)
+        self.tell(finding, turn)
     }
 }
 
@@ -401,6 +377,11 @@ fn rcpt_offence(reply: &Reply) -> Option<Offence> {
     let unknown = enhanced.is_some_and(|code| code.subject == 1 && code.detail == 1);
     if unknown && (reply.code().is_transient() || reply.code().is_permanent()) {
         return Some(Offence::UnknownRecipient);
+    }
+    // RFC 3463 §3.2: x.1.7 and x.1.8 are about the sender.
+    let sender = enhanced.is_some_and(|code| code.subject == 1 && matches!(code.detail, 7 | 8));
+    if sender && reply.code().is_permanent() {
+        return Some(Offence::SenderRefused);
     }
     if !reply.code().is_permanent() {
         return None;

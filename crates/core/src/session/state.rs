@@ -1,5 +1,7 @@
 //! What a session waits for, and what it keeps meanwhile.
 
+use std::time::Duration;
+
 use tarpit_smtp::{Mechanism, Reply, ReplyCode};
 
 use crate::SessionId;
@@ -31,13 +33,17 @@ pub(super) enum State {
     Closed,
 }
 
-/// How an offence of a look-up is paid.
+/// How an offence is paid.
 #[derive(Debug)]
 pub(super) enum Bill {
-    /// Not at all: authenticated, exempt, role names, mode `off`.
+    /// Not at all: authenticated, exempt, mode `off`.
     Free,
+    /// Role names are always looked at and never held; but only where they exist or could.
+    Role,
     /// By the session alone (scope `session`).
     Session,
+    /// By the source; nothing is reserved.
+    Source,
     /// By the source; the price is reserved.
     Reserved(Reservation),
     /// Mode `observe`, scope `source`: there was no room, so in `enforce` it would not have been
@@ -53,8 +59,8 @@ pub(super) struct Waiting {
     pub(super) since: Tick,
     /// The end of a wait for debt. For room the ledger says when.
     pub(super) until: Tick,
-    /// Debt when the wait began, for the record.
-    pub(super) owed_until: Tick,
+    /// What stood in the way when the wait began, for the record.
+    pub(super) owed: Duration,
 }
 
 /// RCPT or AUTH before it is looked at.

@@ -68,7 +68,7 @@ impl Upstream {
             | Trouble::Garbage
             | Trouble::Identity
             | Trouble::Lacks => self.trouble.notify_one(),
-            Trouble::Capacity | Trouble::Changed | Trouble::AuthLost => {}
+            Trouble::Capacity | Trouble::Changed | Trouble::Relays | Trouble::AuthLost => {}
         }
     }
 
