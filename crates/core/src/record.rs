@@ -173,7 +173,7 @@ pub struct SessionRecord {
     pub upstream_busy: u32,
     /// Questions to the upstream that got no reply for another reason.
     pub upstream_trouble: u32,
-    /// RCPTs and AUTHs that got 450 or 454 unseen; in `observe`, that would have.
+    /// RCPTs and AUTHs that got 450 or 454 unseen. In `observe` this is not foreseen.
     pub unseen: u32,
     /// RCPTs that `domains` or the recipients file would have refused in `enforce`.
     pub would_refuse: u32,

@@ -49,11 +49,8 @@ pub struct Env<'a> {
     pub hostname: &'a str,
     /// The listener's policy.
     pub policy: &'a Policy,
-    /// The accounts of all sources, for this policy's mode: what is only observed on one listener
-    /// must not be paid on another.
+    /// The accounts of all sources, and who is a known sender.
     pub ledger: &'a Ledger,
-    /// The ledger that remembers known senders, whatever the mode.
-    pub known: &'a Ledger,
     /// What EHLO announces: learnt from the upstream, restricted to what we relay.
     pub capabilities: &'a Capabilities,
     /// Domains and names that we accept mail for.

@@ -174,8 +174,7 @@ impl Activity<'_> {
         let env = Env {
             hostname: &live.config.hostname,
             policy,
-            ledger: self.shared.ledger_of(policy.mode),
-            known: &self.shared.ledger,
+            ledger: &self.shared.ledger,
             capabilities: self.capabilities,
             filter: &filter,
         };

@@ -79,7 +79,7 @@ metrics! {
     upstream_busy,
     /// Questions to the upstream that got no reply for another reason.
     upstream_trouble,
-    /// RCPTs and AUTHs that got 450 or 454 unseen; in observe, that would have.
+    /// RCPTs and AUTHs that got 450 or 454 unseen.
     unseen,
     /// AUTHs that failed.
     auth_failed,

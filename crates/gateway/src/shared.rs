@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use tarpit_core::SessionId;
 use tarpit_core::ledger::{Ledger, LedgerConfig};
-use tarpit_core::policy::Mode;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -35,8 +34,6 @@ pub(crate) enum Stop {
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) ledger: Ledger,
-    /// What listeners in mode `observe` book: it must not be paid on those in `enforce`.
-    pub(crate) observed: Ledger,
     pub(crate) pit: Arc<Pit>,
     pub(crate) places: Arc<Places>,
     pub(crate) metrics: Metrics,
@@ -48,7 +45,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(live: Live) -> Arc<Self> {
         let limits = &live.config.limits;
-        let config = || LedgerConfig {
+        let config = LedgerConfig {
             sources_max: limits.ledger_sources_max as usize,
             known_max: limits.known_senders_max as usize,
             known_for: KNOWN_FOR,
@@ -57,8 +54,7 @@ impl Shared {
         let first_id = RandomState::new().build_hasher().finish();
         Arc::new(Self {
             clock: Clock::start(),
-            ledger: Ledger::new(config(), RandomState::new()),
-            observed: Ledger::new(config(), RandomState::new()),
+            ledger: Ledger::new(config, RandomState::new()),
             pit: Arc::new(Pit::default()),
             places: Arc::new(Places::default()),
             metrics: Metrics::default(),
@@ -66,14 +62,6 @@ impl Shared {
             stop: watch::Sender::new(Stop::No),
             next_id: AtomicU64::new(first_id),
         })
-    }
-
-    /// The accounts that a listener in this mode keeps.
-    pub(crate) const fn ledger_of(&self, mode: Mode) -> &Ledger {
-        match mode {
-            Mode::Off | Mode::Observe => &self.observed,
-            Mode::Enforce => &self.ledger,
-        }
     }
 
     pub(crate) fn next_id(&self) -> SessionId {

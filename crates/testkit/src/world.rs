@@ -316,7 +316,6 @@ impl World {
             hostname: &self.rules.hostname,
             policy: &self.rules.policy,
             ledger: &self.ledger,
-            known: &self.ledger,
             capabilities: &self.rules.capabilities,
             filter: &self.rules.filter,
         };

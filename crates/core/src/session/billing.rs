@@ -44,11 +44,15 @@ impl Session {
     }
 
     /// How an offence is paid for which nothing was reserved.
+    ///
+    /// In `observe` each session pays for itself, also with scope `source`: traffic that is not
+    /// slowed would run up debts that `enforce` never sees. So what is reported is a lower bound:
+    /// that sessions of one source wait for each other is not foreseen.
     pub(super) fn bill(&self, env: &Env<'_>) -> Bill {
         match env.policy.scope {
             _ if !self.is_billed() || !env.policy.counts() => Bill::Free,
-            Scope::Session => Bill::Session,
-            Scope::Source => Bill::Source,
+            Scope::Source if env.policy.enforces() => Bill::Source,
+            Scope::Session | Scope::Source => Bill::Session,
         }
     }
 
@@ -72,7 +76,7 @@ impl Session {
         let terms = turn.env.policy.terms(offence);
         let (now, ledger) = (turn.now, turn.env.ledger);
         match bill {
-            Bill::Free | Bill::Role | Bill::Unseen => None,
+            Bill::Free | Bill::Role => None,
             Bill::Session => {
                 self.free_at = self.free_at.max(now) + terms.price;
                 Some(self.free_at)

@@ -71,7 +71,7 @@ impl Session {
         if reply.code().is_positive() {
             self.record.messages_accepted = self.record.messages_accepted.saturating_add(1);
             // In every mode: known senders also have a reserve of upstream connections.
-            turn.env.known.accepted(turn.now, self.source);
+            turn.env.ledger.accepted(turn.now, self.source);
             self.errors = 0;
         } else if reply.code().is_permanent() {
             self.charge_unheld(turn);

@@ -115,15 +115,12 @@ impl Session {
         if !matches!(bill, Bill::Source) {
             return self.look_up(command, bill, turn);
         }
-        if !turn.env.policy.enforces() {
-            return self.seek_room_observed(command, turn);
-        }
         let (now, env, account) = (turn.now, turn.env, command.account());
         let terms = env.policy.terms(command.offence());
         let owed = env.ledger.claimed(now, self.source, account);
         // A wait that ended without room is not repeated in the same transaction, so that a long
         // list of recipients is not held once for each. Known senders are never refused unseen.
-        let may_wait = !self.waited || env.known.is_known(now, self.source);
+        let may_wait = !self.waited || env.ledger.is_known(now, self.source);
         let (ticket, source) = (self.ticket(), self.source);
         let grant = if may_wait {
             env.ledger.request(now, ticket, source, account, &terms)
@@ -142,33 +139,6 @@ impl Session {
                     owed,
                 };
                 self.wait(waiting, turn)
-            }
-        }
-    }
-
-    /// `observe`: the wait for room that would have been, and what would have come of it.
-    fn seek_room_observed(&mut self, command: Pending, turn: &mut Turn<'_>) -> Then {
-        let (env, account, source) = (turn.env, command.account(), self.source);
-        let terms = env.policy.terms(command.offence());
-        let claimed = env.ledger.claimed(turn.now, source, account);
-        let room = terms.hold_max.saturating_add(terms.allowance);
-        let wait = claimed.saturating_add(terms.price).saturating_sub(room);
-        let is_known = env.known.is_known(turn.now, source);
-        if !wait.is_zero() && (is_known || !self.waited) {
-            let until = turn.now + wait.min(terms.hold_max);
-            self.observe(HoldReason::Room, None, claimed, until, turn);
-        }
-        match env
-            .ledger
-            .try_request(turn.now, self.ticket(), source, account, &terms)
-        {
-            Grant::Granted(reservation) => self.look_up(command, Bill::Reserved(reservation), turn),
-            // Known senders are looked at all the same, and pay.
-            _ if is_known => self.look_up(command, Bill::Source, turn),
-            _ => {
-                self.waited = true;
-                self.record.unseen = self.record.unseen.saturating_add(1);
-                self.look_up(command, Bill::Unseen, turn)
             }
         }
     }

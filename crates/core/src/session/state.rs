@@ -46,9 +46,6 @@ pub(super) enum Bill {
     Source,
     /// By the source; the price is reserved.
     Reserved(Reservation),
-    /// Mode `observe`, scope `source`: there was no room, so in `enforce` it would not have been
-    /// looked at, and teaches nothing that would be paid for.
-    Unseen,
 }
 
 /// A command that waits to be looked at.
