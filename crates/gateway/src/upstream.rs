@@ -21,6 +21,7 @@
 //! upstream, and it would have been told of the wrong client.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use arc_swap::ArcSwapOption;
 use tarpit_smtp::Capabilities;
@@ -54,6 +55,8 @@ pub struct Upstream {
     hostname: Box<str>,
     capabilities: ArcSwapOption<Capabilities>,
     health: watch::Sender<Health>,
+    /// Probes in a row that did not find out whether it relays for us.
+    undecided: AtomicU32,
     stock: Arc<stock::Stock>,
     /// Traffic had trouble: probe now.
     trouble: Notify,
@@ -82,6 +85,7 @@ impl Upstream {
             hostname,
             capabilities: ArcSwapOption::empty(),
             health: watch::Sender::new(Health::Unknown),
+            undecided: AtomicU32::new(0),
             trouble: Notify::new(),
             probing: Mutex::new(()),
         })

@@ -5,7 +5,7 @@
 //! text may be the only explanation that a sender gets.
 
 use crate::escape::escape;
-use crate::limits::{REPLY_LINE_MAX, REPLY_LINES_MAX, REPLY_MAX};
+use crate::limits::{AUTH_LINE_MAX, REPLY_LINE_MAX, REPLY_LINES_MAX, REPLY_MAX};
 use std::fmt;
 
 /// A reply code, 200 to 599.
@@ -204,14 +204,20 @@ impl Reply {
     }
 
     /// Adds the reply to `out` as it goes over the wire: `550-...` CRLF `550 ...` CRLF, each line cut to 512 octets with
-    /// its CRLF (RFC 5321 §4.5.3.1.5).
+    /// its CRLF (RFC 5321 §4.5.3.1.5); a challenge of AUTH (334) may have 12,288, and cut it would be another one
+    /// (RFC 4954 §4).
     pub fn write_to(&self, out: &mut Vec<u8>) {
+        let max = if self.code.get() == 334 {
+            AUTH_LINE_MAX
+        } else {
+            REPLY_LINE_MAX
+        };
         let code = self.code.to_string();
         let mut lines = self.lines().peekable();
         while let Some(line) = lines.next() {
             out.extend_from_slice(code.as_bytes());
             out.push(if lines.peek().is_some() { b'-' } else { b' ' });
-            out.extend_from_slice(cut(line, REPLY_LINE_MAX.saturating_sub("550 \r\n".len())));
+            out.extend_from_slice(cut(line, max.saturating_sub("550 \r\n".len())));
             out.extend_from_slice(b"\r\n");
         }
     }

@@ -5,7 +5,7 @@
 //! agree on where a reply starts: the connection must be closed.
 
 use crate::escape::escape;
-use crate::limits::{REPLY_LINE_ACCEPTED_MAX, REPLY_LINES_MAX, REPLY_MAX};
+use crate::limits::{AUTH_LINE_MAX, REPLY_LINE_ACCEPTED_MAX, REPLY_LINES_MAX, REPLY_MAX};
 use crate::reply::{Reply, ReplyCode, clean_octet};
 use memchr::memchr;
 use std::fmt;
@@ -61,7 +61,7 @@ pub enum ReplyError {
 /// Which bound a reply exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReplyBound {
-    /// A line has more than 1000 octets.
+    /// A line has more than 1000 octets, or a challenge of AUTH more than 12,288.
     Line,
     /// More than 100 lines.
     Lines,
@@ -147,11 +147,18 @@ impl ReplyReader {
 
     /// Adds a part of a line. CRs count, so that a stream of them has an end.
     fn push(&mut self, part: &[u8]) -> Result<(), ReplyError> {
-        if self.line.len().saturating_add(part.len()) > REPLY_LINE_ACCEPTED_MAX {
+        let len = self.line.len().saturating_add(part.len());
+        if len > REPLY_LINE_ACCEPTED_MAX && (len > AUTH_LINE_MAX || !self.is_challenge(part)) {
             return Err(ReplyError::TooLong(ReplyBound::Line));
         }
         self.line.extend_from_slice(part);
         Ok(())
+    }
+
+    /// Whether the line is a challenge of AUTH, which may be longer than other replies (RFC 4954 §4).
+    fn is_challenge(&self, part: &[u8]) -> bool {
+        let start = self.line.iter().chain(part).take(4);
+        start.eq(b"334 ")
     }
 
     /// Judges a whole line. The bounds on the whole reply are checked here only: a line is bounded by itself, and so the

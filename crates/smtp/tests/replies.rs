@@ -160,6 +160,21 @@ fn what_is_no_reply_says_why() {
     );
 }
 
+/// RFC 4954 §4: a challenge cut to 512 octets would be another challenge.
+#[test]
+fn challenges_are_longer_than_other_replies() {
+    let challenge = format!("334 {}\r\n", "A".repeat(12_000));
+    let Ok(ReplyStep::Done { reply, .. }) = read(challenge.as_bytes()) else {
+        panic!("not read");
+    };
+    assert_eq!(written(&reply), challenge);
+    let overlong = format!("334 {}\r\n", "A".repeat(12_300));
+    assert_eq!(
+        read(overlong.as_bytes()),
+        Err(ReplyError::TooLong(ReplyBound::Line))
+    );
+}
+
 #[test]
 fn replies_are_written() {
     assert_eq!(written(&Reply::new(code(250), "")), "250 \r\n");

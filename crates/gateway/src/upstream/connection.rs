@@ -199,6 +199,9 @@ async fn greet(
     let greeting = wire.reply(REPLY_LIMIT).await?;
     opening.ended("greeting");
     opening.greeting = Some(greeting.clone());
+    if proxied && is_out_of_step(&greeting) {
+        return Err(Trouble::Identity.into());
+    }
     accepted(greeting, 220)?;
     match ehlo(wire, name, opening).await {
         // The header was a command to it, and an unknown one. Another 5yz is about the client.
@@ -207,6 +210,16 @@ async fn greet(
         }
         other => other,
     }
+}
+
+/// Exim says this to a header that it does not expect: whoever talks before the greeting breaks
+/// the rules, and here that was the gateway, not the client.
+fn is_out_of_step(greeting: &Reply) -> bool {
+    let says = |line: &[u8]| {
+        let line = line.to_ascii_lowercase();
+        line.windows(8).any(|word| word == b"synchron")
+    };
+    greeting.code().is_permanent() && greeting.lines().any(says)
 }
 
 async fn ehlo(wire: &mut Wire, name: &str, opening: &mut Opening) -> Result<Capabilities, Failure> {

@@ -2,6 +2,7 @@
 //! judge, it asks for the next probe at once; so one lost connection turns nobody away.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tarpit_core::Trouble;
@@ -46,7 +47,9 @@ impl Upstream {
             self.probe().await;
         }
         loop {
+            let is_undecided = self.undecided.load(Ordering::Relaxed) > 0;
             let pause = match self.health() {
+                Health::Up if is_undecided => RELAYS_RETRY,
                 Health::Up => REFRESH,
                 Health::Relays { .. } => RELAYS_RETRY,
                 Health::Unknown | Health::Down { .. } => RETRY,
@@ -70,6 +73,11 @@ impl Upstream {
             | Trouble::Lacks => self.trouble.notify_one(),
             Trouble::Capacity | Trouble::Changed | Trouble::Relays | Trouble::AuthLost => {}
         }
+    }
+
+    /// A client was refused at the greeting. If everybody is, the probe will find it out.
+    pub(super) fn note_refused(&self) {
+        self.trouble.notify_one();
     }
 
     pub(super) fn set_health(&self, health: Health, detail: Option<&str>) {

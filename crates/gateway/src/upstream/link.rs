@@ -106,8 +106,15 @@ impl UpstreamLink {
         };
         let trouble = match failure {
             Failure::Sender(reply) => return Answer::SenderRefused(reply),
+            // What the client was told already can't be taken back by a server that has changed
+            // its mind since: it comes back and hears it anew.
+            Failure::Service(_) if self.is_promised(envelope) => {
+                self.connection = None;
+                Trouble::Changed
+            }
             Failure::Service(reply) => {
                 self.connection = None;
+                self.upstream.note_refused();
                 return Answer::ServiceRefused(reply);
             }
             Failure::Unfit(trouble) => {
@@ -124,6 +131,13 @@ impl UpstreamLink {
             return Answer::Trouble(Trouble::AuthLost);
         }
         Answer::Trouble(trouble)
+    }
+
+    /// Whether MAIL or a recipient of this transaction was accepted before.
+    fn is_promised(&self, envelope: Option<&Envelope>) -> bool {
+        envelope.is_some_and(|envelope| {
+            self.placed == Some(envelope.serial) || !envelope.accepted.is_empty()
+        })
     }
 
     async fn answer(

@@ -5,6 +5,7 @@
 //! dead one. It is one connection more, at most one at a time.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tarpit_core::{Tick, Trouble};
@@ -155,6 +156,10 @@ impl Upstream {
             self.set_capabilities(capabilities.clone());
         }
         match &report.relay {
+            Some((reply, _)) if is_undecided(reply) => return self.stay_undecided(reply),
+            _ => self.undecided.store(0, Ordering::Relaxed),
+        }
+        match &report.relay {
             Some((reply, _)) if report.relays && !self.config.relays => {
                 self.set_health(
                     Health::Relays {
@@ -171,6 +176,33 @@ impl Upstream {
                 self.set_health(Health::Up, Some(&detail));
             }
             _ => self.set_health(Health::Up, None),
+        }
+    }
+}
+
+/// Probes that may stay undecided before clients are served all the same: a server that can't look
+/// up a domain, or asks every stranger to come back, would never be served otherwise.
+const UNDECIDED_MAX: u32 = 5;
+
+/// A 4yz says nothing about relaying, unless it is a refusal to relay that is set to be temporary
+/// (Postfix's `relay_domains_reject_code`, its default 454 4.7.1 for `defer_unauth_destination`).
+fn is_undecided(reply: &Reply) -> bool {
+    let about_policy = reply.enhanced().is_some_and(|code| code.subject == 7);
+    reply.code().is_transient() && !about_policy && reply.code().get() != 454
+}
+
+impl Upstream {
+    /// Health stays what it was, and the next probe comes soon; an upstream that was found to relay
+    /// is never let off by this.
+    fn stay_undecided(&self, reply: &Reply) {
+        let times = self.undecided.fetch_add(1, Ordering::Relaxed);
+        let is_waiting = matches!(self.health(), Health::Unknown | Health::Down { .. });
+        if times >= UNDECIDED_MAX && is_waiting {
+            let detail = format!(
+                "whether it relays for this gateway could not be found out: {}",
+                reply.to_log()
+            );
+            self.set_health(Health::Up, Some(&detail));
         }
     }
 }

@@ -233,3 +233,27 @@ async fn the_watch() {
     watch.abort();
     server.done().await;
 }
+
+/// A 4yz does not say that it won't relay. Such a server is served in the end, but one that was
+/// found to relay is not let off by it.
+#[tokio::test]
+async fn an_upstream_that_does_not_say_whether_it_relays() {
+    const LATER: &str = "S: 450 4.2.0 come back later";
+    let script: &[&str] = &[BARE, OUTSIDE, LATER, LEFT];
+    let world = World::new(Identity::None, &[script; 6]).await;
+    for _ in 0..5 {
+        world.upstream.probe().await;
+        assert_eq!(world.upstream.health(), Health::Unknown);
+    }
+    world.upstream.probe().await;
+    assert_eq!(world.upstream.health(), Health::Up);
+    world.done().await;
+
+    let relays: &[&str] = &[BARE, OUTSIDE, "S: 250 2.1.5 ok", LEFT];
+    let world = World::new(Identity::None, &[relays, script]).await;
+    for _ in 0..2 {
+        world.upstream.probe().await;
+        assert!(matches!(world.upstream.health(), Health::Relays { .. }));
+    }
+    world.done().await;
+}

@@ -384,3 +384,30 @@ async fn one_connection_is_enough() {
     drop(link);
     server.done().await;
 }
+
+/// A server that would have nothing to do with the client at a replay does not make a permanent
+/// refusal of what was accepted before.
+#[tokio::test]
+async fn a_greeting_refused_at_a_replay_is_no_refusal() {
+    let first = &[
+        BARE,
+        MAIL,
+        "
+        C: RCPT TO:<a@x.example>
+        S: 250 a ok
+        C: RSET
+        S: 250 reset
+        C: QUIT
+        S: 221 bye
+        eof",
+    ];
+    let second = &["S: 554 5.7.1 go away\neof"];
+    let mut world = World::new(Identity::None, &[first, second]).await;
+    assert_eq!(
+        world.rcpt(&envelope(1, &[]), "a@x.example").await,
+        "250 a ok"
+    );
+    world.link.let_go();
+    assert_eq!(world.data(&envelope(1, &["a@x.example"])).await, "changed");
+    world.done().await;
+}
