@@ -16,7 +16,7 @@ use tarpit_core::record::SessionRecord;
 use tarpit_core::{Admission, Trouble};
 use tarpit_smtp::Reply;
 
-pub use settings::Settings;
+pub use settings::{HELD_UNREAD_MAX, Settings};
 
 /// One file.
 #[derive(Clone, Debug)]

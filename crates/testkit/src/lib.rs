@@ -13,8 +13,8 @@ mod play;
 mod world;
 
 pub use dialog::{
-    DataFate, Dialog, HoldLine, MessageLine, Outcome, ParseError, Placed, Settings, Step,
-    read_folder, session_field,
+    DataFate, Dialog, HELD_UNREAD_MAX, HoldLine, MessageLine, Outcome, ParseError, Placed,
+    Settings, Step, read_folder, session_field,
 };
 pub use play::{Failure, play};
 pub use world::{Peer, Rest, Rules, World, question_of};

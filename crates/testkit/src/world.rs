@@ -8,6 +8,7 @@
 //! Rejected: to run the real driver on a paused runtime. Time in such a runtime jumps whenever
 //! nothing else can run, so a test can't stand still at a moment and look.
 
+mod drive;
 mod peer;
 
 use std::collections::VecDeque;
@@ -20,8 +21,10 @@ use tarpit_core::policy::Policy;
 use tarpit_core::{Admission, Answer, Ask, DataEnd, Env, Input, SessionId, Source, Then, Tick};
 use tarpit_smtp::Capabilities;
 
-use peer::Relay;
 pub use peer::{Peer, Rest};
+
+/// Time for one line of an AUTH exchange, as the gateway has it.
+const AUTH_LINE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What is fixed for the life of a world.
 #[derive(Clone, Debug)]
@@ -38,6 +41,10 @@ pub struct Rules {
     pub command_timeout: Duration,
     /// Time for one session in all.
     pub session_timeout: Duration,
+    /// Octets behind message data that a session may have read ahead when it is held.
+    pub held_unread_max: usize,
+    /// How long the upstream's answer is awaited for a client that has left.
+    pub grace: Duration,
     /// The bounds of the ledger.
     pub ledger: LedgerConfig,
 }
@@ -189,8 +196,9 @@ impl World {
 
     /// The client resets its connection. Noticed at once, but while the upstream is being asked.
     pub fn hang_up(&mut self, number: usize) {
+        let now = self.now;
         let peer = self.peer_mut(number);
-        peer.reset = true;
+        peer.reset = Some(now);
         peer.unread.clear();
         match &mut peer.rest {
             Rest::Read | Rest::Hold { .. } => self.input(number, Input::Gone),
@@ -209,7 +217,8 @@ impl World {
         match peer.rest {
             Rest::Read => self.read(number),
             Rest::Relay(_) => self.relay(number),
-            Rest::Hold { .. } | Rest::Ask(_) | Rest::Closed => {}
+            Rest::Hold { .. } => peer.session.note_half_closed(),
+            Rest::Ask(_) | Rest::Closed => {}
         }
     }
 
@@ -268,7 +277,9 @@ impl World {
         match peer.rest {
             Rest::Hold { until } => Some(until),
             Rest::Read => Some(self.command_end(peer).min(self.session_end(peer))),
-            Rest::Ask(_) | Rest::Relay(_) | Rest::Closed => None,
+            // Nobody holds an upstream connection without being there.
+            Rest::Ask(_) => peer.reset.map(|moment| moment + self.rules.grace),
+            Rest::Relay(_) | Rest::Closed => None,
         }
     }
 
@@ -276,13 +287,20 @@ impl World {
         let peer = self.peer(number);
         match peer.rest {
             Rest::Hold { .. } => Input::Resume,
+            Rest::Ask(_) => Input::Gone,
             _ if self.session_end(peer) < self.command_end(peer) => Input::Expired,
             _ => Input::TimedOut,
         }
     }
 
     fn command_end(&self, peer: &Peer) -> Tick {
-        peer.reading_since + self.rules.command_timeout
+        let limit = self.rules.command_timeout;
+        peer.reading_since
+            + if peer.session.is_in_auth() {
+                limit.min(AUTH_LINE_TIMEOUT)
+            } else {
+                limit
+            }
     }
 
     fn session_end(&self, peer: &Peer) -> Tick {
@@ -328,105 +346,6 @@ impl World {
         self.ledger.take_woken(&mut woken);
         self.woken.extend(woken);
         then
-    }
-
-    /// Carries out what the machine asked for.
-    fn rest(&mut self, number: usize, then: Then) {
-        let now = self.now;
-        let draining = self.draining;
-        let peer = self.peer_mut(number);
-        match then {
-            Then::Read => {
-                peer.rest = Rest::Read;
-                peer.reading_since = now;
-                self.read_on(number);
-            }
-            Then::Hold { until } => {
-                peer.rest = Rest::Hold { until };
-                // What is due is sent before the wait; whoever reset the connection is noticed so.
-                if peer.reset {
-                    self.step(number, Input::Gone);
-                } else if draining {
-                    self.step(number, Input::Drain);
-                }
-            }
-            Then::Ask(ask) => peer.rest = Rest::Ask(ask),
-            Then::Relay if peer.reset => {
-                peer.rest = Rest::Relay(Relay::default());
-                self.step(number, Input::DataEnd(DataEnd::ClientGone { reply: None }));
-            }
-            Then::Relay => {
-                peer.rest = Rest::Relay(Relay::default());
-                self.relay_on(number);
-            }
-            Then::Close => peer.rest = Rest::Closed,
-        }
-    }
-
-    fn read(&mut self, number: usize) {
-        self.read_on(number);
-        self.settle();
-    }
-
-    /// Commands that are at hand, one after the other.
-    fn read_on(&mut self, number: usize) {
-        loop {
-            let draining = self.draining;
-            let peer = self.peer_mut(number);
-            if peer.reset || (peer.unread.is_empty() && peer.half_closed) {
-                return self.step(number, Input::Gone);
-            }
-            if peer.unread.is_empty() {
-                if draining && !peer.session.is_draining() {
-                    self.step(number, Input::Drain);
-                }
-                return;
-            }
-            let said = peer.said.len();
-            let unread = std::mem::take(&mut peer.unread);
-            let then = self.handle(number, Input::Bytes(&unread));
-            let now = self.now;
-            let peer = self.peer_mut(number);
-            peer.unread = unread.get(peer.consumed()..).unwrap_or_default().to_vec();
-            if !matches!(then, Then::Read) {
-                return self.rest(number, then);
-            }
-            if peer.said.len() > said {
-                // A whole command was answered: the next one has its own time.
-                peer.reading_since = now;
-            } else {
-                // A part of a line: the rest has to come.
-                let half_closed = peer.half_closed;
-                if half_closed {
-                    self.step(number, Input::Gone);
-                }
-                return;
-            }
-        }
-    }
-
-    fn relay(&mut self, number: usize) {
-        self.relay_on(number);
-        self.settle();
-    }
-
-    /// Looks for the end of the message in what the client sent.
-    fn relay_on(&mut self, number: usize) {
-        let peer = self.peer_mut(number);
-        let half_closed = peer.half_closed;
-        let Rest::Relay(relay) = &mut peer.rest else {
-            return;
-        };
-        relay.take(&mut peer.unread);
-        if !relay.at_end {
-            if half_closed {
-                self.step(number, Input::DataEnd(DataEnd::ClientGone { reply: None }));
-            }
-            return;
-        }
-        if let Some(end) = relay.fate.take() {
-            self.step(number, Input::DataEnd(end));
-        }
     }
 }
 

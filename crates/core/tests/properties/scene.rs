@@ -160,6 +160,9 @@ pub(crate) fn rules(policy: Policy, listed: bool) -> Rules {
         ),
         command_timeout: Duration::from_secs(300),
         session_timeout: Duration::from_secs(3600),
+        // Whether more was read behind a message than is kept depends on how it came.
+        held_unread_max: usize::MAX,
+        grace: Duration::from_secs(5),
         ledger: LedgerConfig {
             sources_max: 1000,
             known_max: 1000,
@@ -184,6 +187,7 @@ pub(crate) fn answer(question: &str) -> Vec<Answer> {
         Trouble::Identity,
         Trouble::Changed,
         Trouble::Lacks,
+        Trouble::Relays,
         Trouble::AuthLost,
     ];
     let mut answers: Vec<Answer> = trouble.into_iter().map(Answer::Trouble).collect();

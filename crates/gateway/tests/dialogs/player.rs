@@ -43,6 +43,7 @@ pub(crate) async fn play(dialog: &Dialog) -> Result<(), Wrong> {
 }
 
 struct Player {
+    network: stage::Network,
     /// The line of the present step.
     line: usize,
     /// What came too late.

@@ -12,6 +12,9 @@ use tarpit_smtp::{Capabilities, Reply, ReplyCode};
 use super::text;
 use crate::world::Rules;
 
+/// Octets that a held session may have read ahead; the default of the product.
+pub const HELD_UNREAD_MAX: usize = 4096;
+
 /// What a dialogue is played under. The defaults are those of the product, but for the mode: most
 /// dialogues are about what happens when the pit is on.
 #[derive(Clone, Debug)]
@@ -32,6 +35,8 @@ pub struct Settings {
     pub command_timeout: Duration,
     /// Time for one session in all.
     pub session_timeout: Duration,
+    /// How long an upstream connection is held for a session that is idle, held or gone.
+    pub grace: Duration,
 }
 
 impl Default for Settings {
@@ -60,12 +65,13 @@ impl Default for Settings {
             exempt: Vec::new(),
             command_timeout: Duration::from_secs(300),
             session_timeout: Duration::from_secs(3600),
+            grace: Duration::from_secs(3600),
         }
     }
 }
 
 const NAMES: &str = "mode, delay, scope, hold_max, recipients_max, errors_max, capabilities, domains, recipients, \
-                     strict, exempt, command_timeout, session_timeout";
+                     strict, exempt, command_timeout, session_timeout, grace";
 
 impl Settings {
     pub(super) fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
@@ -103,6 +109,7 @@ impl Settings {
             "exempt" => self.exempt = addresses(value)?,
             "command_timeout" => self.command_timeout = text::time(value)?,
             "session_timeout" => self.session_timeout = text::time(value)?,
+            "grace" => self.grace = text::time(value)?,
             _ => return Err(format!("{name:?} can't be set; allowed: {NAMES}")),
         }
         Ok(())
@@ -127,6 +134,8 @@ impl Settings {
             filter: Filter::new(domains, names, self.strict),
             command_timeout: self.command_timeout,
             session_timeout: self.session_timeout,
+            held_unread_max: HELD_UNREAD_MAX,
+            grace: self.grace,
             ledger: LedgerConfig {
                 sources_max: 1000,
                 known_max: 1000,

@@ -126,7 +126,7 @@ pub(super) fn outcome(text: &str) -> Result<Outcome, String> {
 
 /// The word of a [`Trouble`].
 pub(super) fn trouble(word: &str) -> Result<Trouble, String> {
-    const ALL: [Trouble; 9] = [
+    const ALL: [Trouble; 10] = [
         Trouble::Unreachable,
         Trouble::TimedOut,
         Trouble::Closed,
@@ -135,6 +135,7 @@ pub(super) fn trouble(word: &str) -> Result<Trouble, String> {
         Trouble::Identity,
         Trouble::Changed,
         Trouble::Lacks,
+        Trouble::Relays,
         Trouble::AuthLost,
     ];
     ALL.into_iter()

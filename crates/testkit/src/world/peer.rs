@@ -82,7 +82,10 @@ pub struct Peer {
     pub time_to_answer: Duration,
     pub(super) unread: Vec<u8>,
     pub(super) reading_since: Tick,
-    pub(super) reset: bool,
+    /// When the client reset the connection.
+    pub(super) reset: Option<Tick>,
+    /// Octets of `unread` that were read together with message data.
+    pub(super) ahead: usize,
     pub(super) half_closed: bool,
     out: Outbox,
 }
@@ -100,7 +103,8 @@ impl Peer {
             time_to_answer: Duration::ZERO,
             unread: Vec::new(),
             reading_since: now,
-            reset: false,
+            reset: None,
+            ahead: 0,
             half_closed: false,
             out: Outbox::default(),
         }
@@ -117,7 +121,7 @@ impl Peer {
     /// Whether nothing more can come of it: it is closed, or its client has left.
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        self.reset || self.half_closed || matches!(self.rest, Rest::Closed)
+        self.reset.is_some() || self.half_closed || matches!(self.rest, Rest::Closed)
     }
 
     /// Bytes of the client that were not looked at yet.
@@ -150,7 +154,7 @@ impl Peer {
             self.asked = now;
             self.time_to_answer = self.session.time_to_ask(now, env.policy);
         }
-        if self.reset {
+        if self.reset.is_some() {
             // Nobody hears it.
             self.out.bytes.clear();
         }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tarpit_gateway::config::{
     Config, Delivery, Exemption, Identity, Limits, Listener, Recipients, Upstream,
 };
 use tarpit_smtp::Reply;
-use tarpit_testkit::{Dialog, Outcome, Settings, Step};
+use tarpit_testkit::{Dialog, HELD_UNREAD_MAX, Outcome, Settings, Step};
 use tokio::sync::{mpsc, watch};
 
 use super::{Checked, Part, Player};
@@ -36,13 +37,15 @@ pub(super) async fn set(dialog: &Dialog) -> Result<Player, String> {
         in_data: fate,
     });
     let (address, upstream) = upstream::start(Arc::clone(&script)).await.map_err(failed)?;
+    let network = Network::next();
     let folder = tempfile::tempdir().map_err(failed)?;
-    let config = config(&dialog.settings, address, folder.path()).map_err(failed)?;
+    let config = config(&dialog.settings, network, address, folder.path()).map_err(failed)?;
     let gateway = Gateway::start(config)
         .await
         .map_err(|error| error.to_string())?;
     *script.greeting.lock().unwrap() = refused_greeting(dialog);
     Ok(Player {
+        network,
         line: 0,
         late: Vec::new(),
         gateway,
@@ -65,7 +68,7 @@ impl Player {
             .into_iter()
             .next()
             .ok_or("the gateway has no listener")?;
-        let client = Client::connect(on_loopback(from), to)
+        let client = Client::connect(self.network.address(from), to)
             .await
             .map_err(|error| error.to_string())?;
         self.current = self.clients.len();
@@ -89,6 +92,9 @@ impl Player {
         while let Ok(question) = self.asked.try_recv() {
             self.questions.push(question);
         }
+        // The gateway looks again whether an upstream is well that refused everybody.
+        self.questions
+            .retain(|question| question.text != "GREETING");
         if let Some(question) = self.questions.first() {
             return Err(format!(
                 "the upstream was asked {:?}, which the dialogue does not know of",
@@ -109,19 +115,30 @@ impl Player {
     }
 }
 
-/// Each documentation address is a loopback address of its own: another client, another source.
-fn on_loopback(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(address) => {
-            let [_, _, third, fourth] = address.octets();
-            Ipv4Addr::new(127, 9, third, fourth).into()
+/// The loopback network of one play: no other has these addresses, so that its records can be told
+/// from those of other gateways, whose clients may have the same port.
+#[derive(Clone, Copy)]
+pub(super) struct Network(u16);
+
+impl Network {
+    fn next() -> Self {
+        static LAST: AtomicU16 = AtomicU16::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Each documentation address is a loopback address of its own: another client, another source.
+    fn address(self, of: IpAddr) -> IpAddr {
+        let [high, low] = self.0.to_be_bytes();
+        match of {
+            IpAddr::V4(of) => Ipv4Addr::new(127, 128 | high, low, of.octets()[3]).into(),
+            IpAddr::V6(_) => of,
         }
-        IpAddr::V6(_) => address,
     }
 }
 
 fn config(
     settings: &Settings,
+    network: Network,
     upstream: std::net::SocketAddr,
     folder: &Path,
 ) -> std::io::Result<Config> {
@@ -140,7 +157,7 @@ fn config(
         }
     };
     let exempt = settings.exempt.iter().map(|address| Exemption {
-        network: on_loopback(*address).into(),
+        network: network.address(*address).into(),
         reason: "the dialogue says so".into(),
         until: None,
     });
@@ -159,7 +176,7 @@ fn config(
             connections_max: 100,
             connections_per_source_max: 100,
             connections_reserved: 0,
-            grace: NEVER,
+            grace: scaled(settings.grace),
             connect_timeout: LATE,
         }),
         domains: settings
@@ -178,7 +195,7 @@ fn limits(settings: &Settings) -> Limits {
     Limits {
         sessions_max: 1000,
         sessions_per_source_max: 1000,
-        held_unread_max: 4096,
+        held_unread_max: u32::try_from(HELD_UNREAD_MAX).unwrap_or(u32::MAX),
         command_timeout: scaled(settings.command_timeout),
         session_timeout: scaled(settings.session_timeout),
         data_block_timeout: NEVER,
