@@ -55,7 +55,7 @@ impl Settings {
 
     fn to_toml(&self) -> String {
         let mut text = String::new();
-        let hold_max = self.delay_seconds.clamp(25, 200);
+        let hold_max = self.delay_seconds.max(25);
         // Writing to a String can't fail.
         let _ok = write!(
             text,
