@@ -346,6 +346,9 @@ impl Activity<'_> {
             }
         };
         self.conn.answered = Instant::now();
+        if self.conn.half_closed {
+            self.conn.session.note_half_closed();
+        }
         let wait = self.shared.clock.now().since(now);
         self.conn.session.note_upstream_wait(wait);
         match asked {
