@@ -1,0 +1,157 @@
+//! The driver's ear: the next command of the client, within the times for it.
+
+use std::time::Duration;
+
+use tarpit_core::{Input, Then};
+use tokio::time::Instant;
+
+use super::{Activity, First};
+use crate::buffers::For;
+use crate::conn::Conn;
+use crate::pit::reached;
+use crate::shared::Stop;
+
+/// Time for one line of an AUTH exchange. It holds an upstream connection that can't be let go of,
+/// on behalf of somebody who has shown nothing yet; programs answer at once, and people who type
+/// base64 do not use AUTH.
+const AUTH_LINE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Replies are gathered while pipelined commands are at hand; more than this is sent before the
+/// next command is looked at, so that a client that only sends can't make us keep its replies.
+const GATHER_MAX: usize = 16 * 1024;
+
+impl Activity<'_> {
+    /// Commands that are at hand, or the next bytes of the client.
+    pub(super) async fn read(&mut self) -> Then {
+        let mut deadline = self.deadline();
+        loop {
+            while !self.conn.unread.is_empty() {
+                let unread = std::mem::take(&mut self.conn.unread);
+                let replies = self.out.bytes.len();
+                let then = self.handle(Input::Bytes(&unread));
+                let consumed = self.out.consumed;
+                self.conn.unread = unread;
+                self.conn
+                    .unread
+                    .drain(..consumed.min(self.conn.unread.len()));
+                if !matches!(then, Then::Read) {
+                    return then;
+                }
+                if self.out.bytes.len() > replies {
+                    // A whole command was answered: the next one has its own time.
+                    deadline = self.deadline();
+                } else {
+                    break;
+                }
+                if self.out.bytes.len() > GATHER_MAX && !self.flush().await {
+                    return self.handle(Input::Gone);
+                }
+            }
+            if !self.flush().await {
+                return self.handle(Input::Gone);
+            }
+            if let Some(input) = self.more(deadline).await {
+                return self.handle(input);
+            }
+        }
+    }
+
+    /// The time for one whole command: a client that drips bytes gains nothing. And the session
+    /// has its own limit.
+    fn deadline(&self) -> Deadline {
+        let limits = &self.conn.live.config.limits;
+        let command = if self.conn.session.is_in_auth() {
+            limits.command_timeout.min(AUTH_LINE_TIMEOUT)
+        } else {
+            limits.command_timeout
+        };
+        let command = Instant::now() + command;
+        let session = self
+            .shared
+            .clock
+            .instant(self.conn.opened + limits.session_timeout);
+        if session < command {
+            Deadline {
+                at: session,
+                whole: true,
+            }
+        } else {
+            Deadline {
+                at: command,
+                whole: false,
+            }
+        }
+    }
+
+    /// Reads more bytes; `Some` if something else happened. An idle session lets go of its upstream
+    /// connection after the grace time.
+    async fn more(&mut self, deadline: Deadline) -> Option<First> {
+        let grace = self.conn.grace_end();
+        let mut stop = self.shared.stop.subscribe();
+        let mut stage = Stop::Draining;
+        if self.conn.unread.is_empty() {
+            // An idle session keeps no buffer, not even an empty one with room in it.
+            self.conn.unread = Vec::new();
+        }
+        loop {
+            let lettable = self.conn.link.is_lettable();
+            let until = if lettable {
+                grace.min(deadline.at)
+            } else {
+                deadline.at
+            };
+            // Before each read: a client that never stops to send must not evade these.
+            if Instant::now() >= deadline.at {
+                return Some(deadline.input());
+            }
+            tokio::select! {
+                biased;
+                () = reached(&mut stop, stage) => {
+                    if stage == Stop::Now {
+                        return Some(Input::Expired);
+                    }
+                    stage = Stop::Now;
+                    if !self.conn.session.is_draining() {
+                        return Some(Input::Drain);
+                    }
+                }
+                read = tokio::time::timeout_at(until, read_commands(&mut self.conn)) => match read {
+                    Ok(true) => return None,
+                    Ok(false) => return Some(Input::Gone),
+                    Err(_) if until < deadline.at => self.conn.link.let_go(),
+                    Err(_) => return Some(deadline.input()),
+                },
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Deadline {
+    at: Instant,
+    /// It is the session's, not the command's.
+    whole: bool,
+}
+
+impl Deadline {
+    /// What the machine is told when it has passed.
+    const fn input(self) -> First {
+        if self.whole {
+            Input::Expired
+        } else {
+            Input::TimedOut
+        }
+    }
+}
+
+/// Reads at most as much as a held session may keep unread. `false` if the client is gone.
+async fn read_commands(conn: &mut Conn) -> bool {
+    let most = conn.live.config.limits.held_unread_max as usize;
+    match conn.read(For::Commands, most).await {
+        Ok((_, 0)) | Err(_) => false,
+        Ok((buffer, count)) => {
+            conn.unread.extend_from_slice(&buffer[..count]);
+            true
+        }
+    }
+}
