@@ -19,7 +19,7 @@ pub(crate) struct Tarpit {
 pub(crate) enum Command {
     /// Serve, in the foreground, until SIGTERM
     Run(Run),
-    /// Check a configuration file, show the values in effect, and probe the server behind
+    /// Check a configuration file, show the values in effect, and probe the upstream
     Check(Check),
     /// Measure any server's answers to unknown and known recipients, as KB 842851 advises
     Verify(Verify),
@@ -44,7 +44,7 @@ pub(crate) struct Check {
     /// The configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
-    /// Leave the server behind alone: look at the file only
+    /// Leave the upstream alone: look at the file only
     #[arg(long)]
     pub(crate) no_probe: bool,
 }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use crate::cli::{Command, Page, Tarpit};
 use crate::config::generate;
 
-/// A resource is not available: an address to bind, the server behind. `EX_UNAVAILABLE` of
+/// A resource is not available: an address to bind, the upstream. `EX_UNAVAILABLE` of
 /// sysexits.
 const UNAVAILABLE: u8 = 69;
 

@@ -1,4 +1,4 @@
-//! `tarpit check`: is the file right, what holds, and what will the server behind make of it?
+//! `tarpit check`: is the file right, what holds, and what will the upstream make of it?
 //!
 //! Findings go to standard error, as those of a compiler do; what was asked for goes to standard
 //! output.
@@ -16,7 +16,7 @@ use super::{BAD_CONFIG, block_on};
 use crate::cli::Check;
 use crate::config;
 
-/// Checks a file, and unless told otherwise probes the server behind.
+/// Checks a file, and unless told otherwise probes the upstream.
 pub(crate) fn run(args: &Check) -> anyhow::Result<ExitCode> {
     let loaded = match config::load(&args.config) {
         Ok(loaded) => loaded,

@@ -3,7 +3,7 @@
 //! The first of these signals drains, the second ends the process at once. SIGHUP reads the file
 //! again and puts it in force whole or not at all: with a mistake in it, or a change that needs a
 //! restart, the old configuration stays. Reloads run in a task of their own, one after the other,
-//! since one may wait for the server behind, and a signal to end must not wait for that.
+//! since one may wait for the upstream, and a signal to end must not wait for that.
 
 use std::process::ExitCode;
 use std::sync::Arc;

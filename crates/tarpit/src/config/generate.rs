@@ -11,7 +11,7 @@ pub(crate) fn sample() -> String {
     let mut page = comment(
         "A configuration of Tarpit. Keys that are commented out show their default; the others need \
          a value of yours. `tarpit check --config FILE` tells what is wrong with a file, what holds, and \
-         what the server behind makes of it. Printed by `tarpit generate sample`.",
+         what the upstream makes of it. Printed by `tarpit generate sample`.",
     );
     for section in SECTIONS {
         page.push_str("\n\n");

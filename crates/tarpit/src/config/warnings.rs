@@ -46,7 +46,7 @@ pub(crate) fn warnings(loaded: &Loaded, now: u64) -> Vec<String> {
     if loaded.gateway.domains.is_empty() && matches!(loaded.gateway.delivery, Delivery::Upstream(_))
     {
         list.push(
-            "domains is empty: the server behind alone decides which mail is ours; list them, and two servers \
+            "domains is empty: the upstream alone decides which mail is ours; list them, and two servers \
              must fail before one of them is an open relay"
                 .to_owned(),
         );
@@ -55,7 +55,7 @@ pub(crate) fn warnings(loaded: &Loaded, now: u64) -> Vec<String> {
         && upstream.identity == Identity::None
     {
         list.push(
-            "identity is \"none\": to the server behind every client is this gateway, so its block lists, SPF checks \
+            "identity is \"none\": to the upstream every client is this gateway, so its block lists, SPF checks \
              and limits see one client only"
                 .to_owned(),
         );
@@ -138,7 +138,7 @@ fn proxy(network: IpNet, loaded: &Loaded) -> Option<String> {
         .filter(|ip| !ip.is_unspecified())
         .map(|ip| (ip, "this gateway"));
     let upstream = match &loaded.gateway.delivery {
-        Delivery::Upstream(upstream) => Some((upstream.address.ip(), "the server behind")),
+        Delivery::Upstream(upstream) => Some((upstream.address.ip(), "the upstream")),
         Delivery::Maildir(_) => None,
     };
     let holds = |(ip, _): &(IpAddr, &str)| network.contains(&ip.to_canonical());
@@ -234,7 +234,7 @@ mod tests {
             ("128.0.0.0/7", "large part"),
             ("2000::/15", "large part"),
             ("192.0.2.1", "192.0.2.1, this gateway"),
-            ("192.0.2.2/31", "192.0.2.2, the server behind"),
+            ("192.0.2.2/31", "192.0.2.2, the upstream"),
             ("10.1.2.3", "private addresses (10.0.0.0/8)"),
             ("192.0.0.0/8", "this gateway"),
             ("::1", "loopback"),

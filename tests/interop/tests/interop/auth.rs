@@ -1,4 +1,4 @@
-//! AUTH is relayed: the server behind decides, and each mechanism works as if nobody were between.
+//! AUTH is relayed: the upstream decides, and each mechanism works as if nobody were between.
 
 use std::fs;
 

@@ -123,7 +123,7 @@ fn postfix_relays_through_the_gateway() -> Result<()> {
     gateway.stop()
 }
 
-/// While the server behind is away the sending server keeps the mail, and delivers it afterwards.
+/// While the upstream is away the sending server keeps the mail, and delivers it afterwards.
 #[test]
 fn a_sending_server_lives_through_an_outage() -> Result<()> {
     let mut behind = Postfix::server().xclient().start()?;

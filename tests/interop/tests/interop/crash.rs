@@ -143,7 +143,7 @@ fn a_parameter_is_never_dropped_in_silence() -> Result<()> {
     gateway.stop()
 }
 
-/// While a session waits in the pit, the server behind may be restarted without harm.
+/// While a session waits in the pit, the upstream may be restarted without harm.
 #[test]
 fn restarted_under_a_held_session() -> Result<()> {
     let mut postfix = Postfix::server().xclient().start()?;

@@ -1,4 +1,4 @@
-//! The server behind learns who its client is, or the client gets 451: nobody is ever relayed as
+//! The upstream learns who its client is, or the client gets 451: nobody is ever relayed as
 //! if they were the gateway (DESIGN.md §2, promise 6).
 
 use std::net::{Ipv4Addr, Ipv6Addr};

@@ -117,7 +117,7 @@ fn hanging_up_in_data_before_postfix() -> Result<()> {
     gateway.stop()
 }
 
-/// A reset is noticed while the server behind thinks, too, and its connection is given back.
+/// A reset is noticed while the upstream thinks, too, and its connection is given back.
 #[test]
 fn hanging_up_while_the_server_thinks() -> Result<()> {
     let server = FaultServer::start()?;

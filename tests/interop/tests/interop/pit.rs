@@ -60,7 +60,7 @@ fn observe_delays_nothing_and_reports() -> Result<()> {
                     .expect(550)?,
             );
         }
-        // In `observe` the server behind decides, also on domains that are not ours.
+        // In `observe` the upstream decides, also on domains that are not ours.
         at_once(
             &client
                 .command("RCPT TO:<victim@example.com>")?

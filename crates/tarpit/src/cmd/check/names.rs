@@ -1,4 +1,4 @@
-//! How the server behind treats a name that doesn't exist: without a refusal at RCPT there is
+//! How the upstream treats a name that doesn't exist: without a refusal at RCPT there is
 //! nothing for a tar pit to hold.
 
 use std::time::Duration;
@@ -70,15 +70,15 @@ pub(super) fn describe(
     match judge(reply, took) {
         Treatment::Refused => (format!("{domain}: an unknown name is refused at RCPT after {seconds} ({said}). Good."), Vec::new()),
         Treatment::RefusedSlowly => (
-            format!("{domain}: an unknown name is refused slowly: the server behind delays {seconds} itself ({said})"),
+            format!("{domain}: an unknown name is refused slowly: the upstream delays {seconds} itself ({said})"),
             lines(SLOW_ADVICE),
         ),
         Treatment::RefusedByPolicy => (
             format!("{domain}: refused, but not as an unknown name ({said})"),
-            vec![format!("Does the server behind accept mail for {domain} at all, and from this address?")],
+            vec![format!("Does the upstream accept mail for {domain} at all, and from this address?")],
         ),
         Treatment::Accepted if has_file => (
-            format!("{domain}: the server behind accepts an unknown name ({said}); Tarpit refuses it by the file"),
+            format!("{domain}: the upstream accepts an unknown name ({said}); Tarpit refuses it by the file"),
             Vec::new(),
         ),
         Treatment::Accepted => (

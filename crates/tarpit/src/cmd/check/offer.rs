@@ -2,7 +2,7 @@
 
 use tarpit_smtp::Capabilities;
 
-/// Why a capability of the server behind isn't passed on. Keywords without a line here are unknown
+/// Why a capability of the upstream isn't passed on. Keywords without a line here are unknown
 /// to Tarpit, and so is what their parameters would mean.
 const REASONS: &[(&str, &str)] = &[
     (
@@ -51,7 +51,7 @@ pub(super) fn offered(capabilities: &Capabilities) -> Vec<String> {
         .collect()
 }
 
-/// The capabilities that the server behind announces and the gateway doesn't pass on, with the
+/// The capabilities that the upstream announces and the gateway doesn't pass on, with the
 /// reason.
 pub(super) fn withheld(capabilities: &Capabilities) -> Vec<(String, &'static str)> {
     let own = [
@@ -80,7 +80,7 @@ fn reason(keyword: &str) -> &'static str {
     )
 }
 
-/// What Tarpit could pass on, but the server behind doesn't announce.
+/// What Tarpit could pass on, but the upstream doesn't announce.
 pub(super) fn missing(capabilities: &Capabilities) -> Vec<&'static str> {
     let all = [
         ("PIPELINING", capabilities.pipelining),

@@ -1,4 +1,4 @@
-//! Asks the server behind what it will make of the mail that comes through us, and prints it.
+//! Asks the upstream what it will make of the mail that comes through us, and prints it.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
@@ -41,7 +41,7 @@ pub(super) async fn probe(config: &Config) -> Report {
     match &config.delivery {
         Delivery::Upstream(settings) => probe_upstream(config, settings, &mut report).await,
         Delivery::Maildir(maildir) => report.say(format!(
-            "The built-in maildir takes the mail, in {}: there is no server behind to probe.",
+            "The built-in maildir takes the mail, in {}: there is no upstream to probe.",
             maildir.root.display()
         )),
     }
@@ -50,7 +50,7 @@ pub(super) async fn probe(config: &Config) -> Report {
 
 async fn probe_upstream(config: &Config, settings: &Settings, report: &mut Report) {
     report.say(format!(
-        "The server behind, {} at {}:",
+        "The upstream, {} at {}:",
         settings.name, settings.address
     ));
     let upstream = Upstream::new(settings.clone(), config.hostname.clone());
@@ -187,7 +187,7 @@ async fn about_names(upstream: &Arc<Upstream>, config: &Config, report: &mut Rep
     }
     if let Recipients::File(file) = &config.recipients {
         report.say(format!(
-            "Names that {} doesn't have are refused by Tarpit itself, whatever the server behind says (mode = \"enforce\").",
+            "Names that {} doesn't have are refused by Tarpit itself, whatever the upstream says (mode = \"enforce\").",
             file.display()
         ));
     }

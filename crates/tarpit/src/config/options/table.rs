@@ -6,8 +6,6 @@ mod pit;
 
 use std::time::Duration;
 
-use tarpit_core::policy::REPLY_MAX;
-
 use super::{Allowed, Apply, Default, Opt, Sample, Section, Shape};
 use bounds::{LIMITS, LOG};
 use doors::{LISTENER, MAILDIR, TOP, UPSTREAM};
@@ -51,9 +49,11 @@ const fn count(min: u64, max: u64) -> Allowed {
 }
 
 const MODES: Allowed = Allowed::Word(&["off", "observe", "enforce"]);
+/// All work behind one reply ends within 240 s ([`tarpit_core::policy::REPLY_MAX`]): 40 s are left
+/// for the upstream.
 const DELAY: Allowed = Allowed::Time {
     min: Duration::ZERO,
-    max: REPLY_MAX,
+    max: Duration::from_secs(200),
 };
 
 /// All options.
@@ -75,7 +75,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     Section {
         name: "upstream",
         shape: Shape::Many,
-        what: "The mail server behind. Exactly one in this version, unless there is a [maildir].",
+        what: "The upstream: the mail server behind us. Exactly one in this version, unless there is a [maildir].",
         sample: Sample::Used,
         options: UPSTREAM,
     },

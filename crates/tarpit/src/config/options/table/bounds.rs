@@ -32,15 +32,16 @@ pub(super) const LIMITS: &[Opt] = &[
         "errors_max",
         count(1, 1000),
         Default::Value("20"),
-        "5yz replies in one session that isn't authenticated; the next ends it with 421. Applied in \
-         `enforce`, reported in `observe`.",
+        "5yz replies in one session that isn't authenticated, since its last accepted message; the next \
+         ends it with 421. Applied in `enforce`, reported in `observe`.",
         "As Postfix's smtpd_hard_error_limit.",
     ),
     opt(
         "held_unread_max",
-        count(512, 65_536),
+        count(512, 4096),
         Default::Value("4096"),
-        "Octets that a held session may have read ahead; the rest stays in the kernel.",
+        "Octets that a held session may have read ahead; the rest stays in the kernel. Who sent more \
+         behind a message, where that can't be, gets 421.",
         "About a hundred pipelined commands: an honest group of recipients fits, and 10,000 held \
          sessions stay below 40 MiB.",
     ),
@@ -79,7 +80,7 @@ pub(super) const LIMITS: &[Opt] = &[
         "end_of_data_timeout",
         seconds(600, 1800),
         Default::Value("\"10m\""),
-        "How long the server behind may take to answer a whole message; then the client gets 451, which \
+        "How long the upstream may take to answer a whole message; then the client gets 451, which \
          means that a retry may deliver twice.",
         "RFC 5321 §4.5.3.2.6: a sender waits for 10 minutes, so giving up sooner makes duplicates.",
     ),

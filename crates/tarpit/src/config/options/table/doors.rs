@@ -17,7 +17,7 @@ pub(super) const TOP: &[Opt] = &[
             "\"mx1.example.org\"",
             "the system's name, if it is fully qualified",
         ),
-        "Our name, in the greeting, in EHLO to the server behind, and in trace headers.",
+        "Our name, in the greeting, in EHLO to the upstream, and in trace headers.",
         "The system's name is right where Tarpit shares a machine with the mail server, which uses it \
          too. A name without a dot is refused, since RFC 5321 §2.3.5 wants a fully qualified one.",
     ),
@@ -25,10 +25,10 @@ pub(super) const TOP: &[Opt] = &[
         "domains",
         Domains,
         Default::Value("[]"),
-        "Domains that we accept mail for; a recipient elsewhere gets 550 5.7.1 before the server behind \
+        "Domains that we accept mail for; a recipient elsewhere gets 550 5.7.1 before the upstream \
          is asked, unless the client is authenticated. Applied in `enforce`, and in every mode with \
          `upstream_relays`; reported in `observe`.",
-        "Empty leaves the choice to the server behind, which knows its domains already. List them, and \
+        "Empty leaves the choice to the upstream, which knows its domains already. List them, and \
          two servers must fail before one of them becomes an open relay.",
     ),
 ];
@@ -78,7 +78,7 @@ pub(super) const UPSTREAM: &[Opt] = &[
         "address",
         Server,
         Default::Required("\"127.0.0.1:10025\""),
-        "Where the server behind listens: an IP address or host name, and a port. A host name is looked \
+        "Where the upstream listens: an IP address or host name, and a port. A host name is looked \
          up when the file is read, and IPv4 is preferred where it has both.",
         "No default: a wrong guess would hand mail to a stranger.",
     ),
@@ -86,16 +86,16 @@ pub(super) const UPSTREAM: &[Opt] = &[
         "identity",
         Word(&["xclient", "proxy-v2", "none"]),
         Default::Value("\"none\""),
-        "How the server behind learns who its client is: Postfix's XCLIENT command, the PROXY protocol \
+        "How the upstream learns who its client is: Postfix's XCLIENT command, the PROXY protocol \
          version 2, or not at all.",
-        "Both ways need a setting in the server behind; guessed wrongly, every client would get 451. \
+        "Both ways need a setting in the upstream; guessed wrongly, every client would get 451. \
          With \"none\" its SPF checks, block lists and logs see the gateway: choose one of the others.",
     ),
     opt(
         "upstream_relays",
         Flag,
         Default::Value("false"),
-        "The server behind may relay for this gateway's address. Needs `domains`.",
+        "The upstream may relay for this gateway's address. Needs `domains`.",
         "False, because a server that trusts our address (Postfix trusts loopback unless told otherwise) \
          makes an open relay of every client; Tarpit then opens no listener outside loopback.",
     ),
@@ -103,7 +103,7 @@ pub(super) const UPSTREAM: &[Opt] = &[
         "connections_max",
         count(1, 100_000),
         Default::Value("80"),
-        "Connections to the server behind, idle ones included; over it clients wait, then get 451.",
+        "Connections to the upstream, idle ones included; over it clients wait, then get 451.",
         "Postfix runs 100 smtpd processes unless told otherwise; twenty are left for its other clients.",
     ),
     opt(
@@ -127,7 +127,7 @@ pub(super) const UPSTREAM: &[Opt] = &[
             max: Duration::from_secs(60),
         },
         Default::Value("\"5s\""),
-        "A session that is held or idle for longer holds no connection to the server behind.",
+        "A session that is held or idle for longer holds no connection to the upstream.",
         "Honest clients send their next command well within a second or two; letting go costs one \
          connect when they come back, keeping costs a process of the server.",
     ),
@@ -135,7 +135,7 @@ pub(super) const UPSTREAM: &[Opt] = &[
         "connect_timeout",
         seconds(1, 60),
         Default::Value("\"10s\""),
-        "Limit on one TCP connect to the server behind.",
+        "Limit on one TCP connect to the upstream.",
         "It is on this machine or near it, where a connect takes milliseconds. 10 s live through a burst \
          of lost packets, and leave the client, who waits 5 minutes, time for its 451.",
     ),

@@ -10,9 +10,9 @@ pub(super) const RECIPIENTS: &[Opt] = &[
         "source",
         Word(&["upstream", "file"]),
         Default::Value("\"upstream\""),
-        "Who says whether a name exists: the server behind, or a file. Names that the file doesn't have \
+        "Who says whether a name exists: the upstream, or a file. Names that the file doesn't have \
          get 550 5.1.1 in `enforce`, and are reported in `observe`.",
-        "The server behind always knows best. A file serves where it takes every name at RCPT and only \
+        "The upstream always knows best. A file serves where it takes every name at RCPT and only \
          later finds out that it doesn't exist.",
     ),
     opt(
@@ -24,7 +24,7 @@ pub(super) const RECIPIENTS: &[Opt] = &[
         ),
         "One address a line; `#` starts a comment, `@example.org` takes a whole domain. Read again when \
          it changes. Relative to the folder of this file.",
-        "Unset, since the server behind is asked.",
+        "Unset, since the upstream is asked.",
     ),
 ];
 
