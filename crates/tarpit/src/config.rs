@@ -15,7 +15,7 @@ mod options;
 mod read;
 mod reader;
 mod resolve;
-mod system;
+pub(crate) mod system;
 pub(crate) mod warnings;
 
 use std::path::{Path, PathBuf};

@@ -34,6 +34,7 @@ pub(crate) fn run(args: &Run) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
+    config::system::raise_descriptors();
     // Before anything else, so that no signal meets its default action once we have begun.
     let mut end = EndSignals::new()?;
     let hangups = signal(SignalKind::hangup()).context("can't listen for SIGHUP")?;

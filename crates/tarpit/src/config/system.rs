@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 /// The system's name, if it is fully qualified: as set, else as `/etc/hosts` has it in full.
 pub(crate) fn hostname() -> Option<String> {
     let read = |path| fs::read_to_string(path).ok();
@@ -29,22 +31,26 @@ fn qualified(name: &str, hosts: &str) -> Option<String> {
     })
 }
 
-/// How many files and sockets this process may have open.
-pub(crate) fn descriptors_max() -> Option<u64> {
-    soft_limit(&fs::read_to_string("/proc/self/limits").ok()?)
+/// Lets this process have as many files and sockets open as it may: the soft limit is often 1024,
+/// for the sake of programs that use `select`. A process may always raise it to the hard one.
+pub(crate) fn raise_descriptors() {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit {
+        current: hard,
+        maximum: hard,
+    };
+    // If it is refused all the same, the old limit stays, and the warning about it says so.
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
-/// The soft limit in the text of `/proc/self/limits`; none if there is no limit.
-fn soft_limit(limits: &str) -> Option<u64> {
-    let rest = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))?;
-    rest.split_whitespace().next()?.parse().ok()
+/// How many files and sockets this process may have open; `None` if there is no limit.
+pub(crate) fn descriptors_max() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{qualified, soft_limit};
+    use super::*;
 
     #[test]
     fn qualifies() {
@@ -59,17 +65,8 @@ mod tests {
     }
 
     #[test]
-    fn reads_limits() {
-        let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
-                      Max processes             127235               127235               processes \n\
-                      Max open files            1024                 524288               files     \n";
-        assert_eq!(soft_limit(limits), Some(1024));
-        assert_eq!(
-            soft_limit(
-                "Max open files            unlimited            unlimited            files\n"
-            ),
-            None
-        );
-        assert_eq!(soft_limit(""), None);
+    fn takes_what_it_may() {
+        raise_descriptors();
+        assert_eq!(descriptors_max(), getrlimit(Resource::Nofile).maximum);
     }
 }
