@@ -16,6 +16,7 @@ mod stats;
 mod wire;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -65,14 +66,21 @@ enum Process {
     },
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     let cli = Cli::parse();
-    match cli.process {
+    let done = match cli.process {
         Some(Process::Sink {
             listeners,
             look_up_ms,
         }) => sink::run(listeners, Duration::from_millis(look_up_ms)),
         None => measure(cli.wanted),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
