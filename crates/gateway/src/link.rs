@@ -6,7 +6,7 @@ use tarpit_core::{Answer, Ask, Envelope, Trouble};
 use tarpit_smtp::Reply;
 
 use crate::maildir::MaildirLink;
-use crate::upstream::{Claim, ClientIdentity, UpstreamLink};
+use crate::upstream::{Claim, ClientIdentity, Lost, UpstreamLink};
 
 /// A closed pair rather than a trait: there are two, and each call says which it is.
 #[derive(Debug)]
@@ -30,21 +30,36 @@ impl Link {
         }
     }
 
-    pub(crate) async fn send_data(&mut self, bytes: &[u8], limit: Duration) -> Result<(), Trouble> {
+    /// `body`: what was withheld until it was judged, and what follows it.
+    pub(crate) async fn send_data(
+        &mut self,
+        body: [&[u8]; 2],
+        limit: Duration,
+    ) -> Result<(), Trouble> {
         match self {
-            Self::Upstream(link) => link.send_data(bytes, limit).await,
-            Self::Maildir(link) => link.send_data(bytes).await,
+            Self::Upstream(link) => link.send_data(body, limit).await,
+            Self::Maildir(link) => {
+                for piece in body {
+                    link.send_data(piece).await?;
+                }
+                Ok(())
+            }
         }
     }
 
     pub(crate) async fn end_of_data(
         &mut self,
-        tail: &[u8],
+        body: [&[u8]; 2],
         limit: Duration,
-    ) -> Result<Reply, Trouble> {
+    ) -> Result<Reply, Lost> {
         match self {
-            Self::Upstream(link) => link.end_of_data(tail, limit).await,
-            Self::Maildir(link) => Ok(link.end_of_data(tail).await),
+            Self::Upstream(link) => link.end_of_data(body, limit).await,
+            Self::Maildir(link) => {
+                let [withheld, body] = body;
+                // If no data was asked for, the next call says so.
+                let _ = link.send_data(withheld).await;
+                Ok(link.end_of_data(body).await)
+            }
         }
     }
 

@@ -18,6 +18,7 @@ use crate::buffers::{Buffer, For};
 use crate::conn::Conn;
 use crate::pit::reached;
 use crate::shared::{Shared, Stop};
+use crate::upstream::Lost;
 
 /// What is done with the data.
 enum Fate {
@@ -138,13 +139,7 @@ impl Relay {
         if matches!(self.fate, Fate::Discard(_)) || (withheld.is_empty() && body.is_empty()) {
             return;
         }
-        let sent = if withheld.is_empty() {
-            conn.link.send_data(body, self.block).await
-        } else {
-            conn.link
-                .send_data(&[withheld, body].concat(), self.block)
-                .await
-        };
+        let sent = conn.link.send_data([withheld, body], self.block).await;
         if let Err(trouble) = sent {
             self.fate = Fate::Discard(upstream_left(conn, trouble).await);
         }
@@ -155,21 +150,14 @@ impl Relay {
         if let Fate::Discard(end) = std::mem::replace(&mut self.fate, Fate::Pass) {
             return end;
         }
-        let tail = if withheld.is_empty() {
-            body.to_vec()
-        } else {
-            [withheld, body].concat()
-        };
-        match conn.link.end_of_data(&tail, self.end_of_data).await {
+        let body = [withheld, body];
+        match conn.link.end_of_data(body, self.end_of_data).await {
             Ok(reply) if is_final(&reply) => DataEnd::Reply(reply),
             Ok(_) => DataEnd::Lost {
                 trouble: Trouble::Garbage,
                 after_dot: true,
             },
-            Err(trouble) => DataEnd::Lost {
-                trouble,
-                after_dot: true,
-            },
+            Err(Lost { trouble, after_dot }) => DataEnd::Lost { trouble, after_dot },
         }
     }
 }

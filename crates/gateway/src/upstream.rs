@@ -47,6 +47,7 @@ pub use identity::ClientIdentity;
 pub use link::UpstreamLink;
 pub use probe::ProbeReport;
 pub use stock::Claim;
+pub use wire::Lost;
 
 /// One mail server behind us: its capabilities, health, connection budget and idle connections.
 #[derive(Debug)]

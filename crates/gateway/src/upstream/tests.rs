@@ -10,7 +10,7 @@ use tarpit_smtp::{MailParams, ReversePath};
 
 use self::script::Scripted;
 use super::identity::ClientIdentity;
-use super::{Claim, Upstream, UpstreamLink};
+use super::{Claim, Lost, Upstream, UpstreamLink};
 use crate::config::{self, Identity};
 
 mod auth;
@@ -139,7 +139,7 @@ impl World {
             self.data(&envelope(serial, &["a@x.example"])).await,
             "354 go"
         );
-        ended(self.link.end_of_data(b"hello\r\n", LIMIT).await)
+        ended(self.link.end_of_data([b"", b"hello\r\n"], LIMIT).await)
     }
 
     /// Waits until what a script said unasked has come: the system delivers in its own time.
@@ -196,9 +196,12 @@ fn shown(answer: &Answer) -> String {
     }
 }
 
-fn ended(result: Result<tarpit_smtp::Reply, Trouble>) -> String {
+fn ended(result: Result<tarpit_smtp::Reply, Lost>) -> String {
     match result {
         Ok(reply) => reply.to_log(),
-        Err(trouble) => trouble.as_str().to_owned(),
+        Err(Lost { trouble, after_dot }) => {
+            let when = if after_dot { "after" } else { "before" };
+            format!("{} {when} the dot", trouble.as_str())
+        }
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! A buffered reader from a library was rejected: it would hide such bytes in its buffer.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -31,6 +31,19 @@ const EARLY_LIMIT: Duration = Duration::from_secs(1);
 
 /// Most replies fit; the reader keeps what it needs, so this never grows.
 const READ_LEN: usize = 1024;
+
+/// A piece of message data: what was withheld until it was judged, and what follows it.
+pub(super) type Body<'a> = [&'a [u8]; 2];
+
+/// The upstream was lost at the end of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Why.
+    pub trouble: Trouble,
+    /// Whether end-of-data was sent, or a part of it: then the outcome is unknown (DESIGN promise
+    /// 1). If not, the upstream has no message.
+    pub after_dot: bool,
+}
 
 /// One connection to the upstream, and what of its replies was not asked for yet.
 #[derive(Debug)]
@@ -140,16 +153,32 @@ impl Wire {
 
     /// Passes message data on. Stops with an error as soon as the upstream speaks instead of
     /// reading: it has nothing to say before the end of data but that it does not want the rest.
-    pub(super) async fn send_data(&mut self, bytes: &[u8], limit: Duration) -> Result<(), Trouble> {
-        timeout(limit, self.push(bytes))
+    pub(super) async fn send_data(
+        &mut self,
+        body: Body<'_>,
+        limit: Duration,
+    ) -> Result<(), Trouble> {
+        let mut pieces = body.map(IoSlice::new);
+        timeout(limit, self.push(&mut pieces, &mut 0))
             .await
             .unwrap_or(Err(Trouble::TimedOut))
     }
 
-    async fn push(&mut self, mut bytes: &[u8]) -> Result<(), Trouble> {
-        while !bytes.is_empty() {
-            match self.stream.try_write(bytes) {
-                Ok(count) => bytes = &bytes[count..],
+    /// Writes the pieces one behind the other, without copying them together. `sent`: octets that
+    /// the system took, however this ends.
+    async fn push(
+        &mut self,
+        mut pieces: &mut [IoSlice<'_>],
+        sent: &mut usize,
+    ) -> Result<(), Trouble> {
+        // Leaves out what is empty.
+        IoSlice::advance_slices(&mut pieces, 0);
+        while !pieces.is_empty() {
+            match self.stream.try_write_vectored(pieces) {
+                Ok(count) => {
+                    *sent += count;
+                    IoSlice::advance_slices(&mut pieces, count);
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     let ready = self
                         .stream
@@ -184,20 +213,28 @@ impl Wire {
     /// else is garbage. A yes before the dot is no yes (DESIGN promise 1).
     pub(super) async fn end_of_data(
         &mut self,
-        tail: &[u8],
+        body: Body<'_>,
         limit: Duration,
-    ) -> Result<Reply, Trouble> {
-        timeout(limit, async {
+    ) -> Result<Reply, Lost> {
+        let before = body.map(<[u8]>::len).iter().sum::<usize>();
+        let mut sent = 0;
+        let result = timeout(limit, async {
             if !self.is_quiet() {
                 return self.early_reply(true).await.ok_or(Trouble::Closed);
             }
-            let end = [tail, END_OF_DATA].concat();
             self.pending += 1;
-            self.push(&end).await?;
+            let [withheld, body] = body;
+            let mut pieces = [withheld, body, END_OF_DATA].map(IoSlice::new);
+            self.push(&mut pieces, &mut sent).await?;
             self.reply(limit).await
         })
         .await
-        .unwrap_or(Err(Trouble::TimedOut))
+        .unwrap_or(Err(Trouble::TimedOut));
+        result.map_err(|trouble| Lost {
+            trouble,
+            // A dot without its CRLF ends nothing, but no server is bound to think so.
+            after_dot: sent > before,
+        })
     }
 
     /// A 4yz or 5yz reply that nobody asked for. `wait`: the connection is lost or has spoken, so

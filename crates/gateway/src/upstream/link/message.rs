@@ -7,30 +7,35 @@ use tarpit_smtp::Reply;
 
 use super::UpstreamLink;
 use crate::upstream::connection::{Connection, Standing};
+use crate::upstream::wire::Lost;
 
 impl UpstreamLink {
-    /// Passes message data on, dot-stuffed as it came.
+    /// Passes message data on, dot-stuffed as it came: `body` is what was withheld until it was
+    /// judged, and what follows it.
     ///
     /// # Errors
     /// The connection takes no more; [`Self::early_reply`] may have the reason.
-    pub async fn send_data(&mut self, bytes: &[u8], limit: Duration) -> Result<(), Trouble> {
+    pub async fn send_data(&mut self, body: [&[u8]; 2], limit: Duration) -> Result<(), Trouble> {
         let Some(connection) = self.in_data() else {
             return Err(Trouble::Closed);
         };
-        let result = connection.wire.send_data(bytes, limit).await;
+        let result = connection.wire.send_data(body, limit).await;
         self.spoilt |= result.is_err();
         result
     }
 
-    /// Sends `tail` and the dot in one write, and awaits the reply.
+    /// Sends the last of the message and the dot in one write, and awaits the reply.
     ///
     /// # Errors
-    /// There is no reply; the connection is closed. If the dot was sent, the outcome is unknown.
-    pub async fn end_of_data(&mut self, tail: &[u8], limit: Duration) -> Result<Reply, Trouble> {
+    /// There is no reply; the connection is closed.
+    pub async fn end_of_data(&mut self, body: [&[u8]; 2], limit: Duration) -> Result<Reply, Lost> {
         let Some(connection) = self.in_data() else {
-            return Err(Trouble::Closed);
+            return Err(Lost {
+                trouble: Trouble::Closed,
+                after_dot: false,
+            });
         };
-        let result = connection.wire.end_of_data(tail, limit).await;
+        let result = connection.wire.end_of_data(body, limit).await;
         let is_final = |reply: &Reply| !reply.code().is_intermediate();
         match result {
             Ok(reply) if is_final(&reply) => {
@@ -44,9 +49,13 @@ impl UpstreamLink {
             }
             failed => {
                 self.connection = None;
-                let trouble = failed.err().unwrap_or(Trouble::Garbage);
-                self.upstream.note(trouble);
-                Err(trouble)
+                // An intermediate reply is none to the dot; what became of the message is unknown.
+                let lost = failed.err().unwrap_or(Lost {
+                    trouble: Trouble::Garbage,
+                    after_dot: true,
+                });
+                self.upstream.note(lost.trouble);
+                Err(lost)
             }
         }
     }

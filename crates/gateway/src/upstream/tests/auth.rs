@@ -171,7 +171,7 @@ async fn lost_in_the_middle_of_a_message_is_lost_for_good() {
     ];
     let mut world = World::new(Identity::None, &[script]).await;
     assert_eq!(world.auth(Some("AGEAYg==")).await, "235 welcome");
-    assert_eq!(world.message(1).await, "closed");
+    assert_eq!(world.message(1).await, "closed after the dot");
     assert_eq!(
         world.rcpt(&envelope(2, &[]), "a@x.example").await,
         "auth_lost"

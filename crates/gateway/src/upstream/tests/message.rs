@@ -35,14 +35,18 @@ async fn data_goes_through_as_it_is() {
     .await;
     world
         .link
-        .send_data(b"Subject: x\r\n\r", LIMIT)
+        .send_data([b"Subject: x\r\n\r", b""], LIMIT)
         .await
         .unwrap();
     world.link.let_go();
     assert!(world.link.is_connected(), "not in the middle of a message");
-    world.link.send_data(b"\n..dot\r\n", LIMIT).await.unwrap();
+    world
+        .link
+        .send_data([b"\n..dot\r\n", b""], LIMIT)
+        .await
+        .unwrap();
     assert_eq!(world.link.early_reply().await, None);
-    let reply = world.link.end_of_data(b"last\r\n", LIMIT).await;
+    let reply = world.link.end_of_data([b"last\r\n", b""], LIMIT).await;
     assert_eq!(ended(reply), "250 2.0.0 queued as 4XY");
     assert!(world.link.is_connected());
     world.done().await;
@@ -68,8 +72,8 @@ async fn the_answer_to_data_decides() {
         assert_eq!(world.data(&envelope(1, &["a@x.example"])).await, expected);
         assert_eq!(world.link.is_connected(), expected != "garbage");
         assert_eq!(
-            ended(world.link.end_of_data(b"", LIMIT).await),
-            "closed",
+            ended(world.link.end_of_data([b"", b""], LIMIT).await),
+            "closed before the dot",
             "no data flows"
         );
         world.done().await;
@@ -126,8 +130,8 @@ async fn a_yes_before_the_dot_is_no_yes() {
     let mut world = flowing("S: 250 queued\neof").await;
     world.heard().await;
     assert_eq!(
-        ended(world.link.end_of_data(b"hello\r\n", LIMIT).await),
-        "closed"
+        ended(world.link.end_of_data([b"hello\r\n", b""], LIMIT).await),
+        "closed before the dot"
     );
     assert!(!world.link.is_connected());
     world.done().await;
@@ -138,7 +142,7 @@ async fn a_no_before_the_dot_is_the_answer_and_the_dot_stays_here() {
     let mut world = flowing("S: 552 5.3.4 too big\neof").await;
     world.heard().await;
     assert_eq!(
-        ended(world.link.end_of_data(b"hello\r\n", LIMIT).await),
+        ended(world.link.end_of_data([b"hello\r\n", b""], LIMIT).await),
         "552 5.3.4 too big"
     );
     assert!(!world.link.is_connected());
@@ -148,7 +152,11 @@ async fn a_no_before_the_dot_is_the_answer_and_the_dot_stays_here() {
 #[tokio::test]
 async fn an_early_no_is_heard_between_blocks() {
     let mut world = flowing("C: hello\nS: 552 5.3.4 too big\neof").await;
-    world.link.send_data(b"hello\r\n", LIMIT).await.unwrap();
+    world
+        .link
+        .send_data([b"hello\r\n", b""], LIMIT)
+        .await
+        .unwrap();
     world.heard().await;
     let reply = loop {
         // The runtime learns of what came a moment after the system does.
@@ -174,7 +182,7 @@ async fn an_upstream_that_speaks_instead_of_reading_is_heard() {
         let mut world = flowing(said).await;
         let block = vec![b'x'; 64 * 1024];
         let trouble = loop {
-            if let Err(trouble) = world.link.send_data(&block, LIMIT).await {
+            if let Err(trouble) = world.link.send_data([&block, b""], LIMIT).await {
                 break trouble;
             }
         };
@@ -190,7 +198,11 @@ async fn an_upstream_that_speaks_instead_of_reading_is_heard() {
 #[tokio::test]
 async fn abort_closes_without_the_dot() {
     let mut world = flowing("C: hello\neof").await;
-    world.link.send_data(b"hello\r\n", LIMIT).await.unwrap();
+    world
+        .link
+        .send_data([b"hello\r\n", b""], LIMIT)
+        .await
+        .unwrap();
     world.link.abort();
     assert!(!world.link.is_connected());
     world.done().await;
@@ -199,7 +211,11 @@ async fn abort_closes_without_the_dot() {
 #[tokio::test]
 async fn close_in_the_middle_sends_no_dot_either() {
     let mut world = flowing("C: hello\neof").await;
-    world.link.send_data(b"hello\r\n", LIMIT).await.unwrap();
+    world
+        .link
+        .send_data([b"hello\r\n", b""], LIMIT)
+        .await
+        .unwrap();
     world.link.close();
     world.done().await;
 }
@@ -207,13 +223,13 @@ async fn close_in_the_middle_sends_no_dot_either() {
 #[tokio::test]
 async fn no_answer_to_the_dot() {
     for (said, expected) in [
-        ("close", "closed"),
-        ("S: 421 4.3.0 no\neof", "closed"),
-        ("S: 354 what\neof", "garbage"),
-        ("S: what\neof", "garbage"),
+        ("close", "closed after the dot"),
+        ("S: 421 4.3.0 no\neof", "closed after the dot"),
+        ("S: 354 what\neof", "garbage after the dot"),
+        ("S: what\neof", "garbage after the dot"),
     ] {
         let mut world = flowing(&format!("C: hello\nC: .\n{said}")).await;
-        let reply = world.link.end_of_data(b"hello\r\n", LIMIT).await;
+        let reply = world.link.end_of_data([b"hello\r\n", b""], LIMIT).await;
         assert_eq!(ended(reply), expected, "{said}");
         assert!(!world.link.is_connected());
         world.probe_wanted().await;
@@ -222,9 +238,9 @@ async fn no_answer_to_the_dot() {
     let mut world = flowing("C: hello\nC: .\neof").await;
     let reply = world
         .link
-        .end_of_data(b"hello\r\n", Duration::from_millis(50))
+        .end_of_data([b"hello\r\n", b""], Duration::from_millis(50))
         .await;
-    assert_eq!(ended(reply), "timed_out");
+    assert_eq!(ended(reply), "timed_out after the dot");
     world.done().await;
 }
 
@@ -235,7 +251,7 @@ async fn an_upstream_that_reads_nothing_is_given_up() {
     let trouble = loop {
         if let Err(trouble) = world
             .link
-            .send_data(&block, Duration::from_millis(50))
+            .send_data([&block, b""], Duration::from_millis(50))
             .await
         {
             break trouble;
