@@ -24,7 +24,8 @@ pub struct Reply {
     pub code: u16,
     /// Its lines, without code and separator.
     pub lines: Vec<String>,
-    /// From the moment the client began to wait for it.
+    /// From the moment before the command was sent or, for a reply that was only read, from the
+    /// moment at which reading began: a hold may have begun earlier.
     pub after: Duration,
 }
 
@@ -149,8 +150,13 @@ impl Client {
     /// # Errors
     /// When no whole reply comes.
     pub fn command(&mut self, line: &str) -> Result<Reply> {
+        let start = Instant::now();
         self.send(format!("{line}\r\n").as_bytes())?;
-        self.reply().with_context(|| format!("after {line:?}"))
+        let reply = self.reply().with_context(|| format!("after {line:?}"))?;
+        Ok(Reply {
+            after: start.elapsed(),
+            ..reply
+        })
     }
 
     /// Reads one reply.

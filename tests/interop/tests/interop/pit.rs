@@ -25,9 +25,13 @@ fn at_once(reply: &Reply) {
     );
 }
 
+/// How much later than the gateway the test may begin to look at the clock, on a busy machine,
+/// where it reads the reply apart from sending the command.
+const LATE: Duration = Duration::from_millis(200);
+
 #[track_caller]
 fn held(reply: &Reply) {
-    let fits = reply.after >= DELAY && reply.after < DELAY * 2;
+    let fits = reply.after + LATE >= DELAY && reply.after < DELAY * 2;
     assert!(
         fits,
         "{} {} took {:?}",
