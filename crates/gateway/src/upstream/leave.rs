@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tarpit_smtp::{ReplyCode, Verb};
+use tarpit_smtp::Verb;
 use tokio::time::timeout;
 
 use super::connection::{Connection, Standing};
@@ -16,7 +16,7 @@ use super::stock::Stock;
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Leaves `connection` in a task of its own. `keep`: it may serve another session, so it goes to
-/// the stock if RSET got 250.
+/// the stock if nothing speaks against it.
 pub(super) fn leave(stock: &Arc<Stock>, connection: Box<Connection>, keep: bool) {
     // Without a runtime (it is shutting down) the connection is closed by its drop.
     let Ok(runtime) = tokio::runtime::Handle::try_current() else {
@@ -26,28 +26,17 @@ pub(super) fn leave(stock: &Arc<Stock>, connection: Box<Connection>, keep: bool)
         // Closing without a word is the only way out of both.
         return;
     }
-    let stock = Arc::clone(stock);
-    runtime.spawn(async move {
-        if keep && connection.is_reusable() {
-            reset_and_keep(&stock, connection).await;
-        } else {
-            quit(connection).await;
+    let mut connection = connection;
+    if keep && connection.is_reusable() {
+        // Whoever takes it says RSET first, in one write with MAIL, and goes on only after its 250
+        // (RFC 5321 §4.1.1.5); so nobody waits for it here, and the connection is at hand at once.
+        connection.standing = Standing::Stale;
+        match stock.keep(connection) {
+            Ok(()) => return,
+            Err(refused) => connection = refused,
         }
-    });
-}
-
-async fn reset_and_keep(stock: &Arc<Stock>, mut connection: Box<Connection>) {
-    let reply = timeout(LEAVE_LIMIT, connection.wire.verb(Verb::Rset, LEAVE_LIMIT)).await;
-    match reply {
-        Ok(Ok(reply)) if reply.code() == ReplyCode::OK => {
-            connection.standing = Standing::Nothing;
-            if let Err(connection) = stock.keep(connection) {
-                quit(connection).await;
-            }
-        }
-        Ok(Ok(_)) => quit(connection).await,
-        Ok(Err(_)) | Err(_) => {}
     }
+    runtime.spawn(quit(connection));
 }
 
 /// RSET if something stands there, QUIT, close.

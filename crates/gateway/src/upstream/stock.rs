@@ -23,13 +23,16 @@ use super::identity::Told;
 use super::leave::quit;
 use crate::config;
 
-/// Idle connections. Each is a process of the upstream (Postfix has 100 of them), and a handful is
-/// enough to save the connect for mail that comes in a row.
-pub(super) const IDLE_MAX: usize = 8;
+/// Idle connections that are kept for [`IDLE_TIME`]. Each is a process of the upstream (Postfix has
+/// 100 of them), and a handful is enough to save the connect for mail that comes in a row.
+pub(super) const IDLE_LONG_MAX: usize = 8;
 
-/// How long a connection may be idle. Mail in a row comes within seconds; Postfix itself keeps its
-/// cached connections for two.
+/// How long these may be idle.
 const IDLE_TIME: Duration = Duration::from_secs(10);
+
+/// How long others may: in a flood of wanted mail each is taken again at once, and after it the
+/// upstream has its processes back. Postfix keeps its own cached connections for as long.
+const IDLE_TIME_BRIEF: Duration = Duration::from_secs(2);
 
 /// Sessions that wait for a connection, of known senders and of others each. Behind so many,
 /// nobody's turn comes within the time to wait.
@@ -70,6 +73,8 @@ pub(super) struct Stock {
     per_source_max: u32,
     /// Connections of claims that are not known.
     strangers_max: u32,
+    /// Idle connections: half of all. Whoever needs a place takes that of an idle one.
+    idle_max: usize,
     inner: Mutex<Inner>,
     last_serial: AtomicU64,
 }
@@ -110,6 +115,9 @@ impl Stock {
                 .connections_max
                 .saturating_sub(config.connections_reserved),
             inner: Mutex::default(),
+            idle_max: usize::try_from(config.connections_max / 2)
+                .unwrap_or(usize::MAX)
+                .max(IDLE_LONG_MAX),
             last_serial: AtomicU64::new(0),
         })
     }
@@ -153,10 +161,15 @@ impl Stock {
         mut connection: Box<Connection>,
     ) -> Result<(), Box<Connection>> {
         let serial = self.last_serial.fetch_add(1, Ordering::Relaxed);
-        let expiry = tokio::spawn(expire(Arc::downgrade(self), serial)).abort_handle();
+        let time = if self.lock().idle.len() < IDLE_LONG_MAX {
+            IDLE_TIME
+        } else {
+            IDLE_TIME_BRIEF
+        };
+        let expiry = tokio::spawn(expire(Arc::downgrade(self), serial, time)).abort_handle();
         let granted = {
             let mut inner = self.lock();
-            let is_full = inner.idle.len() >= IDLE_MAX;
+            let is_full = inner.idle.len() >= self.idle_max;
             let Some(permit) = connection.permit.as_mut().filter(|_| !is_full) else {
                 expiry.abort();
                 return Err(connection);
@@ -277,8 +290,8 @@ fn deliver(granted: Granted) {
     }
 }
 
-async fn expire(stock: Weak<Stock>, serial: u64) {
-    tokio::time::sleep(IDLE_TIME).await;
+async fn expire(stock: Weak<Stock>, serial: u64, time: Duration) {
+    tokio::time::sleep(time).await;
     if let Some(connection) = stock.upgrade().and_then(|stock| stock.remove_idle(serial)) {
         quit(connection).await;
     }

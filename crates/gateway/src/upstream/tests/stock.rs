@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use super::*;
 use crate::upstream::connection::{Connection, Opening};
 use crate::upstream::identity::Told;
-use crate::upstream::stock::{IDLE_MAX, Slot, Stock};
+use crate::upstream::stock::{IDLE_LONG_MAX, Slot, Stock};
 
 fn stock(max: u32, per_source: u32, reserved: u32) -> Arc<Stock> {
     Stock::new(&config::Upstream {
@@ -292,16 +292,38 @@ async fn an_idle_connection_goes_to_who_waits() {
 }
 
 #[tokio::test]
-async fn idle_connections_are_few() {
+async fn idle_connections_are_half_of_all() {
     let script: &[&str] = &[BARE, "eof"];
-    let scripts = [script; IDLE_MAX + 1];
-    let server = Scripted::start(&scripts).await;
+    let server = Scripted::start(&[script; 11]).await;
     let stock = stock(20, 20, 0);
-    for n in 0..8 {
+    for n in 0..10 {
         idle(&stock, &server, n).await.unwrap();
     }
-    idle(&stock, &server, 8).await.unwrap_err();
-    assert_eq!(stock.counts(), (8, 8));
+    idle(&stock, &server, 10).await.unwrap_err();
+    assert_eq!(stock.counts(), (10, 10));
+    while let Some(Slot::Idle(_)) = at_once_or_idle(&stock, known(1), Some(Told::Nothing)) {}
+    server.done().await;
+}
+
+#[tokio::test]
+async fn more_than_a_few_idle_connections_are_left_sooner() {
+    const FEW: u8 = 8;
+    let kept: &[&str] = &[BARE, "eof"];
+    let left: &[&str] = &[BARE, "C: QUIT\nS: 221 bye\neof"];
+    let mut scripts = [kept; IDLE_LONG_MAX + 1];
+    scripts[IDLE_LONG_MAX] = left;
+    let server = Scripted::start(&scripts).await;
+    let stock = stock(20, 20, 0);
+    for n in 0..=FEW {
+        idle(&stock, &server, n).await.unwrap();
+    }
+    tokio::task::yield_now().await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(3)).await;
+    tokio::time::resume();
+    while stock.counts() != (FEW.into(), FEW.into()) {
+        tokio::task::yield_now().await;
+    }
     while let Some(Slot::Idle(_)) = at_once_or_idle(&stock, known(1), Some(Told::Nothing)) {}
     server.done().await;
 }
