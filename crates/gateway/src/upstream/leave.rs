@@ -27,7 +27,9 @@ pub(super) fn leave(stock: &Arc<Stock>, connection: Box<Connection>, keep: bool)
         return;
     }
     let mut connection = connection;
-    if keep && connection.is_reusable() {
+    // What stands there is not left standing at an upstream that nobody talks to.
+    let is_clear = !matches!(connection.standing, Standing::Transaction { .. });
+    if keep && is_clear && connection.is_reusable() {
         // Whoever takes it says RSET first, in one write with MAIL, and goes on only after its 250
         // (RFC 5321 §4.1.1.5); so nobody waits for it here, and the connection is at hand at once.
         connection.standing = Standing::Stale;

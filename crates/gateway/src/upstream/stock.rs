@@ -73,7 +73,7 @@ pub(super) struct Stock {
     per_source_max: u32,
     /// Connections of claims that are not known.
     strangers_max: u32,
-    /// Idle connections: half of all. Whoever needs a place takes that of an idle one.
+    /// Idle connections: half of all, or a handful. Whoever needs a place takes that of an idle one.
     idle_max: usize,
     inner: Mutex<Inner>,
     last_serial: AtomicU64,

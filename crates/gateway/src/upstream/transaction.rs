@@ -169,7 +169,7 @@ impl Connection {
             return Err(Trouble::Garbage.into());
         }
         match line {
-            Line::Rset if code.is_positive() => self.standing = Standing::Nothing,
+            Line::Rset if code == ReplyCode::OK => self.standing = Standing::Nothing,
             // RFC 5321 §4.1.1.5: RSET gets 250. Whoever refuses it can't be cleared.
             Line::Rset => return Err(Trouble::Closed.into()),
             Line::Mail(..) if code.is_positive() => {

@@ -262,3 +262,31 @@ async fn an_upstream_that_reads_nothing_is_given_up() {
     world.server.go();
     world.done().await;
 }
+
+/// What the system did not take of end-of-data was not sent: the upstream has no message.
+#[tokio::test]
+async fn a_message_that_is_stuck_before_the_dot_is_not_unknown() {
+    let mut world = flowing("wait").await;
+    let block = vec![b'a'; 16 << 20];
+    let reply = world
+        .link
+        .end_of_data([b"\r\n", &block], Duration::from_millis(50))
+        .await;
+    assert_eq!(ended(reply), "timed_out before the dot");
+    world.server.go();
+    world.done().await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_closed_before_the_dot_has_no_message() {
+    let mut world = flowing("C: hello\nclose").await;
+    world
+        .link
+        .send_data([b"", b"hello\r\n"], LIMIT)
+        .await
+        .unwrap();
+    world.heard().await;
+    let reply = world.link.end_of_data([b"", b"more\r\n"], LIMIT).await;
+    assert_eq!(ended(reply), "closed before the dot");
+    world.done().await;
+}

@@ -138,6 +138,8 @@ async fn a_pooled_connection_that_died_is_passed_over() {
         "close",
         "S: 421 4.4.2 timeout\nmark\nclose",
         "C: RSET\nclose",
+        "C: RSET\nS: 221 bye\neof",
+        "C: RSET\nS: 252 perhaps\neof",
         "C: RSET\nS: 250 reset\nC: MAIL FROM:<s@example.org>\nclose",
     ] {
         let first = &[BARE, MESSAGE, "wait\n", death];
