@@ -122,7 +122,7 @@ impl Wire {
             .unwrap_or(Err(Trouble::TimedOut))?;
         self.pending = self.pending.saturating_sub(1);
         if reply.code() == ReplyCode::CLOSING {
-            tracing::debug!(target: "tarpit::upstream", reply = reply.to_log(), "the upstream closes a connection");
+            tracing::info!(target: "tarpit::upstream", reply = reply.to_log(), "the upstream closes a connection");
             return Err(Trouble::Closed);
         }
         Ok(reply)

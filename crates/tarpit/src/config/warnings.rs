@@ -97,10 +97,11 @@ fn about_exemption(exemption: &Exemption, loaded: &Loaded, now: u64) -> Vec<Stri
     let mut list = Vec::new();
     match exemption.until {
         Some(until) if until <= now => {
-            list.push(format!(
+            // Whom it covered no longer matters.
+            return vec![format!(
                 "{network} has ended at {}: it no longer holds, remove it",
                 show(until)
-            ));
+            )];
         }
         Some(until) if until - now <= ENDS_SOON => {
             list.push(format!("{network} ends within 7 days, at {}", show(until)));

@@ -89,13 +89,6 @@ fn restarted_with_fewer_capabilities() -> Result<()> {
     postfix.restart(&[("smtpd_discard_ehlo_keywords", "8bitmime")])?;
     let reply = client.command("RCPT TO:<alice@example.org>")?.expect(451)?;
     assert!(reply.text().starts_with("4.3.0"), "{}", reply.text());
-    // The parameter was not dropped in silence.
-    assert!(
-        !postfix.log().contains("from=<s@example.net>, size"),
-        "{}",
-        postfix.log()
-    );
-
     let relearnt = wait_for(Duration::from_secs(30), || {
         let mut client = Client::connect(gateway.port().ok()?).ok()?;
         client.reply().ok()?.expect(220).ok()?;

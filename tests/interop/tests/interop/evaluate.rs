@@ -68,10 +68,9 @@ fn verify_exim() -> Result<()> {
 fn check_says_what_it_finds() -> Result<()> {
     let postfix = Postfix::server().xclient().start()?;
     let said = text(&Gateway::check(&config(postfix.port(), "xclient", ""))?);
-    for words in ["8BITMIME", "SIZE", "XCLIENT"] {
-        assert!(said.to_uppercase().contains(words), "{words}: {said}");
+    for words in ["8BITMIME", "SIZE", "XCLIENT", "refused at RCPT"] {
+        assert!(said.contains(words), "{words}: {said}");
     }
-    assert!(said.contains("refused"), "{said}");
 
     // A server that takes every name: the pit would never fire.
     let any = Postfix::server()
@@ -88,7 +87,7 @@ fn check_says_what_it_finds() -> Result<()> {
 
     // Nobody there.
     let said = text(&Gateway::check(&config(free_port()?, "none", ""))?);
-    assert!(said.contains("onnect"), "{said}");
+    assert!(said.contains("can't be connected to"), "{said}");
     Ok(())
 }
 

@@ -155,9 +155,11 @@ const ASKED: usize = 10 + 5 + 9;
 
 fn shows(way: Way) -> Result<()> {
     let answers = harvest(way, 100)?;
+    // Who waits for the answers gets some, or this would show nothing.
+    let least = if way == Way::HangingUp { 0 } else { 5 };
     assert!(
-        answers <= ALLOWED,
-        "{way:?}: {answers} answers in {SPAN:?}, allowed {ALLOWED}"
+        (least..=ALLOWED).contains(&answers),
+        "{way:?}: {answers} answers in {SPAN:?}, allowed {least} to {ALLOWED}"
     );
     Ok(())
 }

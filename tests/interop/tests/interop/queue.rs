@@ -100,9 +100,11 @@ fn deliver(queue: &Mutex<Queue>, port: u16) -> Result<()> {
             Some(open) => open,
             None => (Client::hello_from(Ipv4Addr::new(127, 0, 5, 1), port)?, 0),
         };
-        let outcome = transaction(&mut client, &job)?;
+        let outcome = transaction(&mut client, &job);
         let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before anything fails: the others wait for this.
         queue.running -= 1;
+        let outcome = outcome?;
         match outcome {
             250 => queue.delivered.push((job.born.elapsed(), job.tries)),
             500.. => queue.bounced.push(job.number),

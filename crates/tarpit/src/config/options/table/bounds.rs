@@ -11,8 +11,8 @@ pub(super) const LIMITS: &[Opt] = &[
         count(1, 1_000_000),
         Default::Value("10_000"),
         "Sessions in all; over it 421 4.3.2.",
-        "A thousand misses a second with 5 s each fill half of it. A held session costs the gateway a \
-         few hundred octets and one file descriptor: raise LimitNOFILE= along with it.",
+        "A thousand misses a second with 5 s each fill half of it. A held session costs the gateway \
+         about 3 KiB and one file descriptor: raise LimitNOFILE= along with it.",
     ),
     opt(
         "sessions_per_source_max",
