@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tarpit_core::Trouble;
-use tarpit_smtp::{END_OF_DATA, Reply, ReplyCode, ReplyReader, ReplyStep, Verb, write_verb};
+use tarpit_smtp::{
+    END_OF_DATA, EnhancedCode, Reply, ReplyCode, ReplyReader, ReplyStep, Verb, write_verb,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -28,6 +30,13 @@ pub(super) const DATA_LIMIT: Duration = Duration::from_secs(2 * 60);
 /// How long a reply that has begun early, or may explain a lost connection, is awaited: it is
 /// there already, or it never comes.
 const EARLY_LIMIT: Duration = Duration::from_secs(1);
+
+/// RFC 3463 §3.4: other or undefined mail system status.
+const CLOSED: EnhancedCode = EnhancedCode {
+    class: 4,
+    subject: 3,
+    detail: 0,
+};
 
 /// Most replies fit; the reader keeps what it needs, so this never grows.
 const READ_LEN: usize = 1024;
@@ -226,7 +235,7 @@ impl Wire {
             let [withheld, body] = body;
             let mut pieces = [withheld, body, END_OF_DATA].map(IoSlice::new);
             self.push(&mut pieces, &mut sent).await?;
-            self.reply(limit).await
+            self.answer_to_dot().await
         })
         .await
         .unwrap_or(Err(Trouble::TimedOut));
@@ -235,6 +244,18 @@ impl Wire {
             // A dot without its CRLF ends nothing, but no server is bound to think so.
             after_dot: sent > before,
         })
+    }
+
+    /// Here 421 is an answer as well: the upstream closes, and it has not taken the message (RFC 5321
+    /// §4.2.5). The client is not closed on, so for it that is 451, with the upstream's words.
+    async fn answer_to_dot(&mut self) -> Result<Reply, Trouble> {
+        let reply = self.read_reply().await?;
+        if reply.code() == ReplyCode::CLOSING {
+            // Still pending: this connection is never used again.
+            return Ok(reply.with_code(ReplyCode::LOCAL_ERROR, Some(CLOSED)));
+        }
+        self.pending = self.pending.saturating_sub(1);
+        Ok(reply)
     }
 
     /// A 4yz or 5yz reply that nobody asked for. `wait`: the connection is lost or has spoken, so

@@ -44,6 +44,7 @@ impl UpstreamLink {
                 connection.standing = Standing::Nothing;
                 if !connection.wire.is_settled() {
                     self.connection = None;
+                    self.upstream.note(Trouble::Closed);
                 }
                 Ok(reply)
             }

@@ -224,7 +224,7 @@ async fn close_in_the_middle_sends_no_dot_either() {
 async fn no_answer_to_the_dot() {
     for (said, expected) in [
         ("close", "closed after the dot"),
-        ("S: 421 4.3.0 no\neof", "closed after the dot"),
+        ("S: 421 4.3.2 no\neof", "451 4.3.0 no"),
         ("S: 354 what\neof", "garbage after the dot"),
         ("S: what\neof", "garbage after the dot"),
     ] {
