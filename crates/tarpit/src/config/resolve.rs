@@ -37,7 +37,14 @@ pub(super) fn resolve(reader: &mut Reader<'_>) -> Option<(Config, log::Format)> 
 
     let listeners = match (&pit, &limits) {
         (Some(pit), Some((_, bounds))) => listeners(reader, &named, pit, *bounds),
-        _ => None,
+        _ => {
+            // There is nothing to combine them with; their own mistakes are named all the same.
+            for Named { view, .. } in &named {
+                reader.text(view, "tarpit.mode");
+                reader.time(view, "tarpit.delay");
+            }
+            None
+        }
     };
     let config = Config {
         hostname: hostname?,
