@@ -252,7 +252,7 @@ impl MaildirLink {
         let flushed = blocking(move || incoming.spool.flush(&root).map(|()| incoming)).await;
         match flushed {
             Ok(incoming) => self.receiving = Receiving::Body(incoming),
-            Err(error) => tracing::warn!(%error, "maildir: can't spool a message"),
+            Err(error) => tracing::warn!(target: "tarpit::maildir", %error, "can't spool a message"),
         }
     }
 
@@ -279,7 +279,7 @@ impl MaildirLink {
         match blocking(move || store.deliver(*incoming, now, &unique).map(|()| unique)).await {
             Ok(unique) => reply(250, &format!("2.0.0 Ok: stored as {unique}")),
             Err(error) => {
-                tracing::warn!(%error, "maildir: can't store a message");
+                tracing::warn!(target: "tarpit::maildir", %error, "can't store a message");
                 cannot_store()
             }
         }

@@ -83,7 +83,7 @@ impl Drop for Copies {
         for path in &self.0 {
             if let Err(error) = fs::remove_file(path) {
                 // A reader was faster and has the message; the client's retry will be its second.
-                tracing::warn!(path = %path.display(), %error, "maildir: can't take a copy back");
+                tracing::warn!(target: "tarpit::maildir", path = %path.display(), %error, "can't take a copy back");
             }
             // So that it does not come back after a crash. Nothing is promised on it.
             let _ = path.parent().map(sync_folder);
