@@ -252,7 +252,9 @@ impl MaildirLink {
         let flushed = blocking(move || incoming.spool.flush(&root).map(|()| incoming)).await;
         match flushed {
             Ok(incoming) => self.receiving = Receiving::Body(incoming),
-            Err(error) => tracing::warn!(target: "tarpit::maildir", %error, "can't spool a message"),
+            Err(error) => {
+                tracing::warn!(target: "tarpit::maildir", %error, "can't spool a message");
+            }
         }
     }
 
