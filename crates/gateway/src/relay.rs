@@ -151,7 +151,10 @@ impl Relay {
             return end;
         }
         let body = [withheld, body];
-        match conn.link.end_of_data(body, self.end_of_data).await {
+        let asked = Instant::now();
+        let end = conn.link.end_of_data(body, self.end_of_data).await;
+        conn.session.note_upstream_wait(asked.elapsed());
+        match end {
             Ok(reply) if is_final(&reply) => DataEnd::Reply(reply),
             Ok(_) => DataEnd::Lost {
                 trouble: Trouble::Garbage,
