@@ -158,7 +158,7 @@ impl Ledger {
 
     /// Like [`Ledger::request`], but never joins the queue: without room (or with others
     /// waiting for it) the answer is [`Grant::NoRoom`], for known senders too. For the later
-    /// recipients of a transaction that waited once already, and for observing.
+    /// recipients of a transaction that waited once already.
     pub fn try_request(
         &self,
         now: Tick,

@@ -10,10 +10,9 @@ use crate::config::{Config, Delivery, Listener};
 use crate::listen::{self, Bound, Served};
 use crate::live::{Live, LiveError, Mail};
 use crate::log;
-use crate::metrics::Snapshot;
 use crate::recipients;
 use crate::shared::{Shared, Stop};
-use crate::upstream::{Health, Upstream, relay_warning};
+use crate::upstream::{Health, relay_warning};
 
 /// Why a gateway does not start, or does not take a new configuration.
 #[derive(Debug, thiserror::Error)]
@@ -164,25 +163,10 @@ impl Handle {
         }
     }
 
-    /// The counters now.
-    #[must_use]
-    pub fn metrics(&self) -> Snapshot {
-        self.inner.shared.metrics.snapshot()
-    }
-
     /// Sessions now.
     #[must_use]
     pub fn sessions(&self) -> u32 {
         self.inner.shared.places.all()
-    }
-
-    /// The upstream, if there is one.
-    #[must_use]
-    pub fn upstream(&self) -> Option<Arc<Upstream>> {
-        match &self.inner.shared.live.load().mail {
-            Mail::Upstream(upstream) => Some(Arc::clone(upstream)),
-            Mail::Maildir(..) => None,
-        }
     }
 
     /// Puts a new configuration in force, whole or not at all. Sessions that are there keep the old
