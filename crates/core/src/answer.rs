@@ -116,6 +116,8 @@ pub enum Finding {
     UnknownRecipient,
     /// The message holds a bare CR or LF.
     BareNewline,
+    /// The message came through here too often.
+    Looped,
 }
 
 impl Finding {
@@ -190,6 +192,8 @@ impl Finding {
             Self::RelayDenied => (550, "5.7.1", "We do not accept mail for this domain"),
             Self::UnknownRecipient => (550, "5.1.1", "No such user here"),
             Self::BareNewline => (550, "5.6.11", "Bare CR or LF in message data"),
+            // RFC 3463 §3.5: X.4.6 is a routing loop.
+            Self::Looped => (554, "5.4.6", "Message goes round in a loop"),
         }
     }
 
@@ -206,7 +210,7 @@ impl Finding {
         match self {
             Self::RelayDenied => Some(Offence::RelayDenied),
             Self::UnknownRecipient => Some(Offence::UnknownRecipient),
-            Self::BareNewline => Some(Offence::MessageRefused),
+            Self::BareNewline | Self::Looped => Some(Offence::MessageRefused),
             Self::NeedEhlo
             | Self::AuthInTransaction
             | Self::AuthTwice

@@ -18,8 +18,33 @@ pub struct Envelope {
     pub body: Option<Body>,
     /// AUTH= as written (RFC 4954 §5).
     pub auth: Option<Box<str>>,
-    /// Forward-paths that the upstream accepted, without brackets, in order.
-    pub accepted: Vec<Box<str>>,
+    /// The parameters of MAIL as they are said to the upstream: canonical text with a space before
+    /// each, empty if there are none.
+    pub params: Box<str>,
+    /// BODY=BINARYMIME: the message can only be sent in chunks (RFC 3030 §3).
+    pub binary: bool,
+    /// Recipients that the upstream accepted, in order.
+    pub accepted: Vec<Recipient>,
+}
+
+/// One recipient, as it is said to the upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// The forward-path without brackets.
+    pub path: Box<str>,
+    /// The parameters of RCPT: canonical text with a space before each, empty if there are none.
+    pub params: Box<str>,
+}
+
+impl Recipient {
+    /// A recipient without parameters.
+    #[must_use]
+    pub fn plain(path: &str) -> Self {
+        Self {
+            path: path.into(),
+            params: Box::default(),
+        }
+    }
 }
 
 impl Envelope {
@@ -32,6 +57,8 @@ impl Envelope {
             size: params.size,
             body: params.body,
             auth: params.auth.map(Into::into),
+            params: Box::default(),
+            binary: false,
             accepted: Vec::new(),
         }
     }

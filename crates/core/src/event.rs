@@ -4,9 +4,12 @@
 //! outbox holds, does what the returned [`Then`] says, and comes back with the next input. There
 //! are no callbacks and no channels.
 
+use std::net::IpAddr;
+
 use tarpit_smtp::Reply;
 
-use crate::Tick;
+use crate::envelope::Recipient;
+use crate::{Source, Tick};
 
 /// What came in.
 #[derive(Debug)]
@@ -20,8 +23,21 @@ pub enum Input<'a> {
     Resume,
     /// What came of an [`Ask`].
     Answer(Answer),
-    /// How the message data ended ([`Then::Relay`]).
+    /// How the message data ended ([`Then::Relay`]), or what came of a chunk of it
+    /// ([`Then::Chunk`]).
     DataEnd(DataEnd),
+    /// The handshake after [`Then::StartTls`] succeeded. A session that is TLS from its first octet
+    /// is told by [`Session::note_secured`](crate::Session::note_secured) instead.
+    Secured,
+    /// What came of [`Then::Identify`]: who the client is now.
+    Identified {
+        /// Who is charged from now on.
+        source: Source,
+        /// Whether its network is exempt.
+        exempt: bool,
+        /// Whether there is a place for it.
+        admission: Admission,
+    },
     /// The client sent nothing, or not a whole command, within the time for it.
     TimedOut,
     /// The session reached its limit on time, or the drain its own.
@@ -67,16 +83,62 @@ pub enum Then {
     /// Send 354 (it is in the outbox), pass message data on until its end, come back with
     /// [`Input::DataEnd`].
     Relay,
+    /// Take exactly the octets of this chunk from the client (RFC 3030 §2), first those that were
+    /// read already, and come back with [`Input::DataEnd`] once all are taken, whatever became of
+    /// them.
+    Chunk(Chunk),
+    /// Send 220 (it is in the outbox), throw away everything that was read and not consumed (the
+    /// client can't have encrypted it: RFC 3207 §4.2, CVE-2011-0411), do the handshake, and come
+    /// back with [`Input::Secured`], or with [`Input::Gone`] if it failed.
+    StartTls,
+    /// The client says who its own client is, and is trusted. Look up what is known of that one and
+    /// come back with [`Input::Identified`].
+    Identify(Box<Introduction>),
     /// Send what is in the outbox and close.
     Close,
+}
+
+/// A chunk of message data that comes in: BDAT (RFC 3030 §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// How many octets follow the command line.
+    pub size: u64,
+    /// The message ends with it.
+    pub last: bool,
+    /// The message begins with it: MAIL and the accepted RCPTs of the envelope have to stand on the
+    /// upstream's connection.
+    pub first: bool,
+    /// Whether the octets go to the upstream. If not, they are read and thrown away
+    /// ([`DataEnd::Discarded`]): they are consumed whatever the reply is.
+    pub pass: bool,
+}
+
+/// Who a trusted client says its own client is: XCLIENT. What was not said, or is not available,
+/// is `None` and stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Introduction {
+    /// ADDR: its address.
+    pub address: Option<IpAddr>,
+    /// PORT: its port.
+    pub port: Option<u16>,
+    /// NAME: its name in DNS, for the log.
+    pub name: Option<Box<str>>,
+    /// HELO: what it greeted with. It stands until the next EHLO.
+    pub helo: Option<Box<str>>,
+    /// PROTO: whether it speaks ESMTP.
+    pub esmtp: Option<bool>,
+    /// DESTADDR: the address that it connected to.
+    pub local_address: Option<IpAddr>,
+    /// DESTPORT: the port that it connected to.
+    pub local_port: Option<u16>,
 }
 
 /// A question to the upstream. The envelope it belongs to is [`Session::envelope`](crate::Session::envelope).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// RCPT with this forward-path (without brackets), after MAIL and the accepted RCPTs of the
+    /// RCPT with this forward-path and these parameters, after MAIL and the accepted RCPTs of the
     /// envelope stand on the connection.
-    Rcpt(Box<str>),
+    Rcpt(Recipient),
     /// DATA. A 354 as the answer means that data may flow.
     Data,
     /// AUTH, on a connection with no transaction on it.
@@ -148,12 +210,22 @@ impl Trouble {
     }
 }
 
-/// How message data ended.
+/// How message data ended, or what came of one chunk. "Read to its end of data" means for a chunk:
+/// all its octets were read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DataEnd {
-    /// The upstream's reply: to end-of-data, or a 4yz or 5yz before it (the client was read to its
-    /// end of data all the same).
+    /// The upstream's reply: to end-of-data or to a chunk, or a 4yz or 5yz before it (the client was
+    /// read to its end of data all the same). For a chunk that is not the last the driver says 250
+    /// itself where chunks are turned into DATA; for the last it never does.
     Reply(Reply),
+    /// The chunk was not to be passed on ([`Chunk::pass`]), and all its octets were read.
+    Discarded,
+    /// The message got larger than the limit (RFC 1870 §6.3); the upstream connection was closed
+    /// without the dot, the client was read to its end of data.
+    TooLarge,
+    /// The message came through here more often than any honest one (RFC 5321 §6.3); the upstream
+    /// connection was closed without the dot, the client was read to its end of data.
+    Looped,
     /// A bare CR or LF; the upstream connection was closed without the dot, the client was read to
     /// its end of data.
     BareNewline,

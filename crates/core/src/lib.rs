@@ -25,6 +25,7 @@
 )]
 
 pub mod answer;
+mod door;
 mod envelope;
 mod event;
 pub mod filter;
@@ -37,8 +38,9 @@ mod session;
 mod source;
 mod tick;
 
-pub use envelope::Envelope;
-pub use event::{Admission, Answer, Ask, DataEnd, Input, Then, Trouble};
+pub use door::{Door, Kind};
+pub use envelope::{Envelope, Recipient};
+pub use event::{Admission, Answer, Ask, Chunk, DataEnd, Input, Introduction, Then, Trouble};
 pub use id::SessionId;
 pub use outbox::Outbox;
 pub use session::{Env, Session};

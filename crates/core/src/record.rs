@@ -152,6 +152,10 @@ impl SessionEnd {
 pub struct SessionRecord {
     /// The name in the last EHLO or HELO.
     pub helo: Option<Box<str>>,
+    /// Whether the connection was TLS, from its start or since STARTTLS.
+    pub secured: bool,
+    /// The name of the upstream that was asked last.
+    pub upstream: Option<Box<str>>,
     /// Whether AUTH succeeded.
     pub authenticated: bool,
     /// Whether the network is exempt.

@@ -38,7 +38,7 @@ use crate::ledger::{Ledger, Ticket};
 use crate::outbox::Outbox;
 use crate::policy::{Mode, Policy, REPLY_MAX};
 use crate::record::{HoldEnd, HoldReason, SessionEnd, SessionRecord};
-use crate::{Envelope, SessionId, Source, Tick};
+use crate::{Door, Envelope, Prefixes, SessionId, Source, Tick};
 use state::{After, Due, State};
 use turn::Turn;
 
@@ -55,6 +55,10 @@ pub struct Env<'a> {
     pub capabilities: &'a Capabilities,
     /// Domains and names that we accept mail for.
     pub filter: &'a Filter,
+    /// What the listener and the connection allow.
+    pub door: Door,
+    /// What makes one source.
+    pub prefixes: Prefixes,
 }
 
 /// One client's session, from accept to close.
@@ -70,6 +74,8 @@ pub struct Session {
     authenticated: bool,
     /// The network is exempt from holds.
     exempt: bool,
+    /// The connection is TLS.
+    secured: bool,
     /// The client closed its side in a hold.
     half_closed: bool,
     /// End at the next moment at which no message is in progress.
@@ -119,6 +125,7 @@ impl Session {
             esmtp: false,
             authenticated: false,
             exempt,
+            secured: false,
             half_closed: false,
             draining: false,
             waited: false,
@@ -151,6 +158,12 @@ impl Session {
             Input::Resume => self.resume(turn),
             Input::Answer(answer) => self.answered(answer, turn),
             Input::DataEnd(end) => self.data_ended(end, turn),
+            Input::Secured => self.secured(turn),
+            Input::Identified {
+                source,
+                exempt,
+                admission,
+            } => self.identified(source, exempt, admission, turn),
             Input::TimedOut => self.end(Finding::CommandTimeout, SessionEnd::TimedOut, turn),
             Input::Expired if self.draining => {
                 self.end(Finding::ShuttingDown, SessionEnd::Drained, turn)
@@ -184,6 +197,31 @@ impl Session {
             Admission::SourceFull => Finding::SourceFull,
         };
         self.close_with(finding, SessionEnd::Refused, turn.out)
+    }
+
+    /// RFC 3207 §4.2: what was learnt from the client before the handshake is forgotten.
+    fn secured(&mut self, _turn: &mut Turn<'_>) -> Then {
+        self.reset();
+        self.note_secured();
+        self.esmtp = false;
+        self.record.helo = None;
+        self.state = State::Command;
+        Then::Read
+    }
+
+    /// XCLIENT brings another client: it begins at the greeting.
+    fn identified(
+        &mut self,
+        source: Source,
+        exempt: bool,
+        admission: Admission,
+        turn: &mut Turn<'_>,
+    ) -> Then {
+        self.reset();
+        self.source = source;
+        self.exempt = exempt;
+        self.record.exempt = exempt;
+        self.open(admission, turn)
     }
 
     /// Says a 421 of ours and closes. Whatever was reserved is given back.
@@ -340,6 +378,25 @@ impl Session {
     /// The client closed its side while it was held; its due reply is still tried.
     pub const fn note_half_closed(&mut self) {
         self.half_closed = true;
+    }
+
+    /// The connection is TLS: from its first octet, before [`Input::Opened`].
+    pub fn note_secured(&mut self) {
+        self.secured = true;
+        self.record.secured = true;
+    }
+
+    /// Whether the connection is TLS.
+    #[must_use]
+    pub const fn is_secured(&self) -> bool {
+        self.secured
+    }
+
+    /// Which upstream was asked last, for the record.
+    pub fn note_upstream(&mut self, name: &str) {
+        if self.record.upstream.as_deref() != Some(name) {
+            self.record.upstream = Some(name.into());
+        }
     }
 
     /// Time that the driver spent waiting for the upstream, for the record.

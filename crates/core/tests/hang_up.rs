@@ -7,7 +7,7 @@ use tarpit_core::filter::Filter;
 use tarpit_core::ledger::{Account, Ledger, LedgerConfig};
 use tarpit_core::policy::{Mode, Policy, Scope};
 use tarpit_core::{
-    Admission, Ask, Env, Input, Outbox, Prefixes, Session, SessionId, Source, Then, Tick,
+    Admission, Ask, Door, Env, Input, Outbox, Prefixes, Session, SessionId, Source, Then, Tick,
 };
 use tarpit_smtp::Capabilities;
 
@@ -33,6 +33,8 @@ fn a_guess_that_nobody_waits_for_is_charged() {
         ledger: &ledger,
         capabilities: &Capabilities::default(),
         filter: &Filter::default(),
+        door: Door::default(),
+        prefixes: Prefixes::default(),
     };
     let source = Source::of("192.0.2.1".parse().unwrap(), Prefixes::default());
     let now = Tick::from_millis(1_000);

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use tarpit_core::record::SessionEnd;
-use tarpit_core::{Answer, Ask, DataEnd, Env, Input, Outbox, Then, Tick, Trouble};
+use tarpit_core::{Answer, Ask, DataEnd, Door, Env, Input, Outbox, Then, Tick, Trouble};
 use tarpit_smtp::Capabilities;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -107,6 +107,8 @@ impl Activity<'_> {
                 Then::Read => self.read().await,
                 Then::Ask(ask) => self.ask(&ask).await,
                 Then::Relay => self.relay().await,
+                // No door allows these yet.
+                Then::Chunk(_) | Then::StartTls | Then::Identify(_) => self.handle(Input::Gone),
                 Then::Hold { .. } if self.is_overrun() => self.handle(Input::Overrun),
                 Then::Hold { until } => {
                     if self.flush().await {
@@ -170,6 +172,11 @@ impl Activity<'_> {
             ledger: &self.shared.ledger,
             capabilities: self.capabilities,
             filter: &filter,
+            door: Door {
+                auth_plain: true,
+                ..Door::default()
+            },
+            prefixes: live.config.prefixes,
         };
         let said = self.out.bytes.len();
         let out = &mut self.out;

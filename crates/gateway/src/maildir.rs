@@ -174,7 +174,9 @@ impl MaildirLink {
         envelope: Option<&Envelope>,
     ) -> Answer {
         Answer::Reply(match ask {
-            Ask::Rcpt(path) if self.store.mailbox(path).is_some() => reply(250, "2.1.5 Ok"),
+            Ask::Rcpt(recipient) if self.store.mailbox(&recipient.path).is_some() => {
+                reply(250, "2.1.5 Ok")
+            }
             Ask::Rcpt(_) => reply(550, "5.1.1 No such user"),
             Ask::Data => self.data(who, envelope),
             // RFC 4954 §4: AUTH was not offered.
@@ -187,8 +189,8 @@ impl MaildirLink {
             return reply(503, "5.5.1 No recipients");
         };
         let mut mailboxes = Vec::new();
-        for path in &envelope.accepted {
-            let Some(mailbox) = self.store.mailbox(path) else {
+        for recipient in &envelope.accepted {
+            let Some(mailbox) = self.store.mailbox(&recipient.path) else {
                 return reply(554, "5.1.1 No such user");
             };
             // Two paths to one mailbox (letter case, postmaster) make one copy.
@@ -197,7 +199,7 @@ impl MaildirLink {
             }
         }
         let only_path = if let [only] = envelope.accepted.as_slice() {
-            Some(only.clone())
+            Some(only.path.clone())
         } else {
             None
         };

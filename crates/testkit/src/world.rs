@@ -18,7 +18,9 @@ use std::time::Duration;
 use tarpit_core::filter::Filter;
 use tarpit_core::ledger::{Ledger, LedgerConfig, Ticket};
 use tarpit_core::policy::Policy;
-use tarpit_core::{Admission, Answer, Ask, DataEnd, Env, Input, SessionId, Source, Then, Tick};
+use tarpit_core::{
+    Admission, Answer, Ask, DataEnd, Door, Env, Input, Prefixes, SessionId, Source, Then, Tick,
+};
 use tarpit_smtp::Capabilities;
 
 pub use peer::{Peer, Rest};
@@ -37,6 +39,8 @@ pub struct Rules {
     pub capabilities: Capabilities,
     /// Domains and names that mail is accepted for.
     pub filter: Filter,
+    /// What the listener allows.
+    pub door: Door,
     /// Time for one whole command line.
     pub command_timeout: Duration,
     /// Time for one session in all.
@@ -336,6 +340,8 @@ impl World {
             ledger: &self.ledger,
             capabilities: &self.rules.capabilities,
             filter: &self.rules.filter,
+            door: self.rules.door,
+            prefixes: Prefixes::default(),
         };
         let peer = self
             .peers
@@ -353,7 +359,7 @@ impl World {
 #[must_use]
 pub fn question_of(ask: &Ask) -> String {
     match ask {
-        Ask::Rcpt(path) => format!("RCPT {path}"),
+        Ask::Rcpt(recipient) => format!("RCPT {}{}", recipient.path, recipient.params),
         Ask::Data => "DATA".to_owned(),
         Ask::Auth {
             mechanism,

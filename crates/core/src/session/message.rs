@@ -40,6 +40,16 @@ impl Session {
                 self.charge_unheld(turn);
                 self.finish(Finding::BareNewline, After::Next, turn)
             }
+            DataEnd::TooLarge => {
+                self.charge_unheld(turn);
+                self.finish(Finding::TooLarge, After::Next, turn)
+            }
+            DataEnd::Looped => {
+                self.charge_unheld(turn);
+                self.finish(Finding::Looped, After::Next, turn)
+            }
+            // Only chunks are thrown away, and only where the machine said so.
+            DataEnd::Discarded => self.finish(Finding::UpstreamTrouble, After::Next, turn),
             DataEnd::Lost {
                 after_dot: true, ..
             } => self.finish(Finding::OutcomeUnknown, After::Next, turn),
@@ -117,7 +127,12 @@ impl Session {
         }
         self.record.messages.push(MessageRecord {
             reverse_path: envelope.reverse_path.clone(),
-            recipients: envelope.accepted.iter().take(LISTED_MAX).cloned().collect(),
+            recipients: envelope
+                .accepted
+                .iter()
+                .take(LISTED_MAX)
+                .map(|recipient| recipient.path.clone())
+                .collect(),
             recipients_count: u32::try_from(envelope.accepted.len()).unwrap_or(u32::MAX),
             reply,
             from_upstream,

@@ -7,6 +7,7 @@ use super::state::{After, Asking, Bill, Due, Pending, State, Waiting};
 use super::turn::Turn;
 use super::{Refusal, Session};
 use crate::answer::Finding;
+use crate::envelope::Recipient;
 use crate::event::{Answer, Ask, Then, Trouble};
 use crate::filter::Knowledge;
 use crate::ledger::Grant;
@@ -197,7 +198,7 @@ impl Session {
                     path: path.clone(),
                     bill,
                 });
-                Then::Ask(Ask::Rcpt(path))
+                Then::Ask(Ask::Rcpt(Recipient::plain(&path)))
             }
             Pending::Auth { mechanism, initial } => {
                 self.state = State::Asking(Asking::Auth(bill));
@@ -269,7 +270,7 @@ impl Session {
         if reply.code().is_positive() {
             self.record.accepted = self.record.accepted.saturating_add(1);
             if let Some(envelope) = &mut self.envelope {
-                envelope.accepted.push(path);
+                envelope.accepted.push(Recipient::plain(&path));
             }
         } else {
             self.count_deferred();

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tarpit_core::filter::{Filter, Names};
 use tarpit_core::ledger::LedgerConfig;
 use tarpit_core::policy::{Mode, Policy, Scope};
-use tarpit_core::{Answer, Trouble};
+use tarpit_core::{Answer, Door, Trouble};
 use tarpit_smtp::{Capabilities, Reply, ReplyCode, escape};
 use tarpit_testkit::Rules;
 
@@ -158,6 +158,10 @@ pub(crate) fn rules(policy: Policy, listed: bool) -> Rules {
             listed.then(|| Names::new(names)),
             false,
         ),
+        door: Door {
+            auth_plain: true,
+            ..Door::default()
+        },
         command_timeout: Duration::from_secs(300),
         session_timeout: Duration::from_secs(3600),
         // Whether more was read behind a message than is kept depends on how it came.

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
+use tarpit_core::Recipient;
+
 use super::*;
 
 struct Setup {
@@ -75,7 +77,12 @@ fn envelope(accepted: &[&str]) -> Envelope {
         size: None,
         body: None,
         auth: None,
-        accepted: accepted.iter().map(|&path| path.into()).collect(),
+        params: Box::default(),
+        binary: false,
+        accepted: accepted
+            .iter()
+            .map(|&path| Recipient::plain(path))
+            .collect(),
     }
 }
 
@@ -123,7 +130,7 @@ async fn knows_who_exists() {
         ("../alice@example.test", "550 5.1.1"),
         ("alice", "550 5.1.1"),
     ] {
-        let answer = ask(&mut link, Ask::Rcpt(path.into()), &envelope(&[])).await;
+        let answer = ask(&mut link, Ask::Rcpt(Recipient::plain(path)), &envelope(&[])).await;
         assert!(answer.starts_with(expect), "{path}: {answer}");
     }
     assert_eq!(setup.files(), 0);

@@ -196,7 +196,7 @@ impl UpstreamLink {
             self.replays += 1;
         }
         let result = match ask {
-            Ask::Rcpt(path) => connection.rcpt(envelope, before, path).await,
+            Ask::Rcpt(recipient) => connection.rcpt(envelope, before, recipient).await,
             _ => connection.data(envelope, before).await,
         };
         match &result {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tarpit_core::{Answer, Ask, Envelope, Prefixes, Source, Trouble};
+use tarpit_core::{Answer, Ask, Envelope, Prefixes, Recipient, Source, Trouble};
 use tarpit_smtp::{MailParams, ReversePath};
 
 use self::script::Scripted;
@@ -76,7 +76,10 @@ fn client() -> ClientIdentity {
 fn envelope(serial: u32, accepted: &[&str]) -> Envelope {
     let path = ReversePath::parse("s@example.org").unwrap();
     let mut envelope = Envelope::new(serial, path, &MailParams::default());
-    envelope.accepted = accepted.iter().map(|&path| path.into()).collect();
+    envelope.accepted = accepted
+        .iter()
+        .map(|&path| Recipient::plain(path))
+        .collect();
     envelope
 }
 
@@ -114,7 +117,8 @@ impl World {
     }
 
     async fn rcpt(&mut self, envelope: &Envelope, path: &str) -> String {
-        self.ask(&Ask::Rcpt(path.into()), Some(envelope)).await
+        self.ask(&Ask::Rcpt(Recipient::plain(path)), Some(envelope))
+            .await
     }
 
     async fn data(&mut self, envelope: &Envelope) -> String {

@@ -3,7 +3,7 @@
 //! A replay is exact or it fails: MAIL and every RCPT that the client was told is accepted must be
 //! accepted again, or nothing of the transaction goes on.
 
-use tarpit_core::{Envelope, Trouble};
+use tarpit_core::{Envelope, Recipient, Trouble};
 use tarpit_smtp::{
     EnhancedCode, MailParams, Reply, ReplyCode, ReversePath, Verb, write_mail, write_rcpt,
     write_verb,
@@ -22,9 +22,9 @@ enum Line<'a> {
     Rset,
     Mail(ReversePath<'a>, MailParams<'a>),
     /// A recipient that was accepted before.
-    Again(&'a str),
+    Again(&'a Recipient),
     /// The recipient that is asked for.
-    Rcpt(&'a str),
+    Rcpt(&'a Recipient),
 }
 
 impl Line<'_> {
@@ -32,7 +32,7 @@ impl Line<'_> {
         match self {
             Self::Rset => write_verb(out, Verb::Rset),
             Self::Mail(path, params) => write_mail(out, *path, params),
-            Self::Again(path) | Self::Rcpt(path) => write_rcpt(out, path),
+            Self::Again(recipient) | Self::Rcpt(recipient) => write_rcpt(out, &recipient.path),
         }
     }
 }
@@ -52,10 +52,10 @@ impl Connection {
         &mut self,
         envelope: &Envelope,
         before: bool,
-        path: &str,
+        recipient: &Recipient,
     ) -> Result<Reply, Failure> {
         let mut lines = self.missing(envelope)?;
-        lines.push(Line::Rcpt(path));
+        lines.push(Line::Rcpt(recipient));
         let reply = self.converse(&lines, envelope.serial, before).await?;
         reply
             .map(as_permanent)
@@ -113,7 +113,7 @@ impl Connection {
             auth: envelope.auth.as_deref(),
         };
         lines.push(Line::Mail(path, params));
-        lines.extend(envelope.accepted.iter().map(|path| Line::Again(path)));
+        lines.extend(envelope.accepted.iter().map(Line::Again));
         Ok(lines)
     }
 

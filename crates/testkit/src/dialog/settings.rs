@@ -6,7 +6,7 @@ use std::time::Duration;
 use tarpit_core::filter::{Filter, Names};
 use tarpit_core::ledger::LedgerConfig;
 use tarpit_core::policy::{Mode, Policy, Scope};
-use tarpit_core::{Prefixes, Source};
+use tarpit_core::{Door, Prefixes, Source};
 use tarpit_smtp::{Capabilities, Reply, ReplyCode};
 
 use super::text;
@@ -29,6 +29,8 @@ pub struct Settings {
     pub recipients: Option<Vec<String>>,
     /// The upstream relays for the gateway's address.
     pub strict: bool,
+    /// What the listener allows.
+    pub door: Door,
     /// Addresses that are never held.
     pub exempt: Vec<IpAddr>,
     /// Time for one whole command line.
@@ -62,6 +64,10 @@ impl Default for Settings {
             domains: Vec::new(),
             recipients: None,
             strict: false,
+            door: Door {
+                auth_plain: true,
+                ..Door::default()
+            },
             exempt: Vec::new(),
             command_timeout: Duration::from_secs(300),
             session_timeout: Duration::from_secs(3600),
@@ -132,6 +138,7 @@ impl Settings {
             policy: self.policy.clone(),
             capabilities: Capabilities::from_ehlo(&self.ehlo()),
             filter: Filter::new(domains, names, self.strict),
+            door: self.door,
             command_timeout: self.command_timeout,
             session_timeout: self.session_timeout,
             held_unread_max: HELD_UNREAD_MAX,

@@ -235,7 +235,7 @@ async fn nobody_there() {
     world.server.done().await;
     let upstream = Upstream::new(settings(address, Identity::None), "gw.example".into());
     let mut link = UpstreamLink::new(upstream);
-    let ask = Ask::Rcpt("a@x.example".into());
+    let ask = Ask::Rcpt(Recipient::plain("a@x.example"));
     let answer = link
         .ask(
             &ask,
@@ -272,7 +272,7 @@ async fn a_dropped_question_takes_its_connection_along() {
     let second = &[BARE, MAIL, "C: RCPT TO:<b@x.example>\nS: 250 b ok\neof"];
     let mut world = World::new(Identity::None, &[first, second]).await;
     let envelope = envelope(1, &[]);
-    let ask = Ask::Rcpt("a@x.example".into());
+    let ask = Ask::Rcpt(Recipient::plain("a@x.example"));
     tokio::select! {
         _ = world.link.ask(&ask, &world.who, world.claim, Some(&envelope), LIMIT) => panic!("answered"),
         () = world.server.marked() => {}
@@ -374,7 +374,7 @@ async fn one_connection_is_enough() {
     let (who, claim) = (client(), claim("192.0.2.7", false));
     for (accepted, path) in [(&[][..], "a@x.example"), (&["a@x.example"], "b@x.example")] {
         let envelope = envelope(1, accepted);
-        let ask = Ask::Rcpt(path.into());
+        let ask = Ask::Rcpt(Recipient::plain(path));
         let answer = link.ask(&ask, &who, claim, Some(&envelope), LIMIT).await;
         assert!(shown(&answer).starts_with("250"), "{answer:?}");
         if accepted.is_empty() {

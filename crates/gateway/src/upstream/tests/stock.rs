@@ -190,7 +190,7 @@ async fn waiting_has_an_end_of_its_own() {
         .collect();
     let mut link = UpstreamLink::new(upstream);
     let start = tokio::time::Instant::now();
-    let (ask, envelope) = (Ask::Rcpt("a@x.example".into()), envelope(1, &[]));
+    let (ask, envelope) = (Ask::Rcpt(Recipient::plain("a@x.example")), envelope(1, &[]));
     let answer = link
         .ask(
             &ask,
