@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
-use crate::process::{self, End};
+use crate::process::{self, End, Processes};
 use crate::wire::Client;
 
 /// Start, probe of the upstream included, on a busy machine.
@@ -161,9 +161,9 @@ impl Gateway {
         client.expect("QUIT", 221).await
     }
 
-    /// Processor time so far.
-    pub(crate) fn processor_time(&self) -> Result<Duration> {
-        process::processor_time(self.child.0.id())
+    /// Its process.
+    pub(crate) fn processes(&self) -> Processes {
+        Processes::One(self.child.0.id())
     }
 
     /// Resident memory now, in KiB.

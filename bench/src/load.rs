@@ -1,7 +1,7 @@
-//! Senders of wanted mail, and the comparison of two servers by them.
+//! Senders of wanted mail, and the comparison of servers by them.
 //!
-//! Two servers are measured in turns within one run, A B A B, each turn short: what the machine
-//! does besides hits both alike, and the ratio of each pair is taken before anything is averaged.
+//! Servers are measured in turns within one run, A B C A B C, each turn short: what the machine
+//! does besides hits all alike, and ratios are taken within a round before anything is averaged.
 //! One long run of each was rejected: on a shared machine the second is another machine.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use crate::message::Message;
+use crate::process::Processes;
 use crate::stats;
 use crate::wire::Client;
 
@@ -28,8 +29,8 @@ pub(crate) struct Load {
 /// How long to measure.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timing {
-    /// Pairs of turns.
-    pub(crate) pairs: u32,
+    /// Turns of each server.
+    pub(crate) rounds: u32,
     /// Time before a turn counts.
     pub(crate) warm: Duration,
     /// Time of a turn.
@@ -53,6 +54,17 @@ pub(crate) struct Turn {
     pub(crate) failures: u64,
     /// How the first of them did.
     pub(crate) first_failure: Option<String>,
+    /// Processor time that the server took, for all messages that were sent.
+    pub(crate) spent: Duration,
+}
+
+/// A server that is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Server {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// Whose processor time counts as its own.
+    pub(crate) processes: Processes,
 }
 
 /// What one sender saw.
@@ -152,6 +164,50 @@ async fn connection(
     client.closed().await
 }
 
+/// Measures `servers` in turns; the turns of each, round by round.
+///
+/// Each round begins with another one, so that none is always the neighbour of the slowest.
+pub(crate) async fn rounds(
+    servers: &[Server],
+    load: &Load,
+    timing: Timing,
+) -> Result<Vec<Vec<Turn>>> {
+    let mut turns: Vec<Vec<Turn>> = servers.iter().map(|_| Vec::new()).collect();
+    for round in 0..timing.rounds as usize {
+        for at in 0..servers.len() {
+            let at = (at + round) % servers.len();
+            let server = servers[at];
+            let before = server.processes.time()?;
+            let mut turn = turn(server.address, load, timing).await?;
+            turn.spent = server.processes.time()?.saturating_sub(before);
+            turns[at].push(turn);
+        }
+    }
+    Ok(turns)
+}
+
+/// A figure of `b` by the same of `a` in each round: median, least and greatest.
+pub(crate) fn ratios(a: &[Turn], b: &[Turn], figure: impl Fn(&Turn) -> f64) -> [f64; 3] {
+    let mut ratios: Vec<f64> = a
+        .iter()
+        .zip(b)
+        .map(|(a, b)| (figure(a), figure(b)))
+        .filter(|(a, _)| *a > 0.0)
+        .map(|(a, b)| b / a)
+        .collect();
+    [0.5, 0.0, 1.0].map(|share| stats::percentile(&mut ratios, share).unwrap_or(0.0))
+}
+
+/// Median latency of `b` less that of `a`, the median of the rounds, in milliseconds.
+pub(crate) fn added_ms(a: &[Turn], b: &[Turn]) -> f64 {
+    let mut added: Vec<f64> = a
+        .iter()
+        .zip(b)
+        .map(|(a, b)| (b.median.as_secs_f64() - a.median.as_secs_f64()) * 1e3)
+        .collect();
+    stats::median(&mut added).unwrap_or(0.0)
+}
+
 /// Two servers compared.
 #[derive(Debug, Default)]
 pub(crate) struct Comparison {
@@ -166,6 +222,18 @@ pub(crate) struct Comparison {
     pub(crate) added_ms: f64,
 }
 
+impl Comparison {
+    /// From the turns of both.
+    pub(crate) fn of(a: Vec<Turn>, b: Vec<Turn>) -> Self {
+        Self {
+            ratio: ratios(&a, &b, |turn| turn.rate),
+            added_ms: added_ms(&a, &b),
+            a: middle(a),
+            b: middle(b),
+        }
+    }
+}
+
 /// Measures `a` and `b` in turns.
 pub(crate) async fn compare(
     a: SocketAddr,
@@ -173,30 +241,20 @@ pub(crate) async fn compare(
     load: &Load,
     timing: Timing,
 ) -> Result<Comparison> {
-    let (mut first, mut second) = (Vec::new(), Vec::new());
-    for _ in 0..timing.pairs {
-        first.push(turn(a, load, timing).await?);
-        second.push(turn(b, load, timing).await?);
-    }
-    let pairs = || first.iter().zip(&second);
-    let mut ratios: Vec<f64> = pairs()
-        .filter(|(a, _)| a.messages > 0)
-        .map(|(a, b)| b.rate / a.rate)
-        .collect();
-    let mut added: Vec<f64> = pairs()
-        .map(|(a, b)| (b.median.as_secs_f64() - a.median.as_secs_f64()) * 1e3)
-        .collect();
-    let ratio = [0.5, 0.0, 1.0].map(|share| stats::percentile(&mut ratios, share).unwrap_or(0.0));
-    Ok(Comparison {
-        ratio,
-        added_ms: stats::median(&mut added).unwrap_or(0.0),
-        a: middle(first),
-        b: middle(second),
-    })
+    let servers = [a, b].map(|address| Server {
+        address,
+        processes: Processes::None,
+    });
+    let mut turns = rounds(&servers, load, timing).await?.into_iter();
+    let (first, second) = (turns.next(), turns.next());
+    Ok(Comparison::of(
+        first.unwrap_or_default(),
+        second.unwrap_or_default(),
+    ))
 }
 
 /// The median of each figure; failures in all.
-fn middle(turns: Vec<Turn>) -> Turn {
+pub(crate) fn middle(turns: Vec<Turn>) -> Turn {
     let of = |figure: fn(&Turn) -> Duration| {
         let mut figures: Vec<Duration> = turns.iter().map(figure).collect();
         stats::median(&mut figures).unwrap_or_default()
@@ -209,6 +267,7 @@ fn middle(turns: Vec<Turn>) -> Turn {
         median: of(|turn| turn.median),
         p99: of(|turn| turn.p99),
         failures: turns.iter().map(|turn| turn.failures).sum(),
+        spent: turns.iter().map(|turn| turn.spent).sum(),
         first_failure: turns.into_iter().find_map(|turn| turn.first_failure),
     }
 }
@@ -219,7 +278,7 @@ mod tests {
     use crate::sink;
 
     const SHORT: Timing = Timing {
-        pairs: 1,
+        rounds: 1,
         warm: Duration::ZERO,
         turn: Duration::from_millis(200),
     };
@@ -259,7 +318,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_is_about_as_fast_as_itself() {
         let (address, _) = sink::listen(Duration::ZERO).await.unwrap();
-        let timing = Timing { pairs: 3, ..SHORT };
+        let timing = Timing { rounds: 3, ..SHORT };
         let same = compare(address, address, &load(2, 1024, 10), timing)
             .await
             .unwrap();

@@ -9,6 +9,7 @@ mod harvest;
 mod load;
 mod message;
 mod part;
+mod peers;
 mod process;
 mod report;
 mod sink;
@@ -42,7 +43,7 @@ struct Wanted {
     /// Of wanted mail, only the loads whose row begins with this: "1 KiB, 50"; for a profiler
     #[arg(long, value_name = "TEXT", default_value = "")]
     case: String,
-    /// Less than two minutes instead of less than eight, and rougher figures
+    /// Less than four minutes instead of less than twelve, and rougher figures
     #[arg(long)]
     quick: bool,
     /// The gateway to measure, instead of building it

@@ -19,7 +19,7 @@ use crate::stats::{milliseconds, thousands};
 /// A part, by its name on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
-    /// Wanted mail, direct to the fast sink and through the gateway
+    /// Wanted mail to the fast sink: direct, through the gateway, and through other proxies
     Load,
     /// Wanted mail, direct to Postfix and through the gateway
     Postfix,
@@ -94,7 +94,7 @@ impl Setting {
 /// Against the sink: half a second shows some thousand messages.
 fn timing(quick: bool) -> Timing {
     Timing {
-        pairs: if quick { 3 } else { 5 },
+        rounds: if quick { 3 } else { 5 },
         warm: Duration::from_millis(150),
         turn: Duration::from_millis(if quick { 400 } else { 1200 }),
     }

@@ -31,6 +31,45 @@ pub(crate) fn processor_time(id: u32) -> Result<Duration> {
         .with_context(|| format!("{path}: no utime and stime in {text:?}"))
 }
 
+/// Whose processor time is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Processes {
+    /// Nobody's.
+    None,
+    /// One process.
+    One(u32),
+    /// All of a process group, by its number: a master with its workers.
+    Group(u32),
+}
+
+impl Processes {
+    /// Processor time so far, user and system.
+    pub(crate) fn time(self) -> Result<Duration> {
+        match self {
+            Self::None => Ok(Duration::ZERO),
+            Self::One(id) => processor_time(id),
+            Self::Group(id) => {
+                let mut all = 0;
+                for entry in fs::read_dir("/proc")? {
+                    // Who ended since is none of the group, which lives as long as we want it.
+                    let text = fs::read_to_string(entry?.path().join("stat"));
+                    let text = text.unwrap_or_default();
+                    if group(&text) == Some(id) {
+                        all += ticks(&text).unwrap_or(0);
+                    }
+                }
+                Ok(Duration::from_millis(all * 1000 / TICKS))
+            }
+        }
+    }
+}
+
+/// Field 5, the process group.
+fn group(stat: &str) -> Option<u32> {
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(2);
+    fields.next()?.parse().ok()
+}
+
 /// Fields 14 and 15; the name in field 2 may hold spaces, and ends with the last parenthesis.
 fn ticks(stat: &str) -> Option<u64> {
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
@@ -57,6 +96,8 @@ mod tests {
         let stat = "42 (a (b) c) S 1 42 42 0 -1 4194304 100 0 0 0 250 31 0 0 20 0 3 0 100 1 2";
         assert_eq!(ticks(stat), Some(281));
         assert_eq!(ticks("42"), None);
+        assert_eq!(group(stat), Some(42));
+        assert_eq!(group("42"), None);
     }
 
     #[test]

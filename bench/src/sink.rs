@@ -6,6 +6,7 @@
 //! the gateway asks for one before it serves. With a look-up time, each RCPT takes that long, one
 //! after the other in a session, as with a server that asks a directory.
 
+mod authority;
 mod child;
 mod session;
 

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
+use crate::install;
 use crate::run::{cargo, output, repository, run};
 
 /// Pages that the product prints from its table of options, and where they lie. That they are
@@ -40,5 +41,11 @@ pub(crate) fn generate() -> Result<()> {
 pub(crate) fn bench(arguments: &[&str]) -> Result<()> {
     // The gateway is a process of its own there, as in life, and must be the optimized one too.
     run(&mut cargo(&["build", "--release", "--package", "tarpit"]))?;
-    run(cargo(&["run", "--release", "--package", "tarpit-bench", "--"]).args(arguments))
+    let mut bench = cargo(&["run", "--release", "--package", "tarpit-bench", "--"]);
+    // Without them the rest is worth measuring all the same; the benchmark says what it left out.
+    match install::peers() {
+        Ok(root) => drop(bench.env("TARPIT_BENCH_PEERS", root)),
+        Err(error) => eprintln!("xtask: without other proxies: {error:#}"),
+    }
+    run(bench.args(arguments))
 }

@@ -83,6 +83,24 @@ pub(crate) fn install() -> Result<()> {
     Ok(())
 }
 
+/// What the benchmark compares the gateway with. Neither is set up on the machine.
+const PEERS: &[&str] = &[
+    "haproxy",
+    "nginx",
+    "libnginx-mod-stream",
+    "libnginx-mod-mail",
+];
+
+/// Unpacks the other proxies that the benchmark measures, and says below which folder.
+///
+/// # Errors
+/// When they can't be had.
+pub(crate) fn peers() -> Result<PathBuf> {
+    let folder = root().join("bench");
+    unpack(&folder, PEERS)?;
+    Ok(folder.join("root"))
+}
+
 fn install_package(package: &str, probe: &[&str]) -> Result<()> {
     let Some((program, arguments)) = probe.split_first() else {
         return Ok(());
@@ -136,7 +154,7 @@ fn unpack(folder: &Path, packages: &[&str]) -> Result<()> {
     download.extend(packages);
     apt_get(&download).with_context(|| {
         format!(
-            "the interop tests need the packages {}, only unpacked",
+            "needed: the packages {}, only unpacked",
             packages.join(", ")
         )
     })?;

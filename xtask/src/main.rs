@@ -21,7 +21,8 @@ cargo xtask COMMAND
                   own below target/ and never set up on this machine; swaks and Python by the
                   package manager. Needs root or sudo, on Debian 12 or its like.
   generate        writes the files that are generated from tables in the code
-  bench [ARGS]    the benchmark, in release mode; ARGS go to it (--help lists them)
+  bench [ARGS]    the benchmark, in release mode; ARGS go to it (--help lists them). Unpacks
+                  HAProxy and nginx below target/ first, to measure them beside the gateway.
   help            this text
 ";
 

@@ -1,26 +1,32 @@
-//! Wanted mail: direct to the fast sink and through the gateway.
+//! Wanted mail to the fast sink: direct, through the gateway, and through other proxies, all in
+//! turns of one run.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::{Setting, cells, complain, loads, timing};
+use super::{Setting, loads, timing};
 use crate::gateway::{Gateway, Settings};
-use crate::load::compare;
+use crate::load::{Comparison, Server, Turn, added_ms, compare, middle, ratios, rounds};
+use crate::peers::{Kind, Peer};
+use crate::process::Processes;
 use crate::report::Table;
 use crate::sink::Sink;
+use crate::stats::{milliseconds, thousands};
 
 const COLUMNS: &[&str] = &[
     "wanted mail",
-    "direct, messages/s",
-    "gateway, messages/s",
-    "ratio (of pairs)",
-    "direct, ms median / 99 %",
-    "gateway, ms median / 99 %",
+    "through",
+    "messages/s",
+    "of direct (of rounds)",
+    "ms median / 99 %",
     "added, ms",
-    "gateway's CPU, µs/message",
+    "CPU, µs/message",
 ];
+
+/// The gateway's place among the servers; the direct way is the first.
+const GATEWAY: usize = 1;
 
 /// Which of the loads is measured against itself: 1 KiB, 50 senders, 10 a connection.
 const NOISE: usize = 3;
@@ -30,37 +36,143 @@ pub(super) async fn run(setting: &Setting) -> Result<()> {
     let sink = Sink::start(1, Duration::ZERO)?;
     let direct = sink.addresses[0];
     let gateway = Gateway::start(&setting.tarpit, &Settings::new(direct)).await?;
+    let peers = peers(direct, sink.authority).await;
+    let mut names = vec!["nothing (direct)", "the gateway"];
+    let mut servers = vec![
+        Server {
+            address: direct,
+            processes: Processes::None,
+        },
+        Server {
+            address: gateway.address,
+            processes: gateway.processes(),
+        },
+    ];
+    for (kind, peer) in &peers {
+        names.push(kind.name());
+        servers.push(peer.server());
+    }
     let mut table = Table::new(COLUMNS);
+    let mut beside = Beside::new(&names);
     for (words, load) in setting.loads() {
         eprintln!("load: {words}");
-        let before = gateway.processor_time()?;
-        let comparison = compare(direct, gateway.address, &load, timing(setting.quick)).await?;
-        let spent = gateway.processor_time()? - before;
-        complain(&words, &comparison);
-        let mut row = vec![words];
-        row.extend(cells(&comparison));
-        row.push(per_message(spent, comparison.b.sent));
-        table.row(row);
+        let turns = rounds(&servers, &load, timing(setting.quick)).await?;
+        beside.row(&words, &turns);
+        rows(&mut table, &words, &names, turns);
     }
-    table.row(noise(direct, setting.quick).await?);
     println!("## Wanted mail, fast sink\n");
     println!("{}", table.to_markdown());
+    println!("{}", noise(direct, setting.quick).await?);
+    println!("{}", beside.to_markdown());
     Ok(())
 }
 
+/// The other proxies that are there.
+async fn peers(upstream: SocketAddr, authority: SocketAddr) -> Vec<(Kind, Peer)> {
+    let mut peers = Vec::new();
+    for kind in [Kind::Haproxy, Kind::Stream, Kind::Mail { authority }] {
+        match Peer::start(kind, upstream).await {
+            Ok(peer) => peers.push((kind, peer)),
+            // What the gateway costs is worth knowing without them.
+            Err(error) => println!("{} was not measured: {error:#}\n", kind.name()),
+        }
+    }
+    peers
+}
+
+/// One row for each server.
+fn rows(table: &mut Table, words: &str, names: &[&str], turns: Vec<Vec<Turn>>) {
+    let direct = turns.first().map(Vec::as_slice).unwrap_or_default();
+    let mut cells = Vec::new();
+    for (at, turns) in turns.iter().enumerate() {
+        let [median, least, greatest] = ratios(direct, turns, |turn| turn.rate);
+        cells.push(if at == 0 {
+            ["1".to_owned(), "-".to_owned()]
+        } else {
+            [
+                format!("**{median:.2}** ({least:.2}-{greatest:.2})"),
+                format!("{:+.2}", added_ms(direct, turns)),
+            ]
+        });
+    }
+    for ((name, turns), [ratio, added]) in names.iter().zip(turns).zip(cells) {
+        let turn = middle(turns);
+        if let Some(failure) = &turn.first_failure {
+            let failures = turn.failures;
+            eprintln!("{words}, {name}: {failures} failures, the first: {failure}");
+        }
+        table.row(vec![
+            words.to_owned(),
+            (*name).to_owned(),
+            thousands(turn.rate),
+            ratio,
+            format!("{} / {}", milliseconds(turn.median), milliseconds(turn.p99)),
+            added,
+            per_message(turn.spent, turn.sent),
+        ]);
+    }
+}
+
+/// The gateway beside each other proxy: rate by rate, and latency by latency.
+struct Beside {
+    names: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Beside {
+    fn new(names: &[&'static str]) -> Self {
+        let others = names.iter().skip(GATEWAY + 1);
+        Self {
+            names: others.copied().collect(),
+            rows: Vec::new(),
+        }
+    }
+
+    fn row(&mut self, words: &str, turns: &[Vec<Turn>]) {
+        let Some(gateway) = turns.get(GATEWAY) else {
+            return;
+        };
+        for (name, other) in self.names.iter().zip(turns.iter().skip(GATEWAY + 1)) {
+            let cell = |figure: fn(&Turn) -> f64| {
+                let [median, least, greatest] = ratios(other, gateway, figure);
+                format!("**{median:.2}** ({least:.2}-{greatest:.2})")
+            };
+            self.rows.push(vec![
+                words.to_owned(),
+                (*name).to_owned(),
+                cell(|turn| turn.rate),
+                cell(|turn| turn.median.as_secs_f64()),
+                cell(|turn| turn.p99.as_secs_f64()),
+            ]);
+        }
+    }
+
+    fn to_markdown(&self) -> String {
+        let mut table = Table::new(&["the gateway", "by", "messages/s", "ms, median", "ms, 99 %"]);
+        for row in &self.rows {
+            table.row(row.clone());
+        }
+        format!(
+            "The gateway's figures by those of the others, in the same rounds:\n\n{}",
+            table.to_markdown()
+        )
+    }
+}
+
 /// The sink against itself: how far from 1 a ratio can be on this machine by chance.
-async fn noise(direct: SocketAddr, quick: bool) -> Result<Vec<String>> {
+async fn noise(direct: SocketAddr, quick: bool) -> Result<String> {
     let (words, load) = loads().into_iter().nth(NOISE).context("no such load")?;
-    let comparison = compare(direct, direct, &load, timing(quick)).await?;
-    let mut row = vec![format!("{words}; direct in both columns")];
-    row.extend(cells(&comparison));
-    row.push("-".to_owned());
-    Ok(row)
+    let Comparison { ratio, .. } = compare(direct, direct, &load, timing(quick)).await?;
+    let [median, least, greatest] = ratio;
+    Ok(format!(
+        "The direct way by itself ({words}): {median:.2} ({least:.2}-{greatest:.2}); so far from 1 \
+         can a ratio be by chance.\n"
+    ))
 }
 
 /// Microseconds a message.
-pub(super) fn per_message(spent: Duration, messages: u64) -> String {
-    if messages == 0 {
+fn per_message(spent: Duration, messages: u64) -> String {
+    if messages == 0 || spent.is_zero() {
         return "-".to_owned();
     }
     format!("{:.0}", spent.as_secs_f64() * 1e6 / messages as f64)

@@ -70,7 +70,7 @@ pub(super) async fn run(setting: &Setting) -> Result<()> {
 /// Turns longer than those on the sink: Postfix takes some hundred messages a second.
 fn timing(quick: bool) -> Timing {
     Timing {
-        pairs: if quick { 3 } else { 5 },
+        rounds: if quick { 3 } else { 5 },
         warm: Duration::from_millis(200),
         turn: Duration::from_millis(if quick { 400 } else { 1200 }),
     }

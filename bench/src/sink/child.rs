@@ -2,12 +2,13 @@
 //! asks for the counters, its end ends the sink.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use super::authority;
 use crate::process::End;
 
 /// Counters of one listener of a sink.
@@ -28,6 +29,8 @@ pub(crate) struct Stats {
 pub(crate) struct Sink {
     /// Where it listens.
     pub(crate) addresses: Vec<SocketAddr>,
+    /// Where a mail proxy asks who is to get the mail, and hears of the first of them.
+    pub(crate) authority: SocketAddr,
     _child: End,
     ask: ChildStdin,
     answers: BufReader<ChildStdout>,
@@ -48,15 +51,16 @@ impl Sink {
         let (ask, answers) = pipes(&mut child)?;
         let mut sink = Self {
             addresses: Vec::new(),
+            authority: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             _child: End(child),
             ask,
             answers,
         };
         for _ in 0..listeners {
-            let line = sink.line()?;
-            sink.addresses
-                .push(line.parse().with_context(|| format!("{line:?}"))?);
+            let address = sink.address()?;
+            sink.addresses.push(address);
         }
+        sink.authority = sink.address()?;
         Ok(sink)
     }
 
@@ -66,6 +70,11 @@ impl Sink {
         (0..self.addresses.len())
             .map(|_| parse(&self.line()?))
             .collect()
+    }
+
+    fn address(&mut self) -> Result<SocketAddr> {
+        let line = self.line()?;
+        line.parse().with_context(|| format!("{line:?}"))
     }
 
     fn line(&mut self) -> Result<String> {
@@ -101,17 +110,21 @@ fn parse(line: &str) -> Result<Stats> {
     }
 }
 
-/// The sink's own process: prints its addresses, then the counters for each line it reads.
+/// The sink's own process: prints its addresses, the authority's last, then the counters for each line it reads.
 pub(crate) fn run(listeners: usize, look_up: Duration) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     let mut counters = Vec::new();
+    let mut first = None;
     for _ in 0..listeners {
         let (address, counter) = runtime.block_on(super::listen(look_up))?;
         println!("{address}");
         counters.push(counter);
+        first.get_or_insert(address);
     }
+    let first = first.context("a sink without a listener")?;
+    println!("{}", runtime.block_on(authority::listen(first))?);
     for line in std::io::stdin().lines() {
         line?;
         for counter in &counters {
