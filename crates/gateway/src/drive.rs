@@ -12,17 +12,16 @@ use std::time::Duration;
 use tarpit_core::record::SessionEnd;
 use tarpit_core::{Answer, Ask, DataEnd, Door, Env, Input, Outbox, Then, Tick, Trouble};
 use tarpit_smtp::Capabilities;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::buffers::For;
-use crate::conn::{Conn, Left, left};
+use crate::conn::Conn;
 use crate::log;
 use crate::pit::{self, Registration, Woken, reached};
 use crate::relay::relay;
 use crate::shared::{Shared, Stop};
+use crate::stream::{Left, Stream};
 use crate::upstream::{Claim, ClientIdentity};
 
 /// A client that does not take a few kilobytes in this time never reads.
@@ -121,6 +120,7 @@ impl Activity<'_> {
                     if self.flush().await && self.is_ended_by_us() {
                         self.linger().await;
                     }
+                    self.conn.stream.close_notify();
                     return None;
                 }
             };
@@ -143,8 +143,7 @@ impl Activity<'_> {
     /// Closing a socket with unread input resets it, and the reset may overtake the last reply: so
     /// a little more is read, for a little while.
     async fn linger(&mut self) {
-        // The client may be gone already; there is nobody to tell.
-        let _ = self.conn.stream.shutdown().await;
+        self.conn.stream.shut_down();
         let until = Instant::now() + LINGER;
         for _ in 0..LINGER_READS {
             let read = self.conn.read(For::Commands, usize::MAX);
@@ -234,9 +233,8 @@ impl Activity<'_> {
                         stop: self.shared.stop.subscribe(),
                         grace: conn.live.grace(),
                     };
-                    conn.watched = true;
                     watch
-                        .ask(question, &conn.stream, &mut conn.half_closed)
+                        .ask(question, &mut conn.stream, &mut conn.half_closed)
                         .await
                 }
             }
@@ -294,7 +292,7 @@ impl Watch {
     async fn ask(
         mut self,
         mut question: Pin<&mut impl Future<Output = Answer>>,
-        stream: &TcpStream,
+        stream: &mut Stream,
         half_closed: &mut bool,
     ) -> Asked {
         loop {
@@ -302,7 +300,7 @@ impl Watch {
                 biased;
                 answer = &mut question => return Asked::Answer(answer),
                 () = reached(&mut self.stop, Stop::Now) => return Asked::Stopped,
-                left = left(stream), if !*half_closed => match left {
+                left = stream.left(), if !*half_closed => match left {
                     Left::Fin => *half_closed = true,
                     Left::Reset => break,
                 },
@@ -317,7 +315,7 @@ impl Watch {
     }
 }
 
-async fn send(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> bool {
+async fn send(stream: &mut Stream, bytes: &mut Vec<u8>) -> bool {
     if bytes.is_empty() {
         return true;
     }

@@ -16,6 +16,7 @@ use crate::conn::Conn;
 use crate::live::Live;
 use crate::places::Place;
 use crate::shared::{Shared, Stop};
+use crate::stream::Stream;
 use crate::{drive, log};
 
 /// Connections that the kernel keeps for us while we are busy. The kernel cuts it to
@@ -151,9 +152,8 @@ fn admit(stream: TcpStream, peer: SocketAddr, name: &str, shared: &Arc<Shared>) 
         over_source_limit: place.of_source > limit && exempt.is_none(),
         unread: Vec::new(),
         half_closed: false,
-        watched: false,
         _place: place,
-        stream,
+        stream: Stream::plain(stream),
         peer,
         local,
         live,

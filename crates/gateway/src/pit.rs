@@ -15,8 +15,9 @@ use tarpit_core::Tick;
 use tarpit_core::ledger::Ticket;
 use tokio::sync::{Notify, watch};
 
-use crate::conn::{Conn, Left, left};
+use crate::conn::Conn;
 use crate::shared::{Shared, Stop};
+use crate::stream::Left;
 
 /// Sessions that wait for room in the ledger, by ticket.
 #[derive(Debug, Default)]
@@ -88,7 +89,6 @@ pub(crate) async fn hold(
     let due = shared.clock.instant(until);
     let grace = conn.grace_end();
     let mut stop = shared.stop.subscribe();
-    conn.watched = true;
     loop {
         let lettable = conn.link.is_lettable();
         tokio::select! {
@@ -97,7 +97,7 @@ pub(crate) async fn hold(
             () = woken(room) => return Woken::Resume,
             () = tokio::time::sleep_until(due) => return Woken::Resume,
             () = tokio::time::sleep_until(grace), if lettable => conn.link.let_go(),
-            left = left(&conn.stream), if !conn.half_closed => {
+            left = conn.stream.left(), if !conn.half_closed => {
                 if left == Left::Reset {
                     return Woken::Gone;
                 }

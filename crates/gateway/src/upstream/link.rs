@@ -211,12 +211,12 @@ impl UpstreamLink {
     }
 
     async fn auth_line(&mut self, text: &str) -> Result<Reply, Failure> {
-        let exchange = |connection: &&mut Box<Connection>| {
-            connection.auth == Auth::Exchange && connection.wire.is_quiet()
-        };
-        let Some(connection) = self.connection.as_mut().filter(exchange) else {
+        let Some(connection) = self.connection.as_mut() else {
             return Err(Trouble::AuthLost.into());
         };
+        if connection.auth != Auth::Exchange || !connection.wire.is_quiet() {
+            return Err(Trouble::AuthLost.into());
+        }
         let reply = connection.auth_line(text).await?;
         self.authenticated = connection.auth == Auth::Done;
         Ok(reply)
@@ -230,7 +230,7 @@ impl UpstreamLink {
         origin: Origin,
     ) -> Result<bool, Failure> {
         let told = Told::of(self.upstream.config.identity, who);
-        if let Some(connection) = &self.connection {
+        if let Some(connection) = &mut self.connection {
             let is_sound = connection.wire.is_quiet() && connection.standing != Standing::Data;
             if connection.is_pinned() {
                 let is_usable = is_sound && connection.auth == Auth::Done;
@@ -254,11 +254,12 @@ impl UpstreamLink {
             let slot = timeout(TURN_LIMIT, self.upstream.stock.take(claim, wanted)).await;
             self.queued = false;
             match slot {
-                Ok(Some(Slot::Idle(connection))) if connection.wire.is_quiet() => {
-                    self.connection = Some(connection);
-                    return Ok(false);
+                Ok(Some(Slot::Idle(mut connection))) => {
+                    if connection.wire.is_quiet() {
+                        self.connection = Some(connection);
+                        return Ok(false);
+                    }
                 }
-                Ok(Some(Slot::Idle(_dead))) => {}
                 Ok(Some(Slot::Vacant { permit, closing })) => {
                     if let Some(closing) = closing {
                         closing.wire.hang_up();
@@ -328,9 +329,9 @@ impl UpstreamLink {
 
     /// Whether something came on the connection that nobody asked for, its end included.
     #[cfg(test)]
-    pub(super) fn hears_something(&self) -> bool {
+    pub(super) fn hears_something(&mut self) -> bool {
         self.connection
-            .as_ref()
+            .as_mut()
             .is_some_and(|connection| !connection.wire.is_quiet())
     }
 

@@ -147,7 +147,7 @@ impl World {
     }
 
     /// Waits until what a script said unasked has come: the system delivers in its own time.
-    async fn heard(&self) {
+    async fn heard(&mut self) {
         let heard = async {
             while !self.link.hears_something() {
                 tokio::task::yield_now().await;

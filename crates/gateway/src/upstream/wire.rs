@@ -7,18 +7,17 @@
 //! A buffered reader from a library was rejected: it would hide such bytes in its buffer.
 
 use std::io::{self, ErrorKind, IoSlice};
-use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::SockRef;
 use tarpit_core::Trouble;
 use tarpit_smtp::{
     END_OF_DATA, EnhancedCode, Reply, ReplyCode, ReplyReader, ReplyStep, Verb, write_verb,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use crate::stream::{Stream, Written};
 
 /// The greeting, and the replies to MAIL and RCPT (RFC 5321 §4.5.3.2.1 to .3). EHLO, RSET, AUTH
 /// and XCLIENT have no number there and get the same.
@@ -57,7 +56,7 @@ pub struct Lost {
 /// One connection to the upstream, and what of its replies was not asked for yet.
 #[derive(Debug)]
 pub(super) struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     reader: ReplyReader,
     /// Bytes after the last reply.
     unread: Vec<u8>,
@@ -75,7 +74,7 @@ impl Wire {
         // Commands are written whole, so there is nothing to gather; waiting would only add 40 ms.
         stream.set_nodelay(true).map_err(|_| Trouble::Closed)?;
         Ok(Self {
-            stream,
+            stream: Stream::plain(stream),
             reader: ReplyReader::new(),
             unread: Vec::new(),
             pending: 1,
@@ -89,14 +88,11 @@ impl Wire {
 
     /// Whether the connection is open and nothing came that nobody asked for. Asks the system
     /// itself: the runtime may not have noticed yet.
-    pub(super) fn is_quiet(&self) -> bool {
-        let mut octet = [MaybeUninit::uninit()];
+    pub(super) fn is_quiet(&mut self) -> bool {
         self.is_settled()
             && self.unread.is_empty()
             && !self.reader.in_reply()
-            && SockRef::from(&self.stream)
-                .peek(&mut octet)
-                .is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+            && self.stream.is_quiet()
     }
 
     /// Sends `lines`, which hold `replies` commands, in one write.
@@ -152,8 +148,7 @@ impl Wire {
                     }
                 }
             }
-            self.unread.reserve(READ_LEN);
-            match self.stream.read_buf(&mut self.unread).await {
+            match self.stream.read_into(&mut self.unread, READ_LEN).await {
                 Ok(0) | Err(_) => return Err(Trouble::Closed),
                 Ok(_) => {}
             }
@@ -180,28 +175,14 @@ impl Wire {
         mut pieces: &mut [IoSlice<'_>],
         sent: &mut usize,
     ) -> Result<(), Trouble> {
-        // Leaves out what is empty.
-        IoSlice::advance_slices(&mut pieces, 0);
-        while !pieces.is_empty() {
-            match self.stream.try_write_vectored(pieces) {
-                Ok(count) => {
-                    *sent += count;
-                    IoSlice::advance_slices(&mut pieces, count);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    let ready = self
-                        .stream
-                        .ready(Interest::READABLE | Interest::WRITABLE)
-                        .await;
-                    let readable = ready.map_err(|_| Trouble::Closed)?.is_readable();
-                    if readable && self.hears_something() {
-                        return Err(Trouble::Closed);
-                    }
-                }
-                Err(_) => return Err(Trouble::Closed),
+        loop {
+            let written = self.stream.write_or_hear(&mut pieces, sent).await;
+            match written.map_err(|_| Trouble::Closed)? {
+                Written::All => return Ok(()),
+                Written::Heard if self.hears_something() => return Err(Trouble::Closed),
+                Written::Heard => {}
             }
         }
-        Ok(())
     }
 
     /// Reads what is there without waiting: bytes, or the end.
@@ -209,8 +190,7 @@ impl Wire {
         if !self.unread.is_empty() {
             return true;
         }
-        self.unread.reserve(READ_LEN);
-        match self.stream.try_read_buf(&mut self.unread) {
+        match self.stream.try_read_into(&mut self.unread, READ_LEN) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => false,
             Ok(_) | Err(_) => true,
         }
@@ -274,7 +254,8 @@ impl Wire {
 
     /// QUIT without awaiting the reply, for a connection that is closed at once. That it can't be
     /// sent does not matter: closing says the same.
-    pub(super) fn hang_up(self) {
+    pub(super) fn hang_up(mut self) {
         let _: io::Result<usize> = self.stream.try_write(b"QUIT\r\n");
+        self.stream.close_notify();
     }
 }
