@@ -18,8 +18,12 @@ pub struct Config {
     pub hostname: Box<str>,
     /// Where clients connect. At least one.
     pub listeners: Vec<Listener>,
-    /// Who takes the mail.
-    pub delivery: Delivery,
+    /// Who takes the mail: servers behind us, or the built-in maildir. At least one; listeners name
+    /// theirs by its place here.
+    pub deliveries: Vec<Delivery>,
+    /// Certificates for TLS towards clients; the first serves clients that name no server. Empty:
+    /// no TLS is offered.
+    pub certificates: Vec<Certificate>,
     /// Domains that we accept mail for, in lower case. Empty: the upstream alone decides.
     pub domains: Vec<Box<str>>,
     /// Who knows which names exist.
@@ -41,6 +45,63 @@ pub struct Listener {
     pub address: SocketAddr,
     /// What offences cost here.
     pub policy: Policy,
+    /// Which of [`Config::deliveries`] takes the mail of this listener.
+    pub delivery: usize,
+    /// Which kind of traffic comes here.
+    pub kind: Kind,
+    /// Whether and when TLS is spoken.
+    pub tls: ListenerTls,
+    /// AUTH is announced and taken without TLS too.
+    pub auth_plaintext: bool,
+    /// What is done with a bare LF in message data.
+    pub bare_newline: BareNewline,
+    /// Networks whose bare LF is mended whatever [`Self::bare_newline`] says: printers, scripts.
+    pub normalize: Vec<IpNet>,
+    /// Networks whose bytes go to the upstream untouched, before any SMTP is spoken.
+    pub passthrough: Vec<IpNet>,
+    /// Networks that must begin with a PROXY header, versions 1 or 2, and are believed.
+    pub proxy_protocol: Vec<IpNet>,
+    /// Networks that may say XCLIENT, and are believed.
+    pub xclient: Vec<IpNet>,
+}
+
+/// Which kind of traffic comes to a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Mail from other servers.
+    Mx,
+    /// Mail from users, who authenticate first (RFC 6409).
+    Submission,
+}
+
+/// What is done with a bare LF in message data (SMTP smuggling).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BareNewline {
+    /// The message is refused.
+    Reject,
+    /// It is passed on as CRLF; only CRLF . CRLF as it was sent ends the data.
+    Normalize,
+}
+
+/// Whether and when TLS is spoken on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerTls {
+    /// Never.
+    Off,
+    /// After STARTTLS (RFC 3207), if the client asks for it.
+    StartTls,
+    /// From the first byte (RFC 8314 §3).
+    Implicit,
+}
+
+/// A certificate with its key, in PEM: one file for each, or one for both. The file of the chain
+/// begins with the certificate itself. These are the layouts of Postfix, Exim and certbot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The certificate and its chain.
+    pub chain: PathBuf,
+    /// The private key; may be the same file.
+    pub key: PathBuf,
 }
 
 impl Listener {
@@ -60,18 +121,33 @@ pub enum Delivery {
     Maildir(Maildir),
 }
 
+impl Delivery {
+    /// Its name in the configuration and in records.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Upstream(upstream) => &upstream.name,
+            Self::Maildir(_) => "maildir",
+        }
+    }
+}
+
 /// The mail server behind us.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// For logs, records and metrics.
     pub name: Box<str>,
-    /// Where it listens.
-    pub address: SocketAddr,
+    /// Where its servers listen. At least one; all of them take the same mail.
+    pub addresses: Vec<SocketAddr>,
+    /// Which of them is used.
+    pub balance: Balance,
+    /// TLS towards it.
+    pub tls: UpstreamTls,
     /// How it learns who its client is.
     pub identity: Identity,
     /// The administrator says that relaying for our address is meant (DESIGN promise 7).
     pub relays: bool,
-    /// Connections in all, idle ones included.
+    /// Connections to each server, idle ones included.
     pub connections_max: u32,
     /// Connections on behalf of one source.
     pub connections_per_source_max: u32,
@@ -83,13 +159,52 @@ pub struct Upstream {
     pub connect_timeout: Duration,
 }
 
+impl Upstream {
+    /// Its first server.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+}
+
+/// Which of several servers gets the next connection. Unhealthy ones are passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// The first one that is healthy: the others stand by.
+    Order,
+    /// The one with the fewest connections.
+    LeastConnections,
+}
+
+/// TLS towards the upstream, by STARTTLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamTls {
+    /// Never.
+    Off,
+    /// Where it is offered, with any certificate: keeps out listeners, not impostors.
+    Opportunistic,
+    /// Always, with a certificate that is verified; otherwise no mail goes there.
+    Required {
+        /// A file with the authorities that are trusted, in PEM; the system's own without.
+        ca: Option<PathBuf>,
+        /// The name that the certificate must have.
+        name: Box<str>,
+    },
+}
+
 /// How the upstream learns who its client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Identity {
     /// Postfix's XCLIENT command.
     Xclient,
+    /// The PROXY protocol, version 1.
+    ProxyV1,
     /// The PROXY protocol, version 2.
     ProxyV2,
+    /// By the source address of the connection, which is the client's (Linux, IP_TRANSPARENT).
+    Transparent,
+    /// By a Received header (RFC 5321 §4.4) at the head of each message.
+    Trace,
     /// Not at all: every client seems to be the gateway.
     None,
 }
@@ -151,6 +266,11 @@ pub struct Limits {
     pub data_block_timeout: Duration,
     /// Least average rate of message data, octets a second, after the first block timeout.
     pub data_rate_min: u32,
+    /// Largest message in octets that we take, whatever the upstream announces; 0 for no limit of
+    /// our own.
+    pub message_size_max: u64,
+    /// Time for a TLS handshake, and for a PROXY header.
+    pub tls_handshake_timeout: Duration,
     /// How long the reply to end-of-data is awaited.
     pub end_of_data_timeout: Duration,
     /// How long running transactions may take to finish after SIGTERM.

@@ -45,7 +45,7 @@ pub(crate) struct Conn {
 impl Conn {
     /// When an idle or held session has to let go of its upstream connection.
     pub(crate) fn grace_end(&self) -> Instant {
-        self.answered + self.live.grace()
+        self.answered + self.live.grace(self.listener)
     }
 
     /// Waits for bytes of the client, `most` at most; 0 octets if it shut down its sending side.

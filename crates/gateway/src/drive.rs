@@ -77,7 +77,11 @@ pub(crate) async fn serve(shared: &Shared, conn: Box<Conn>, first: First) -> Box
 
 /// One activity: from an input to the next wait.
 async fn drive(shared: &Shared, conn: Box<Conn>, first: First) -> Next {
-    let capabilities = conn.live.mail.capabilities().unwrap_or_default();
+    let capabilities = conn
+        .live
+        .mail(conn.listener)
+        .capabilities()
+        .unwrap_or_default();
     let mut activity = Activity {
         shared,
         conn,
@@ -231,7 +235,7 @@ impl Activity<'_> {
                     let _ = send(&mut conn.stream, &mut self.out.bytes).await;
                     let watch = Watch {
                         stop: self.shared.stop.subscribe(),
-                        grace: conn.live.grace(),
+                        grace: conn.live.grace(conn.listener),
                     };
                     watch
                         .ask(question, &mut conn.stream, &mut conn.half_closed)
@@ -255,7 +259,7 @@ impl Activity<'_> {
     /// The upstream was found to relay for us after this session was let in.
     fn is_relayed(&self) -> bool {
         let listener = &self.conn.live.config.listeners[self.conn.listener];
-        self.conn.live.mail.relays() && !listener.is_loopback()
+        self.conn.live.mail(self.conn.listener).relays() && !listener.is_loopback()
     }
 
     async fn relay(&mut self) -> Then {

@@ -4,15 +4,15 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::{AbortHandle, JoinSet};
 
-use crate::config::{Config, Delivery, Listener};
+use crate::config::{Config, Listener};
 use crate::listen::{self, Bound, Served};
 use crate::live::{Live, LiveError, Mail};
 use crate::log;
 use crate::recipients;
 use crate::shared::{Shared, Stop};
-use crate::upstream::{Health, relay_warning};
+use crate::upstream::{Health, Upstream, relay_warning};
 
 /// Why a gateway does not start, or does not take a new configuration.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +55,14 @@ struct Inner {
     shared: Arc<Shared>,
     served: Mutex<Vec<Served>>,
     /// One change of the configuration at a time.
-    changing: tokio::sync::Mutex<Vec<AbortHandle>>,
+    changing: tokio::sync::Mutex<Vec<Watch>>,
+}
+
+/// An upstream, and the task that keeps an eye on it.
+#[derive(Debug)]
+struct Watch {
+    upstream: Arc<Upstream>,
+    task: AbortHandle,
 }
 
 impl Gateway {
@@ -66,19 +73,18 @@ impl Gateway {
     /// or the upstream relays for us and every listener is outside loopback.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let live = Live::new(config, None)?;
-        let mail = live.mail.clone();
+        let watches = begin(upstreams(&live)).await;
         let shared = Shared::new(live);
-        let upstream_task = begin(&mail).await;
         let inner = Inner {
             served: Mutex::new(Vec::new()),
-            changing: tokio::sync::Mutex::new(upstream_task.into_iter().collect()),
+            changing: tokio::sync::Mutex::new(watches),
             shared: Arc::clone(&shared),
         };
         let handle = Handle {
             inner: Arc::new(inner),
         };
         let live = shared.live.load_full();
-        let bound = handle.bind_missing(&live.config, &live.mail)?;
+        let bound = handle.bind_missing(&live)?;
         handle.swap_listeners(&live.config, bound);
         tokio::spawn(recipients::watch(Arc::clone(&shared)));
         tokio::spawn(report(shared));
@@ -142,15 +148,26 @@ async fn report(shared: Arc<Shared>) {
 /// and answers 421 until the probe has run.
 const FIRST_PROBE_MAX: Duration = Duration::from_secs(15);
 
-/// Learns who the upstream is before anyone is served.
-async fn begin(mail: &Mail) -> Option<AbortHandle> {
-    let Mail::Upstream(upstream) = mail else {
-        return None;
-    };
+fn upstreams(live: &Live) -> Vec<Arc<Upstream>> {
+    live.mails.iter().filter_map(Mail::upstream).collect()
+}
+
+/// Learns who the upstreams are before anyone is served.
+async fn begin(upstreams: Vec<Arc<Upstream>>) -> Vec<Watch> {
+    let mut probes = JoinSet::new();
+    for upstream in &upstreams {
+        let upstream = Arc::clone(upstream);
+        probes.spawn(async move { upstream.probe().await });
+    }
     // What came of it is kept by the upstream.
-    let _ = tokio::time::timeout(FIRST_PROBE_MAX, upstream.probe()).await;
-    let task: JoinHandle<()> = tokio::spawn(Arc::clone(upstream).watch());
-    Some(task.abort_handle())
+    let _ = tokio::time::timeout(FIRST_PROBE_MAX, probes.join_all()).await;
+    upstreams
+        .into_iter()
+        .map(|upstream| {
+            let task = tokio::spawn(Arc::clone(&upstream).watch()).abort_handle();
+            Watch { upstream, task }
+        })
+        .collect()
 }
 
 impl Handle {
@@ -175,27 +192,36 @@ impl Handle {
     /// # Errors
     /// As [`Gateway::start`]; then nothing has changed.
     pub async fn reload(&self, config: Config) -> Result<(), StartError> {
-        let mut tasks = self.inner.changing.lock().await;
+        let mut watches = self.inner.changing.lock().await;
         let shared = &self.inner.shared;
         let before = shared.live.load_full();
         let live = Live::new(config, Some(&before))?;
-        let is_same = same_upstream(&before.mail, &live.mail);
-        let task = if is_same {
-            None
-        } else {
-            begin(&live.mail).await
+        let wanted = upstreams(&live);
+        let is_watched = |upstream: &Arc<Upstream>| {
+            watches
+                .iter()
+                .any(|old| Arc::ptr_eq(&old.upstream, upstream))
         };
-        let bound = match self.bind_missing(&live.config, &live.mail) {
+        let added = begin(
+            wanted
+                .iter()
+                .filter(|one| !is_watched(one))
+                .cloned()
+                .collect(),
+        )
+        .await;
+        let bound = match self.bind_missing(&live) {
             Ok(bound) => bound,
             Err(error) => {
-                task.inspect(AbortHandle::abort);
+                added.iter().for_each(|watch| watch.task.abort());
                 return Err(error);
             }
         };
-        if !is_same {
-            tasks.drain(..).for_each(|old| old.abort());
-            tasks.extend(task);
-        }
+        let is_wanted = |watch: &Watch| wanted.iter().any(|one| Arc::ptr_eq(one, &watch.upstream));
+        let (stay, go): (Vec<_>, Vec<_>) = watches.drain(..).partition(is_wanted);
+        go.iter().for_each(|watch| watch.task.abort());
+        *watches = stay;
+        watches.extend(added);
         let live = Arc::new(live);
         shared.live.store(Arc::clone(&live));
         self.swap_listeners(&live.config, bound);
@@ -204,8 +230,8 @@ impl Handle {
     }
 
     /// Binds what the configuration names and is not served yet. All or nothing.
-    fn bind_missing(&self, config: &Config, mail: &Mail) -> Result<Vec<Bound>, StartError> {
-        let allowed = allowed_listeners(config, mail)?;
+    fn bind_missing(&self, live: &Live) -> Result<Vec<Bound>, StartError> {
+        let allowed = allowed_listeners(live)?;
         let served = self.served();
         let is_served = |listener: &Listener| {
             served
@@ -252,29 +278,16 @@ impl Handle {
     }
 }
 
-fn same_upstream(before: &Mail, after: &Mail) -> bool {
-    match (before, after) {
-        (Mail::Upstream(before), Mail::Upstream(after)) => Arc::ptr_eq(before, after),
-        (Mail::Maildir(..), Mail::Maildir(..)) => true,
-        _ => false,
-    }
-}
-
-/// All listeners, or those on loopback if the upstream relays for us (DESIGN promise 7).
-fn allowed_listeners<'a>(config: &'a Config, mail: &Mail) -> Result<Vec<&'a Listener>, StartError> {
-    let all: Vec<&Listener> = config.listeners.iter().collect();
-    let (Mail::Upstream(upstream), Delivery::Upstream(_)) = (mail, &config.delivery) else {
-        return Ok(all);
-    };
-    let Health::Relays { reply } = upstream.health() else {
-        return Ok(all);
-    };
-    let (loopback, outside): (Vec<_>, Vec<_>) =
-        all.into_iter().partition(|listener| listener.is_loopback());
-    if loopback.is_empty() {
-        return Err(StartError::Relays { reply });
-    }
-    for listener in outside {
+/// All listeners but those outside loopback whose upstream relays for us (DESIGN promise 7).
+fn allowed_listeners(live: &Live) -> Result<Vec<&Listener>, StartError> {
+    let mut allowed = Vec::new();
+    let mut relaying = None;
+    for (at, listener) in live.config.listeners.iter().enumerate() {
+        let health = live.mail(at).upstream().map(|upstream| upstream.health());
+        let Some(Health::Relays { reply }) = health.filter(|_| !listener.is_loopback()) else {
+            allowed.push(listener);
+            continue;
+        };
         tracing::error!(
             target: "tarpit::listen",
             listener = %listener.name,
@@ -282,6 +295,10 @@ fn allowed_listeners<'a>(config: &'a Config, mail: &Mail) -> Result<Vec<&'a List
             reason = relay_warning(&reply),
             "not listening"
         );
+        relaying = Some(reply);
     }
-    Ok(loopback)
+    match relaying {
+        Some(reply) if allowed.is_empty() => Err(StartError::Relays { reply }),
+        _ => Ok(allowed),
+    }
 }

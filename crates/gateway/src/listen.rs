@@ -145,7 +145,7 @@ fn admit(stream: TcpStream, peer: SocketAddr, name: &str, shared: &Arc<Shared>) 
     let limit = live.config.limits.sessions_per_source_max;
     let conn = Box::new(Conn {
         session: Session::new(shared.next_id(), source, exempt.is_some()),
-        link: live.mail.link(),
+        link: live.mail(listener).link(),
         opened: shared.clock.now(),
         answered: Instant::now(),
         exempt,
@@ -227,7 +227,8 @@ fn admission(
         }
         metrics.sessions_over_source_limit.add(1);
     }
-    if live.mail.capabilities().is_none() || !live.mail.serves(is_loopback) {
+    let mail = live.mail(listener);
+    if mail.capabilities().is_none() || !mail.serves(is_loopback) {
         metrics.sessions_refused_unavailable.add(1);
         return Admission::Unavailable;
     }

@@ -18,7 +18,8 @@ use crate::upstream::{Health, Upstream, UpstreamLink};
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) config: Config,
-    pub(crate) mail: Mail,
+    /// One for each of [`Config::deliveries`].
+    pub(crate) mails: Vec<Mail>,
     /// Replaced alone when the recipients file changes.
     pub(crate) filter: ArcSwap<Filter>,
 }
@@ -55,10 +56,14 @@ impl Live {
             Recipients::File(path) => Some(recipients::read(path)?),
         };
         let filter = ArcSwap::from_pointee(filter_of(&config, names));
-        let mail = mail_of(&config, before)?;
+        let mails = config
+            .deliveries
+            .iter()
+            .map(|delivery| mail_of(delivery, &config.hostname, before))
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             config,
-            mail,
+            mails,
             filter,
         })
     }
@@ -71,33 +76,38 @@ impl Live {
 }
 
 fn filter_of(config: &Config, names: Option<Names>) -> Filter {
-    let strict = match &config.delivery {
-        Delivery::Upstream(upstream) => upstream.relays,
-        Delivery::Maildir(_) => false,
-    };
+    // The domains bind everywhere if one server needs it: promise 7 goes before promise 5.
+    let strict = config
+        .deliveries
+        .iter()
+        .any(|delivery| matches!(delivery, Delivery::Upstream(upstream) if upstream.relays));
     Filter::new(config.domains.clone(), names, strict)
 }
 
-fn mail_of(config: &Config, before: Option<&Live>) -> Result<Mail, LiveError> {
-    if let Some(before) = before
-        && before.config.delivery == config.delivery
-        && before.config.hostname == config.hostname
+/// Makes who takes the mail; one about which nothing changed is kept, with its connections.
+fn mail_of(delivery: &Delivery, hostname: &str, before: Option<&Live>) -> Result<Mail, LiveError> {
+    if let Some(before) = before.filter(|before| *before.config.hostname == *hostname)
+        && let Some(at) = before
+            .config
+            .deliveries
+            .iter()
+            .position(|old| old == delivery)
+        && let Some(mail) = before.mails.get(at)
     {
-        return Ok(before.mail.clone());
+        return Ok(mail.clone());
     }
-    match &config.delivery {
+    match delivery {
         Delivery::Upstream(upstream) => Ok(Mail::Upstream(Upstream::new(
             upstream.clone(),
-            config.hostname.clone(),
+            hostname.into(),
         ))),
         Delivery::Maildir(maildir) => {
-            let store =
-                MaildirStore::new(maildir.clone(), config.hostname.clone()).map_err(|error| {
-                    LiveError::Maildir {
-                        path: maildir.root.display().to_string(),
-                        error,
-                    }
-                })?;
+            let store = MaildirStore::new(maildir.clone(), hostname.into()).map_err(|error| {
+                LiveError::Maildir {
+                    path: maildir.root.display().to_string(),
+                    error,
+                }
+            })?;
             let capabilities = Arc::new(store.capabilities());
             Ok(Mail::Maildir(store, capabilities))
         }
@@ -117,6 +127,14 @@ impl Mail {
         match self {
             Self::Upstream(upstream) => upstream.capabilities(),
             Self::Maildir(_, capabilities) => Some(Arc::clone(capabilities)),
+        }
+    }
+
+    /// The server behind us, if it is one.
+    pub(crate) fn upstream(&self) -> Option<Arc<Upstream>> {
+        match self {
+            Self::Upstream(upstream) => Some(Arc::clone(upstream)),
+            Self::Maildir(..) => None,
         }
     }
 
@@ -140,10 +158,15 @@ impl Mail {
 }
 
 impl Live {
-    /// How long a held or idle session may keep an upstream connection. The maildir has none to
-    /// let go of.
-    pub(crate) fn grace(&self) -> Duration {
-        match &self.config.delivery {
+    /// Who takes the mail of the listener at this place.
+    pub(crate) fn mail(&self, listener: usize) -> &Mail {
+        &self.mails[self.config.listeners[listener].delivery]
+    }
+
+    /// How long a held or idle session of this listener may keep an upstream connection. The
+    /// maildir has none to let go of.
+    pub(crate) fn grace(&self, listener: usize) -> Duration {
+        match &self.config.deliveries[self.config.listeners[listener].delivery] {
             Delivery::Upstream(upstream) => upstream.grace,
             Delivery::Maildir(_) => REPLY_MAX,
         }

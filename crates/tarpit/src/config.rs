@@ -140,8 +140,26 @@ mod tests {
         let maildir = text.find("[maildir]").unwrap();
         let recipients = text.find("[recipients]").unwrap();
         text.replace_range(maildir..recipients, "");
+        // Files that are there on every machine, and TLS that has a use for tls_name.
+        let upstream = text.find("[[upstream]]").unwrap();
+        let tls = upstream + text[upstream..].find("tls = \"off\"").unwrap();
+        text.replace_range(tls..tls + 11, "tls = \"required\"");
+        for file in PEM_FILES {
+            text = text.replace(file, TEST_PEM);
+        }
         text
     }
+
+    /// Files that the samples name.
+    const PEM_FILES: &[&str] = &[
+        "/etc/letsencrypt/live/mx1.example.org/fullchain.pem",
+        "/etc/letsencrypt/live/mx1.example.org/privkey.pem",
+        "/etc/ssl/certs/ca-certificates.crt",
+    ];
+    const TEST_PEM: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/configs/mx1.example.org.pem"
+    );
 
     #[test]
     fn everything_is_right() {

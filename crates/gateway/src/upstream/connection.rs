@@ -111,7 +111,7 @@ impl Connection {
         told: Told,
         opening: &mut Opening,
     ) -> Result<Self, Failure> {
-        let mut wire = Wire::connect(config.address, config.connect_timeout).await?;
+        let mut wire = Wire::connect(config.address(), config.connect_timeout).await?;
         opening.ended("connect");
         let mut name = hostname;
         let proxied = if let Told::Proxy(who) = &told {

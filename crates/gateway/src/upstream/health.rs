@@ -89,7 +89,7 @@ impl Upstream {
         if !changed {
             return;
         }
-        let (upstream, address) = (&*self.config.name, self.config.address);
+        let (upstream, address) = (&*self.config.name, self.config.address());
         let detail = detail.unwrap_or_default();
         match health {
             Health::Unknown => {}

@@ -36,9 +36,11 @@ pub(super) enum Told {
 impl Told {
     pub(super) fn of(identity: Identity, who: &ClientIdentity) -> Self {
         match identity {
-            Identity::None => Self::Nothing,
+            Identity::None | Identity::Trace => Self::Nothing,
             Identity::Xclient => Self::Xclient(who.clone()),
-            Identity::ProxyV2 => Self::Proxy(who.clone()),
+            Identity::ProxyV1 | Identity::ProxyV2 | Identity::Transparent => {
+                Self::Proxy(who.clone())
+            }
         }
     }
 }

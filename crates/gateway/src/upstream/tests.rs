@@ -42,7 +42,9 @@ const MAIL: &str = "
 fn settings(address: SocketAddr, identity: Identity) -> config::Upstream {
     config::Upstream {
         name: "mx".into(),
-        address,
+        addresses: vec![address],
+        balance: config::Balance::Order,
+        tls: config::UpstreamTls::Off,
         identity,
         relays: false,
         connections_max: 10,

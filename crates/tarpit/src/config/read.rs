@@ -12,7 +12,7 @@ use toml::de::DeValue;
 use super::nearest::nearest;
 use super::options::Refused;
 
-pub(crate) use place::{file, folder, listen, network, server};
+pub(crate) use place::{file, folder, listen, network, networks, pem, servers};
 pub(crate) use span::{moment, show_time, time};
 pub(crate) use text::{addresses, domains, hostname, name, sentence};
 

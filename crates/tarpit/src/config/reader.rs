@@ -302,10 +302,21 @@ fn show_value(allowed: Allowed, given: &DeValue<'_>, read: &Value) -> String {
         (_, Value::Time(span)) => format!("\"{}\"", read::show_time(*span)),
         (_, Value::Count(number)) => number.to_string(),
         (_, Value::Socket(address)) => format!("\"{address}\""),
+        (_, Value::Sockets(addresses)) => match addresses.as_slice() {
+            [one] => format!("\"{one}\""),
+            all => listed(all),
+        },
+        (_, Value::Networks(networks)) => listed(networks),
         (_, Value::Network(network)) => format!("\"{network}\""),
         (_, Value::Path(path)) => read::quote(&path.display().to_string()),
         (_, Value::Flag(_) | Value::Moment(_)) => read::show(given),
     }
+}
+
+/// A list of what needs no escapes.
+fn listed(values: &[impl std::fmt::Display]) -> String {
+    let quoted: Vec<String> = values.iter().map(|value| format!("\"{value}\"")).collect();
+    format!("[{}]", quoted.join(", "))
 }
 
 /// What is wrong with a value that was refused.

@@ -4,12 +4,13 @@
 //! noted; `None` means that something was.
 
 mod delivery;
+mod listener;
 mod pit;
 
 use std::net::SocketAddr;
 
 use tarpit_core::Prefixes;
-use tarpit_gateway::config::{Config, Exemption, Limits, Listener, Recipients};
+use tarpit_gateway::config::{Config, Exemption, Limits, Recipients};
 use toml::de::DeValue;
 
 use super::effective::Origin;
@@ -17,7 +18,7 @@ use super::reader::{Reader, View};
 use super::system;
 use super::{options, read};
 use crate::log;
-use pit::{Pit, SessionBounds};
+use pit::SessionBounds;
 
 /// Reads everything.
 pub(super) fn resolve(reader: &mut Reader<'_>) -> Option<(Config, log::Format)> {
@@ -27,7 +28,8 @@ pub(super) fn resolve(reader: &mut Reader<'_>) -> Option<(Config, log::Format)> 
     // In the order of the table of options, which `tarpit check` keeps.
     let listener_views = reader.many("listener");
     let named = names_and_addresses(reader, &listener_views);
-    let delivery = delivery::read(reader, domains.as_deref(), &named);
+    let deliveries = delivery::read(reader, domains.as_deref(), &named);
+    let certificates = listener::certificates(reader);
     let recipients = recipients(reader);
     let pit = pit::read(reader);
     let exempt = exemptions(reader);
@@ -36,7 +38,14 @@ pub(super) fn resolve(reader: &mut Reader<'_>) -> Option<(Config, log::Format)> 
     let log = log_format(reader);
 
     let listeners = match (&pit, &limits) {
-        (Some(pit), Some((_, bounds))) => listeners(reader, &named, pit, *bounds),
+        (Some(pit), Some((_, bounds))) => {
+            let has_certificate = certificates.as_ref().is_none_or(|list| !list.is_empty());
+            let doors = listener::Doors {
+                deliveries: deliveries.as_deref(),
+                has_certificate,
+            };
+            listener::read(reader, &named, &doors, pit, *bounds)
+        }
         _ => {
             // There is nothing to combine them with; their own mistakes are named all the same.
             for Named { view, .. } in &named {
@@ -49,7 +58,8 @@ pub(super) fn resolve(reader: &mut Reader<'_>) -> Option<(Config, log::Format)> 
     let config = Config {
         hostname: hostname?,
         listeners: listeners?,
-        delivery: delivery?,
+        deliveries: deliveries?,
+        certificates: certificates?,
         domains: domains?,
         recipients: recipients?,
         exempt: exempt?,
@@ -132,29 +142,6 @@ fn line_of<'t>(reader: &Reader<'t>, view: &View<'t>, key: &str) -> usize {
     reader.place_of(view, key).map_or(0, |place| place.line)
 }
 
-fn listeners<'t>(
-    reader: &mut Reader<'t>,
-    named: &[Named<'t>],
-    pit: &Pit,
-    bounds: SessionBounds,
-) -> Option<Vec<Listener>> {
-    let mut listeners = Vec::with_capacity(named.len());
-    for Named {
-        view,
-        name,
-        address,
-    } in named
-    {
-        let policy = pit.policy_for(reader, view, bounds)?;
-        listeners.push(Listener {
-            name: name.clone(),
-            address: *address,
-            policy,
-        });
-    }
-    Some(listeners)
-}
-
 fn recipients(reader: &mut Reader<'_>) -> Option<Recipients> {
     let view = reader.single("recipients");
     let source = reader.text(&view, "source");
@@ -216,6 +203,8 @@ fn limits(reader: &mut Reader<'_>) -> Option<(Limits, SessionBounds)> {
     let session_timeout = reader.time(&view, "session_timeout");
     let data_block_timeout = reader.time(&view, "data_block_timeout");
     let data_rate_min = reader.count(&view, "data_rate_min");
+    let message_size_max = reader.count(&view, "message_size_max");
+    let tls_handshake_timeout = reader.time(&view, "tls_handshake_timeout");
     let end_of_data_timeout = reader.time(&view, "end_of_data_timeout");
     let drain_timeout = reader.time(&view, "drain_timeout");
     let ledger_sources_max = reader.count::<u32>(&view, "ledger_sources_max");
@@ -236,6 +225,8 @@ fn limits(reader: &mut Reader<'_>) -> Option<(Limits, SessionBounds)> {
         session_timeout: session_timeout?,
         data_block_timeout: data_block_timeout?,
         data_rate_min: data_rate_min?,
+        message_size_max: message_size_max?,
+        tls_handshake_timeout: tls_handshake_timeout?,
         end_of_data_timeout: end_of_data_timeout?,
         drain_timeout: drain_timeout?,
         ledger_sources_max: ledger_sources_max?,

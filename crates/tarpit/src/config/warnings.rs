@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tarpit_core::policy::{Mode, Scope};
-use tarpit_gateway::config::{Delivery, Exemption, Identity};
+use tarpit_gateway::config::{Delivery, Exemption, Identity, Upstream};
 
 use super::{Loaded, read, system};
 
@@ -43,24 +43,39 @@ pub(crate) fn warnings(loaded: &Loaded, now: u64) -> Vec<String> {
         );
     }
     list.extend(about_the_pit(loaded));
-    if loaded.gateway.domains.is_empty() && matches!(loaded.gateway.delivery, Delivery::Upstream(_))
-    {
+    if loaded.gateway.domains.is_empty() && upstreams(loaded).next().is_some() {
         list.push(
             "domains is empty: the upstream alone decides which mail is ours; list them, and two servers \
              must fail before one of them is an open relay"
                 .to_owned(),
         );
     }
-    if let Delivery::Upstream(upstream) = &loaded.gateway.delivery
-        && upstream.identity == Identity::None
-    {
-        list.push(
-            "identity is \"none\": to the upstream every client is this gateway, so its block lists, SPF checks \
-             and limits see one client only"
-                .to_owned(),
-        );
+    for upstream in upstreams(loaded) {
+        if matches!(upstream.identity, Identity::None | Identity::Trace) {
+            let word = if upstream.identity == Identity::None {
+                "none"
+            } else {
+                "trace"
+            };
+            list.push(format!(
+                "upstream {}: identity is \"{word}\": to the upstream every client is this gateway, so its block \
+                 lists, SPF checks and limits see one client only",
+                upstream.name
+            ));
+        }
     }
     list
+}
+
+fn upstreams(loaded: &Loaded) -> impl Iterator<Item = &Upstream> {
+    loaded
+        .gateway
+        .deliveries
+        .iter()
+        .filter_map(|delivery| match delivery {
+            Delivery::Upstream(upstream) => Some(upstream),
+            Delivery::Maildir(_) => None,
+        })
 }
 
 /// Whether this process may open as many sockets as the file promises to serve. Not part of
@@ -69,11 +84,10 @@ pub(crate) fn about_descriptors(loaded: &Loaded) -> Option<String> {
     /// Listeners, the runtime's own, files being read.
     const OTHERS: u64 = 64;
     let sessions = loaded.gateway.limits.sessions_max;
-    let upstream = match &loaded.gateway.delivery {
-        Delivery::Upstream(upstream) => upstream.connections_max,
-        Delivery::Maildir(_) => 0,
-    };
-    let needed = u64::from(sessions) + u64::from(upstream) + OTHERS;
+    let connections: u64 = upstreams(loaded)
+        .map(|upstream| u64::from(upstream.connections_max) * upstream.addresses.len() as u64)
+        .sum();
+    let needed = u64::from(sessions) + connections + OTHERS;
     let allowed = system::descriptors_max().filter(|allowed| *allowed < needed)?;
     Some(format!(
         "this process may open {allowed} files, and sessions_max = {sessions} may need {needed}: clients will find \
@@ -138,10 +152,9 @@ fn proxy(network: IpNet, loaded: &Loaded) -> Option<String> {
     let own = own
         .filter(|ip| !ip.is_unspecified())
         .map(|ip| (ip, "this gateway"));
-    let upstream = match &loaded.gateway.delivery {
-        Delivery::Upstream(upstream) => Some((upstream.address.ip(), "the upstream")),
-        Delivery::Maildir(_) => None,
-    };
+    let upstream = upstreams(loaded)
+        .flat_map(|upstream| &upstream.addresses)
+        .map(|address| (address.ip(), "the upstream"));
     let holds = |(ip, _): &(IpAddr, &str)| network.contains(&ip.to_canonical());
     if let Some((ip, who)) = own.chain(upstream).find(holds) {
         return Some(format!("{ip}, {who}"));

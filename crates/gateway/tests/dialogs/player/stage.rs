@@ -11,7 +11,8 @@ use tarpit_core::Prefixes;
 use tarpit_core::policy::Policy;
 use tarpit_gateway::Gateway;
 use tarpit_gateway::config::{
-    Config, Delivery, Exemption, Identity, Limits, Listener, Recipients, Upstream,
+    Balance, BareNewline, Config, Delivery, Exemption, Identity, Kind, Limits, Listener,
+    ListenerTls, Recipients, Upstream, UpstreamTls,
 };
 use tarpit_smtp::Reply;
 use tarpit_testkit::{Dialog, HELD_UNREAD_MAX, Outcome, Settings, Step};
@@ -167,10 +168,22 @@ fn config(
             name: "mx".into(),
             address: ([127, 0, 0, 1], 0).into(),
             policy,
+            delivery: 0,
+            kind: Kind::Mx,
+            tls: ListenerTls::Off,
+            auth_plaintext: true,
+            bare_newline: BareNewline::Reject,
+            normalize: Vec::new(),
+            passthrough: Vec::new(),
+            proxy_protocol: Vec::new(),
+            xclient: Vec::new(),
         }],
-        delivery: Delivery::Upstream(Upstream {
+        certificates: Vec::new(),
+        deliveries: vec![Delivery::Upstream(Upstream {
             name: "script".into(),
-            address: upstream,
+            addresses: vec![upstream],
+            balance: Balance::Order,
+            tls: UpstreamTls::Off,
             identity: Identity::None,
             relays: settings.strict,
             connections_max: 100,
@@ -178,7 +191,7 @@ fn config(
             connections_reserved: 0,
             grace: scaled(settings.grace),
             connect_timeout: LATE,
-        }),
+        })],
         domains: settings
             .domains
             .iter()
@@ -200,6 +213,8 @@ fn limits(settings: &Settings) -> Limits {
         session_timeout: scaled(settings.session_timeout),
         data_block_timeout: NEVER,
         data_rate_min: 1,
+        message_size_max: 0,
+        tls_handshake_timeout: LATE,
         end_of_data_timeout: NEVER,
         drain_timeout: LATE,
         ledger_sources_max: 1000,

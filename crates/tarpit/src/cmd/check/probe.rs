@@ -38,12 +38,14 @@ impl Report {
 /// Probes whoever takes the mail.
 pub(super) async fn probe(config: &Config) -> Report {
     let mut report = Report::default();
-    match &config.delivery {
-        Delivery::Upstream(settings) => probe_upstream(config, settings, &mut report).await,
-        Delivery::Maildir(maildir) => report.say(format!(
-            "The built-in maildir takes the mail, in {}: there is no upstream to probe.",
-            maildir.root.display()
-        )),
+    for delivery in &config.deliveries {
+        match delivery {
+            Delivery::Upstream(settings) => probe_upstream(config, settings, &mut report).await,
+            Delivery::Maildir(maildir) => report.say(format!(
+                "The built-in maildir takes the mail, in {}: there is no upstream to probe.",
+                maildir.root.display()
+            )),
+        }
     }
     report
 }
@@ -51,7 +53,8 @@ pub(super) async fn probe(config: &Config) -> Report {
 async fn probe_upstream(config: &Config, settings: &Settings, report: &mut Report) {
     report.say(format!(
         "The upstream, {} at {}:",
-        settings.name, settings.address
+        settings.name,
+        settings.address()
     ));
     let upstream = Upstream::new(settings.clone(), config.hostname.clone());
     let found = upstream.probe().await;
@@ -120,11 +123,19 @@ fn about_identity(found: &ProbeReport, identity: Identity, report: &mut Report) 
             "XCLIENT",
             "Postfix: smtpd_authorized_xclient_hosts = ADDRESS-OF-THIS-GATEWAY (for the service that Tarpit connects to)",
         ),
-        Identity::ProxyV2 => (
+        Identity::ProxyV1 | Identity::ProxyV2 => (
             "the PROXY protocol",
             "Postfix: smtpd_upstream_proxy_protocol = haproxy (for the service that Tarpit connects to); \
              Exim: hosts_proxy = ADDRESS-OF-THIS-GATEWAY",
         ),
+        Identity::Transparent => (
+            "connections from the client's address",
+            "The upstream's way back to clients must lead through this machine: see docs/transparent.md",
+        ),
+        Identity::Trace => {
+            report.say("Identity: a Received header in each message. To its checks, every client is this gateway.");
+            return;
+        }
         Identity::None => {
             report.say(
                 "Identity: not told (identity = \"none\"). To it, every client is this gateway.",

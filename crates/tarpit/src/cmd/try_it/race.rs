@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use tarpit_core::policy::Mode;
 use tarpit_gateway::Gateway;
-use tarpit_gateway::config::{Config, Delivery, Listener};
+use tarpit_gateway::config::{Config, Delivery};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -143,19 +143,17 @@ pub(super) async fn phase(
 /// The visitor's configuration, with one listener on a free port and the dictionary's recipients.
 fn config(base: &Config, root: PathBuf, mode: Mode) -> anyhow::Result<Config> {
     let mut config = base.clone();
-    let (Some(first), Delivery::Maildir(maildir)) = (base.listeners.first(), &mut config.delivery)
+    let (Some(first), Delivery::Maildir(maildir)) =
+        (base.listeners.first(), &mut config.deliveries[0])
     else {
         bail!("the race needs a listener and a maildir");
     };
     maildir.root = root;
     maildir.recipients = dictionary::existing();
-    let mut policy = first.policy.clone();
-    policy.mode = mode;
-    let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
-    config.listeners = vec![Listener {
-        name: "race".into(),
-        address,
-        policy,
-    }];
+    let mut racing = first.clone();
+    racing.name = "race".into();
+    racing.address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+    racing.policy.mode = mode;
+    config.listeners = vec![racing];
     Ok(config)
 }

@@ -267,7 +267,7 @@ fn a_place_holds_a_configuration_that_is_right() {
     let policy = &loaded.gateway.listeners[1].policy;
     assert_eq!((policy.mode, policy.scope), (Mode::Enforce, Scope::Source));
     assert_eq!(policy.delay, Duration::from_secs(5));
-    let tarpit_gateway::config::Delivery::Maildir(maildir) = &loaded.gateway.delivery else {
+    let tarpit_gateway::config::Delivery::Maildir(maildir) = &loaded.gateway.deliveries[0] else {
         panic!("no maildir")
     };
     assert_eq!(

@@ -42,14 +42,18 @@ pub(crate) enum Allowed {
     },
     /// An IP address and a port, 0 allowed.
     Listen,
-    /// An IP address or a host name, and a port.
-    Server,
+    /// An IP address or a host name, and a port; or a list of them.
+    Servers,
     /// An address or a network.
     Network,
+    /// A list of them.
+    Networks,
     /// A date, or a date and time with its offset.
     Moment,
-    /// A file that can be opened.
+    /// A recipients file.
     File,
+    /// A file with PEM in it.
+    Pem,
     /// A folder.
     Folder,
 }
@@ -67,13 +71,17 @@ pub(crate) enum Value {
     Count(u64),
     /// Of `Time`.
     Time(Duration),
-    /// Of `Listen`, `Server`.
+    /// Of `Listen`.
     Socket(SocketAddr),
+    /// Of `Servers`.
+    Sockets(Vec<SocketAddr>),
     /// Of `Network`.
     Network(IpNet),
+    /// Of `Networks`.
+    Networks(Vec<IpNet>),
     /// Of `Moment`: seconds since 1970.
     Moment(u64),
-    /// Of `File`, `Folder`.
+    /// Of `File`, `Pem`, `Folder`.
     Path(PathBuf),
 }
 
@@ -95,10 +103,12 @@ impl Allowed {
             Self::Count { min, max } => read::count(value, *min, *max).map(Value::Count),
             Self::Time { min, max } => read::time(value, *min, *max).map(Value::Time),
             Self::Listen => read::listen(value).map(Value::Socket),
-            Self::Server => read::server(value).map(Value::Socket),
+            Self::Servers => read::servers(value).map(Value::Sockets),
             Self::Network => read::network(value).map(Value::Network),
+            Self::Networks => read::networks(value).map(Value::Networks),
             Self::Moment => read::moment(value).map(Value::Moment),
             Self::File => read::file(value, folder).map(Value::Path),
+            Self::Pem => read::pem(value, folder).map(Value::Path),
             Self::Folder => read::folder(value, folder).map(Value::Path),
         }
     }
@@ -123,15 +133,19 @@ impl Allowed {
                 read::show_time(*max)
             ),
             Self::Listen => "an IP address and a port, such as \"127.0.0.1:25\" or \"[::]:25\"".to_owned(),
-            Self::Server => {
-                "an IP address or host name and a port, such as \"127.0.0.1:10025\" or \"localhost:10025\"".to_owned()
+            Self::Servers => {
+                "an IP address or host name and a port, such as \"127.0.0.1:10025\", or a list of them".to_owned()
             }
             Self::Network => "an IP address or network, such as \"203.0.113.0/24\"".to_owned(),
+            Self::Networks => {
+                "a list of IP addresses and networks, such as [\"203.0.113.0/24\", \"2001:db8::/32\"]".to_owned()
+            }
             Self::Moment => {
                 "a date such as 2027-03-31, or a date and time with an offset such as 2027-03-31T18:00:00Z"
                     .to_owned()
             }
             Self::File => "the path of a file with an address (user@domain, or @domain) on each line".to_owned(),
+            Self::Pem => "the path of a file that can be read, with PEM in it".to_owned(),
             Self::Folder => "the path of a folder".to_owned(),
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Allowed, Apply, Default, Opt, Sample, Section, Shape};
 use bounds::{LIMITS, LOG};
-use doors::{LISTENER, MAILDIR, TOP, UPSTREAM};
+use doors::{CERTIFICATE, LISTENER, MAILDIR, TOP, UPSTREAM};
 use pit::{EXEMPT, RECIPIENTS, SOURCE, TARPIT};
 
 /// An option that a reload can change.
@@ -75,9 +75,19 @@ pub(crate) const SECTIONS: &[Section] = &[
     Section {
         name: "upstream",
         shape: Shape::Many,
-        what: "The upstream: the mail server behind us. Exactly one in this version, unless there is a [maildir].",
+        what: "An upstream: the mail server behind us, or several that take the same mail. At least one, unless there \
+               is a [maildir].",
         sample: Sample::Used,
         options: UPSTREAM,
+    },
+    Section {
+        name: "certificate",
+        shape: Shape::Many,
+        what: "A certificate for TLS towards clients. Which one is used follows from the server name that the client \
+               asks for; the first serves the others. The mail server's own files will do: then its TLSA records hold \
+               here too.",
+        sample: Sample::Commented,
+        options: CERTIFICATE,
     },
     Section {
         name: "maildir",

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use toml::de::DeValue;
 
-use super::{show_text, string};
+use super::{show, show_text, string};
 use crate::config::options::Refused;
 
 /// An IP address and a port to listen on; port 0 takes a free one.
@@ -31,8 +31,32 @@ pub(crate) fn listen(value: &DeValue<'_>) -> Result<SocketAddr, Refused> {
 ///
 /// Host names are looked up here, with the system's resolver. IPv4 is preferred where a name has
 /// both: a server that listens on 127.0.0.1 alone is common, one on `[::1]` alone is not.
-pub(crate) fn server(value: &DeValue<'_>) -> Result<SocketAddr, Refused> {
+fn server(value: &DeValue<'_>) -> Result<SocketAddr, Refused> {
     let text = string(value)?;
+    server_at(text)
+}
+
+/// One server or a list of them, each once, not empty.
+pub(crate) fn servers(value: &DeValue<'_>) -> Result<Vec<SocketAddr>, Refused> {
+    let Some(list) = value.as_array() else {
+        return server(value).map(|one| vec![one]);
+    };
+    if list.is_empty() {
+        return Err(Refused::found("an empty list"));
+    }
+    let mut servers = Vec::with_capacity(list.len());
+    for element in list {
+        let one = server(element.get_ref())?;
+        if servers.contains(&one) {
+            let hint = "it is in the list twice";
+            return Err(Refused::with(show(element.get_ref()), hint));
+        }
+        servers.push(one);
+    }
+    Ok(servers)
+}
+
+fn server_at(text: &str) -> Result<SocketAddr, Refused> {
     let refuse = |hint: &str| Refused::with(show_text(text), hint);
     let address = match text.parse::<SocketAddr>() {
         Ok(address) => address,
@@ -115,6 +139,36 @@ pub(crate) fn network(value: &DeValue<'_>) -> Result<IpNet, Refused> {
         ));
     }
     Ok(network)
+}
+
+/// A list of addresses and networks.
+pub(crate) fn networks(value: &DeValue<'_>) -> Result<Vec<IpNet>, Refused> {
+    let Some(list) = value.as_array() else {
+        let hint = value
+            .as_str()
+            .map(|text| format!("a list stands in brackets: [{}]", show_text(text)));
+        return Err(Refused {
+            found: show(value),
+            hint,
+        });
+    };
+    list.iter()
+        .map(|element| network(element.get_ref()))
+        .collect()
+}
+
+/// A file with PEM in it, which must be there: what is in it is judged where it is used.
+pub(crate) fn pem(value: &DeValue<'_>, base: &Path) -> Result<PathBuf, Refused> {
+    let text = string(value)?;
+    let path = join(base, text)?;
+    match std::fs::read(&path) {
+        Ok(bytes) if bytes.windows(11).any(|part| part == b"-----BEGIN ") => Ok(path),
+        Ok(_) => Err(Refused::with(show_text(text), "it holds no PEM")),
+        Err(error) => Err(Refused::with(
+            show_text(text),
+            format!("{}: {error}", path.display()),
+        )),
+    }
 }
 
 /// A recipients file, read as the gateway will read it: a bad line is found before the start.

@@ -61,6 +61,22 @@ impl<'t> Reader<'t> {
         }
     }
 
+    /// Addresses with their ports.
+    pub(crate) fn sockets(&mut self, view: &View<'t>, key: &str) -> Option<Vec<SocketAddr>> {
+        match self.get(view, key)? {
+            Value::Sockets(addresses) => Some(addresses),
+            other => mismatch(key, &other),
+        }
+    }
+
+    /// Networks.
+    pub(crate) fn networks(&mut self, view: &View<'t>, key: &str) -> Option<Vec<IpNet>> {
+        match self.get(view, key)? {
+            Value::Networks(networks) => Some(networks),
+            other => mismatch(key, &other),
+        }
+    }
+
     /// A network.
     pub(crate) fn network(&mut self, view: &View<'t>, key: &str) -> Option<IpNet> {
         match self.get(view, key)? {

@@ -1,8 +1,8 @@
-//! `[[upstream]]` or `[maildir]`: exactly one of them.
+//! `[[upstream]]`, any number of them, or `[maildir]`.
 
 use std::net::SocketAddr;
 
-use tarpit_gateway::config::{Delivery, Identity, Maildir, Upstream};
+use tarpit_gateway::config::{Balance, Delivery, Identity, Maildir, Upstream, UpstreamTls};
 
 use super::super::reader::{Reader, View};
 use super::Named;
@@ -12,7 +12,7 @@ pub(super) fn read<'t>(
     reader: &mut Reader<'t>,
     domains: Option<&[Box<str>]>,
     listeners: &[Named<'t>],
-) -> Option<Delivery> {
+) -> Option<Vec<Delivery>> {
     let upstreams = reader.many("upstream");
     let servers: Vec<Option<Upstream>> = upstreams
         .iter()
@@ -25,14 +25,14 @@ pub(super) fn read<'t>(
         ([], None) => {
             // [upstream] in place of [[upstream]] was noted already.
             if !reader.has("upstream") {
-                let text = "found neither [[upstream]] nor [maildir]; allowed: exactly one of them, to take the mail";
+                let text = "found neither [[upstream]] nor [maildir]; allowed: one of them, to take the mail";
                 reader.notes.wrong_at(None, "", text);
             }
             None
         }
         ([first, ..], Some(view)) => {
             let text = format!(
-                "found [[upstream]] in line {} and [maildir] in line {}; allowed: exactly one of them",
+                "found [[upstream]] in line {} and [maildir] in line {}; allowed: one of the two",
                 line(first),
                 line(&view)
             );
@@ -41,17 +41,31 @@ pub(super) fn read<'t>(
                 .wrong_at(view.place().max(first.place()), "", text);
             None
         }
-        ([first, second, ..], None) => {
-            let text = format!(
-                "found {} of them, the first in line {}; allowed: one, since this version supports one server behind",
-                upstreams.len(),
-                line(first)
-            );
-            reader.notes.wrong_at(second.place(), "upstream", text);
-            None
+        ([_, ..], None) => {
+            distinct_names(reader, &upstreams, &servers);
+            let servers: Option<Vec<Upstream>> = servers.into_iter().collect();
+            Some(servers?.into_iter().map(Delivery::Upstream).collect())
         }
-        ([_], None) => servers.into_iter().next().flatten().map(Delivery::Upstream),
-        ([], Some(_)) => maildir.flatten().map(Delivery::Maildir),
+        ([], Some(_)) => Some(vec![Delivery::Maildir(maildir.flatten()?)]),
+    }
+}
+
+/// Listeners and records name upstreams, so each needs a name of its own.
+fn distinct_names<'t>(reader: &mut Reader<'t>, views: &[View<'t>], servers: &[Option<Upstream>]) {
+    for (at, (view, server)) in views.iter().zip(servers).enumerate() {
+        let Some(server) = server else { continue };
+        let is_taken = servers
+            .iter()
+            .take(at)
+            .flatten()
+            .any(|other| other.name == server.name);
+        if is_taken {
+            let text = format!(
+                "found \"{}\" again; allowed: a name of its own for each",
+                server.name
+            );
+            reader.clash(view, "name", text);
+        }
     }
 }
 
@@ -62,7 +76,14 @@ fn upstream<'t>(
     listeners: &[Named<'t>],
 ) -> Option<Upstream> {
     let name = reader.text(view, "name");
-    let address = reader.socket(view, "address");
+    let addresses = reader.sockets(view, "address");
+    let balance = reader
+        .text(view, "balance")
+        .map(|word| match word.as_ref() {
+            "least-connections" => Balance::LeastConnections,
+            _ => Balance::Order,
+        });
+    let tls = upstream_tls(reader, view);
     let identity = reader.text(view, "identity").map(|word| identity(&word));
     let relays = reader.flag(view, "upstream_relays");
     let connections_max = reader.count::<u32>(view, "connections_max");
@@ -70,11 +91,13 @@ fn upstream<'t>(
     let reserved = reader.count::<u32>(view, "connections_reserved");
     let grace = reader.time(view, "grace");
     let connect_timeout = reader.time(view, "connect_timeout");
-    if let Some(address) = address
-        && let Some(own) = listeners
+    for address in addresses.iter().flatten() {
+        let Some(own) = listeners
             .iter()
-            .find(|listener| reaches(address, listener.address))
-    {
+            .find(|listener| reaches(*address, listener.address))
+        else {
+            continue;
+        };
         let text = format!(
             "found \"{address}\", which is our own listener \"{}\": mail would go round in circles; allowed: the address of another server",
             own.name
@@ -102,7 +125,9 @@ fn upstream<'t>(
     }
     Some(Upstream {
         name: name?,
-        address: address?,
+        addresses: addresses?,
+        balance: balance?,
+        tls: tls?,
         identity: identity?,
         relays: relays?,
         connections_max: connections_max?,
@@ -116,8 +141,43 @@ fn upstream<'t>(
 fn identity(word: &str) -> Identity {
     match word {
         "xclient" => Identity::Xclient,
+        "proxy-v1" => Identity::ProxyV1,
         "proxy-v2" => Identity::ProxyV2,
+        "transparent" => Identity::Transparent,
+        "trace" => Identity::Trace,
         _ => Identity::None,
+    }
+}
+
+fn upstream_tls<'t>(reader: &mut Reader<'t>, view: &View<'t>) -> Option<UpstreamTls> {
+    let word = reader.text(view, "tls");
+    let name = reader.text(view, "tls_name");
+    let ca = reader.path(view, "tls_ca");
+    match word?.as_ref() {
+        "required" => {
+            let Some(name) = name else {
+                if reader.notes.is_blank_about("upstream.tls_name") {
+                    let text = "found \"required\", but no `tls_name`; allowed: \"required\" with the name that its certificate must have";
+                    reader.clash(view, "tls", text);
+                }
+                return None;
+            };
+            Some(UpstreamTls::Required { ca, name })
+        }
+        other => {
+            for (key, is_set) in [("tls_name", name.is_some()), ("tls_ca", ca.is_some())] {
+                if is_set {
+                    let text = format!(
+                        "it is set, but tls is \"{other}\", so nothing is verified; allowed: {key} with tls = \"required\""
+                    );
+                    reader.clash(view, key, text);
+                }
+            }
+            Some(match other {
+                "opportunistic" => UpstreamTls::Opportunistic,
+                _ => UpstreamTls::Off,
+            })
+        }
     }
 }
 

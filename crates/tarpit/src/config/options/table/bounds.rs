@@ -77,6 +77,20 @@ pub(super) const LIMITS: &[Opt] = &[
          honest mail of 25 MiB exists.",
     ),
     opt(
+        "message_size_max",
+        count(0, 1 << 40),
+        Default::Value("0"),
+        "Largest message in octets that we take, if that is less than the upstream announces; 0 is no limit of our own.",
+        "0, since the upstream has a limit already, and two are one to forget.",
+    ),
+    opt(
+        "tls_handshake_timeout",
+        seconds(1, 300),
+        Default::Value("\"30s\""),
+        "Time for a TLS handshake; then the connection is closed.",
+        "Three round trips over the slowest line that carries mail take a few seconds.",
+    ),
+    opt(
         "end_of_data_timeout",
         seconds(600, 1800),
         Default::Value("\"10m\""),

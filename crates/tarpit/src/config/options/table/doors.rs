@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::Allowed::{
-    Addresses, Domains, Flag, Folder, Hostname, Listen, Name, Server, Time, Word,
+    Addresses, Domains, Flag, Folder, Hostname, Listen, Name, Networks, Pem, Servers, Time, Word,
 };
 use super::super::{Default, Opt};
 use super::{DELAY, MODES, count, opt, seconds};
@@ -50,6 +50,78 @@ pub(super) const LISTENER: &[Opt] = &[
         "No default: where a gateway is open to is a decision. \"[::]:25\" is every address, IPv4 too.",
     ),
     opt(
+        "upstream",
+        Name,
+        Default::Unset("\"upstream\"", "the only [[upstream]] takes its mail"),
+        "The name of the [[upstream]] that takes its mail. Needed where there are several.",
+        "Unset, since most have one.",
+    ),
+    opt(
+        "kind",
+        Word(&["mx", "submission"]),
+        Default::Value("\"mx\""),
+        "Who comes here: other servers, or users, who must authenticate before MAIL (530 5.7.0, free of charge).",
+        "Mail from other servers is what a tar pit is for.",
+    ),
+    opt(
+        "tls",
+        Word(&["off", "starttls", "implicit"]),
+        Default::Unset(
+            "\"starttls\"",
+            "\"starttls\" where there is a [[certificate]], else \"off\"",
+        ),
+        "TLS towards clients: never, when they ask for it with STARTTLS, or from the first byte (port 465).",
+        "Whoever lists a certificate wants TLS; without one there is none to offer.",
+    ),
+    opt(
+        "auth_plaintext",
+        Flag,
+        Default::Value("false"),
+        "Announce and take AUTH without TLS too.",
+        "False, since passwords would cross the network in the clear (RFC 4954 §4). True is for a \
+         listener that only loopback or a TLS proxy reaches.",
+    ),
+    opt(
+        "bare_newline",
+        Word(&["reject", "normalize"]),
+        Default::Value("\"reject\""),
+        "What happens to message data with a bare LF: the message is refused, or the LF is passed on as CRLF. \
+         Only CRLF . CRLF as it was sent ends a message, either way; a bare CR is always refused.",
+        "Servers that disagree about line ends take one message for two (SMTP smuggling). `normalize` changes \
+         bytes, the one exception to the promise that they are kept.",
+    ),
+    opt(
+        "normalize",
+        Networks,
+        Default::Value("[]"),
+        "Networks for which `normalize` holds, whatever `bare_newline` says: printers, scripts.",
+        "Empty: nobody needs it until a log shows who does.",
+    ),
+    opt(
+        "proxy_protocol",
+        Networks,
+        Default::Value("[]"),
+        "Networks of your own proxies and load balancers, which must begin with a PROXY header (version 1 or 2) and are \
+         believed. A header from elsewhere is refused.",
+        "Empty: whoever is believed can speak for any address.",
+    ),
+    opt(
+        "xclient",
+        Networks,
+        Default::Value("[]"),
+        "Networks of your own filters, which may say who the client is with XCLIENT, and are believed.",
+        "Empty: whoever is believed can speak for any address.",
+    ),
+    opt(
+        "passthrough",
+        Networks,
+        Default::Value("[]"),
+        "Networks whose bytes go to the upstream untouched, before any SMTP is spoken: the strongest exemption, for \
+         partners that use client certificates or private extensions.",
+        "Empty: nothing is checked or slowed there. The upstream sees the gateway's address, unless its identity is \
+         \"proxy-v1\", \"proxy-v2\" or \"transparent\".",
+    ),
+    opt(
         "tarpit.mode",
         MODES,
         Default::Unset("\"enforce\"", "[tarpit] mode holds"),
@@ -71,25 +143,70 @@ pub(super) const UPSTREAM: &[Opt] = &[
         "name",
         Name,
         Default::Value("\"upstream\""),
-        "The server's name in records.",
-        "There is one server in this version, so any name will do.",
+        "Its name in records, and for listeners that name theirs.",
+        "Most have one, so any name will do; several need names of their own.",
     ),
     opt(
         "address",
-        Server,
+        Servers,
         Default::Required("\"127.0.0.1:10025\""),
-        "Where the upstream listens: an IP address or host name, and a port. A host name is looked \
-         up when the file is read, and IPv4 is preferred where it has both.",
+        "Where the upstream listens: an IP address or host name, and a port; or a list, where several servers \
+         take the same mail. A host name is looked up when the file is read, and IPv4 is preferred where it has both.",
         "No default: a wrong guess would hand mail to a stranger.",
     ),
     opt(
+        "balance",
+        Word(&["order", "least-connections"]),
+        Default::Value("\"order\""),
+        "Which of several servers gets the next connection: the first that is healthy, or the healthy one with the \
+         fewest connections.",
+        "In order, a second server stands by, as a second MX does.",
+    ),
+    opt(
+        "tls",
+        Word(&["off", "opportunistic", "required"]),
+        Default::Value("\"off\""),
+        "TLS towards the upstream, by STARTTLS: never; where it is offered, with any certificate; or always, with a \
+         certificate that is verified (`tls_name`, `tls_ca`).",
+        "Off, since most upstreams are on this machine. Over a network that others share, use \"required\".",
+    ),
+    opt(
+        "tls_name",
+        Hostname,
+        Default::Unset(
+            "\"mail.example.org\"",
+            "none; it is required with tls = \"required\"",
+        ),
+        "The name that the upstream's certificate must have.",
+        "Unset: an address has no name that could be checked.",
+    ),
+    opt(
+        "tls_ca",
+        Pem,
+        Default::Unset(
+            "\"/etc/ssl/certs/ca-certificates.crt\"",
+            "the authorities that the system trusts",
+        ),
+        "A file with the authorities that may have signed it, in PEM; a self-signed certificate is its own. Relative \
+         to the folder of this file.",
+        "Unset: certificates for names on the Internet are signed by those.",
+    ),
+    opt(
         "identity",
-        Word(&["xclient", "proxy-v2", "none"]),
+        Word(&[
+            "xclient",
+            "proxy-v1",
+            "proxy-v2",
+            "transparent",
+            "trace",
+            "none",
+        ]),
         Default::Value("\"none\""),
-        "How the upstream learns who its client is: Postfix's XCLIENT command, the PROXY protocol \
-         version 2, or not at all.",
-        "Both ways need a setting in the upstream; guessed wrongly, every client would get 451. \
-         With \"none\" its SPF checks, block lists and logs see the gateway: choose one of the others.",
+        "How the upstream learns who its client is: Postfix's XCLIENT command; a header of the PROXY protocol, version \
+         1 or 2; the client's own address as the source of our connection (Linux, needs routing and CAP_NET_ADMIN); \
+         a Received header in each message; or not at all.",
+        "All but the last two need a setting elsewhere; guessed wrongly, every client would get 451. \
+         With \"trace\" and \"none\" its SPF checks, block lists and logs see the gateway: choose one of the others.",
     ),
     opt(
         "upstream_relays",
@@ -103,7 +220,7 @@ pub(super) const UPSTREAM: &[Opt] = &[
         "connections_max",
         count(1, 100_000),
         Default::Value("80"),
-        "Connections to the upstream, idle ones included; over it clients wait, then get 451.",
+        "Connections to each of its servers, idle ones included; over it clients wait, then get 451.",
         "Postfix runs 100 smtpd processes unless told otherwise; twenty are left for its other clients.",
     ),
     opt(
@@ -138,6 +255,27 @@ pub(super) const UPSTREAM: &[Opt] = &[
         "Limit on one TCP connect to the upstream.",
         "It is on this machine or near it, where a connect takes milliseconds. 10 s live through a burst \
          of lost packets, and leave the client, who waits 5 minutes, time for its 451.",
+    ),
+];
+
+/// `[[certificate]]`
+pub(super) const CERTIFICATE: &[Opt] = &[
+    opt(
+        "chain",
+        Pem,
+        Default::Required("\"/etc/letsencrypt/live/mx1.example.org/fullchain.pem\""),
+        "The certificate and the authorities between, in PEM. Read again when it changes. Relative to the folder of this file.",
+        "No default: nobody has a certificate without having asked for it.",
+    ),
+    opt(
+        "key",
+        Pem,
+        Default::Unset(
+            "\"/etc/letsencrypt/live/mx1.example.org/privkey.pem\"",
+            "it stands in the file of the chain",
+        ),
+        "Its private key, in PEM.",
+        "Unset: Postfix's smtpd_tls_chain_files has both in one file.",
     ),
 ];
 
