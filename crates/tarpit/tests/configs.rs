@@ -126,6 +126,16 @@ fn the_defaults_in_the_sample_are_good_values() {
             _ => format!("{line}\n"),
         })
         .collect();
+    // Files that are there on every machine, and TLS that has a use for tls_name.
+    let pem = root().join("tests/configs/mx1.example.org.pem");
+    let used = [
+        "/etc/letsencrypt/live/mx1.example.org/fullchain.pem",
+        "/etc/letsencrypt/live/mx1.example.org/privkey.pem",
+        "/etc/ssl/certs/ca-certificates.crt",
+    ]
+    .iter()
+    .fold(used, |text, file| text.replace(file, pem.to_str().unwrap()))
+    .replace("tls = \"off\"", "tls = \"required\"");
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("used.toml"), used).unwrap();
     let output = tarpit(
