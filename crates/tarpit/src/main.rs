@@ -8,6 +8,7 @@ mod cli;
 mod cmd;
 mod config;
 mod log;
+mod notify;
 mod signals;
 
 use std::process::ExitCode;

@@ -4,6 +4,8 @@
 //! again and puts it in force whole or not at all: with a mistake in it, or a change that needs a
 //! restart, the old configuration stays. Reloads run in a task of their own, one after the other,
 //! since one may wait for the upstream, and a signal to end must not wait for that.
+//!
+//! A service manager that listens is told of all this (`notify.rs`).
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,7 +20,16 @@ use super::{BAD_CONFIG, UNAVAILABLE, block_on};
 use crate::cli::Run;
 use crate::config::{self, Loaded};
 use crate::log;
+use crate::notify::Manager;
 use crate::signals::EndSignals;
+
+/// Nothing that Tarpit does needs root: a port below 1024 and foreign source addresses take one
+/// capability each.
+const ROOT: &str = "running as root without need: a hole in this process would be a hole in the machine. Run it as \
+     a user of its own with CAP_NET_BIND_SERVICE, as the unit tarpit.service does: User=tarpit, \
+     AmbientCapabilities=CAP_NET_BIND_SERVICE; without systemd: setpriv --reuid=tarpit --regid=tarpit \
+     --clear-groups --inh-caps=+net_bind_service --ambient-caps=+net_bind_service tarpit run ...; or listen on a \
+     port above 1023";
 
 /// Serves.
 pub(crate) fn run(args: &Run) -> anyhow::Result<ExitCode> {
@@ -41,6 +52,11 @@ async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
     let version = env!("CARGO_PKG_VERSION");
     info!(target: "tarpit::run", version, config = %loaded.file.display(), "starting");
     say_warnings(&loaded);
+    if config::system::is_root() {
+        warn!(target: "tarpit::run", "{ROOT}");
+    }
+    let doors = loaded.gateway.listeners.len();
+    let manager = Arc::new(Manager::default());
     let started = tokio::select! {
         started = Gateway::start(loaded.gateway.clone()) => started,
         () = end.next() => return Ok(ExitCode::SUCCESS),
@@ -52,13 +68,23 @@ async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
             return Ok(exit_code(&error));
         }
     };
-    let reloads = tokio::spawn(reload_at(hangups, gateway.handle(), loaded));
-    end.next().await;
+    let reloads = tokio::spawn(reload_at(
+        hangups,
+        gateway.handle(),
+        loaded,
+        Arc::clone(&manager),
+    ));
+    tokio::select! {
+        () = end.next() => {}
+        () = manager.attend(&gateway, doors) => {}
+    }
     reloads.abort();
     let handle = gateway.handle();
     handle.drain();
     tokio::select! {
         () = gateway.wait() => Ok(ExitCode::SUCCESS),
+        // Never ends by itself.
+        () = manager.drain(&gateway) => Ok(ExitCode::FAILURE),
         () = end.next() => {
             let sessions = handle.sessions();
             warn!(target: "tarpit::run", sessions, "told to end again: not waiting for sessions that still run");
@@ -77,12 +103,18 @@ fn exit_code(error: &StartError) -> ExitCode {
 }
 
 /// Reloads at each SIGHUP. Those that come during a reload make one more.
-async fn reload_at(mut hangups: Signal, handle: Handle, loaded: Loaded) {
+async fn reload_at(mut hangups: Signal, handle: Handle, loaded: Loaded, manager: Arc<Manager>) {
     let mut loaded = Arc::new(loaded);
     while hangups.recv().await.is_some() {
-        if let Some(new) = reload(&handle, &loaded).await {
-            loaded = Arc::new(new);
-        }
+        manager.reloading();
+        let outcome = match reload(&handle, &loaded).await {
+            Some(new) => {
+                loaded = Arc::new(new);
+                "reloaded"
+            }
+            None => "not reloaded: the old configuration stays in force, see the log",
+        };
+        manager.reloaded(outcome);
     }
 }
 

@@ -43,6 +43,11 @@ pub(crate) fn raise_descriptors() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
+/// Whether this process has all the rights there are.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// How many files and sockets this process may have open; `None` if there is no limit.
 pub(crate) fn descriptors_max() -> Option<u64> {
     getrlimit(Resource::Nofile).current

@@ -1,0 +1,113 @@
+//! What the service manager gets to hear: `sd_notify(3)`, for `Type=notify-reload`.
+//!
+//! Without `NOTIFY_SOCKET` in the environment nothing is said, and nothing else changes. We are
+//! *ready* when every listener of the configuration is bound, not when the process is up: the
+//! unit's `ExecStartPost=` may send the mail of the whole machine to us then. Where a listener
+//! stays shut, since the upstream would relay for us, the start is not finished and the manager
+//! says so.
+//!
+//! A watchdog fed from a timer was rejected: it shows that a timer runs.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tarpit_gateway::Gateway;
+use tracing::warn;
+
+/// How often the listeners are looked at until all are bound. Nobody wakes us for that; a quarter
+/// of a second is nothing beside a start.
+const DOORS_EVERY: Duration = Duration::from_millis(250);
+
+/// How often the status line is renewed: often enough for who looks, too seldom to cost.
+const STATUS_EVERY: Duration = Duration::from_secs(10);
+
+/// While we drain, the manager is asked for this much more time, again every [`STATUS_EVERY`]: a
+/// session that waits for the reply to end-of-data may wait for half an hour, and is not to be
+/// killed at `TimeoutStopSec=`.
+const STOP_EXTENSION: Duration = Duration::from_secs(30);
+
+/// The line to the service manager.
+#[derive(Debug, Default)]
+pub(crate) struct Manager {
+    is_ready: AtomicBool,
+    is_deaf: AtomicBool,
+}
+
+impl Manager {
+    /// Says that we are ready once all `doors` listeners are bound, then keeps the status line
+    /// current. Never ends.
+    pub(crate) async fn attend(&self, gateway: &Gateway, doors: usize) {
+        let handle = gateway.handle();
+        let mut last = String::new();
+        loop {
+            let open = gateway.addresses();
+            if open.len() >= doors && !self.is_ready.swap(true, Ordering::AcqRel) {
+                self.say(&[NotifyState::Ready]);
+            }
+            let is_ready = self.is_ready.load(Ordering::Acquire);
+            let status = if is_ready {
+                format!("serving; {} sessions", handle.sessions())
+            } else {
+                format!(
+                    "not ready: {} of {doors} listeners open, see the log",
+                    open.len()
+                )
+            };
+            if status != last {
+                self.say(&[NotifyState::Status(&status)]);
+                last = status;
+            }
+            let pause = if is_ready { STATUS_EVERY } else { DOORS_EVERY };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// A reload begins. Nothing before we are ready: the manager would take its end for our start.
+    pub(crate) fn reloading(&self) {
+        if !self.is_ready.load(Ordering::Acquire) {
+            return;
+        }
+        // sd_notify(3): without the time, systemd can't tell this reload from an older one, and
+        // waits until its limit.
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => self.say(&[NotifyState::Reloading, now]),
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    /// A reload is over, whatever came of it.
+    pub(crate) fn reloaded(&self, outcome: &str) {
+        if self.is_ready.load(Ordering::Acquire) {
+            self.say(&[NotifyState::Ready, NotifyState::Status(outcome)]);
+        }
+    }
+
+    /// We drain: says so, and asks for time as long as it takes. Never ends.
+    pub(crate) async fn drain(&self, gateway: &Gateway) {
+        let handle = gateway.handle();
+        self.say(&[NotifyState::Stopping]);
+        loop {
+            let status = format!("draining; {} sessions left", handle.sessions());
+            let extension = u32::try_from(STOP_EXTENSION.as_micros()).unwrap_or(u32::MAX);
+            self.say(&[
+                NotifyState::Status(&status),
+                NotifyState::ExtendTimeoutUsec(extension),
+            ]);
+            tokio::time::sleep(STATUS_EVERY).await;
+        }
+    }
+
+    fn say(&self, words: &[NotifyState<'_>]) {
+        if let Err(error) = sd_notify::notify(words) {
+            self.failed(&error);
+        }
+    }
+
+    /// Mail is more important than a status line: said once, and no reason to end.
+    fn failed(&self, error: &std::io::Error) {
+        if !self.is_deaf.swap(true, Ordering::AcqRel) {
+            warn!(target: "tarpit::run", %error, "can't tell the service manager how we are");
+        }
+    }
+}
