@@ -25,7 +25,7 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Try it out: no file and no server needed
     Try(Try),
-    /// Print a page that is derived from the table of options
+    /// Print or write pages that are derived from the tables of options and commands
     #[command(hide = true)]
     Generate(Generate),
 }
@@ -76,15 +76,22 @@ pub(crate) struct Try {
 pub(crate) struct Generate {
     /// Which page
     pub(crate) page: Page,
+    /// The folder for man pages and completions; made if it is missing
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
 }
 
-/// Pages that are derived from the table of options.
+/// Pages that are derived from the tables of options and commands.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Page {
     /// docs/tarpit.toml
     Sample,
     /// docs/configuration.md
     Reference,
+    /// Man pages: tarpit(8), one for each command, tarpit.toml(5)
+    Man,
+    /// Completions for bash, zsh and fish
+    Completions,
 }
 
 #[cfg(test)]

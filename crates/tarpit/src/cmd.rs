@@ -1,14 +1,14 @@
 //! One module for each subcommand, and the exit codes they share.
 
 mod check;
+mod generate;
 mod run;
 mod try_it;
 mod verify;
 
 use std::process::ExitCode;
 
-use crate::cli::{Command, Page, Tarpit};
-use crate::config::generate;
+use crate::cli::{Command, Tarpit};
 
 /// A resource is not available: an address to bind, the upstream. `EX_UNAVAILABLE` of
 /// sysexits.
@@ -25,14 +25,7 @@ pub(crate) fn dispatch(args: Tarpit) -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Verify(args) => block_on(verify::run(args)),
         Command::Try(args) => block_on(try_it::run(args)),
-        Command::Generate(args) => {
-            let page = match args.page {
-                Page::Sample => generate::sample(),
-                Page::Reference => generate::reference(),
-            };
-            print!("{page}");
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Generate(args) => generate::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("tarpit: {error:#}");

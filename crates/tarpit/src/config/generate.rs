@@ -1,6 +1,10 @@
 //! The pages that are derived from the table of options: the commented sample file and the
 //! reference. A test holds the committed ones to what is printed here.
 
+mod man;
+
+pub(crate) use man::manual;
+
 use super::options::{Apply, Default, Opt, SECTIONS, Sample, Section, Shape};
 
 /// Where a comment is wrapped, in characters.
