@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tarpit_gateway::Gateway;
+use tarpit_gateway::{Gateway, Handle};
 use tracing::warn;
 
 /// How often the listeners are looked at until all are bound. Nobody wakes us for that; a quarter
@@ -83,10 +83,13 @@ impl Manager {
         }
     }
 
-    /// We drain: says so, and asks for time as long as it takes. Never ends.
-    pub(crate) async fn drain(&self, gateway: &Gateway) {
-        let handle = gateway.handle();
+    /// We begin to drain.
+    pub(crate) fn stopping(&self) {
         self.say(&[NotifyState::Stopping]);
+    }
+
+    /// While we drain: asks for time as long as it takes. Never ends.
+    pub(crate) async fn drain(&self, handle: &Handle) {
         loop {
             let status = format!("draining; {} sessions left", handle.sessions());
             let extension = u32::try_from(STOP_EXTENSION.as_micros()).unwrap_or(u32::MAX);

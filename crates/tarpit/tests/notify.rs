@@ -1,6 +1,8 @@
 //! What `tarpit run` tells a service manager, read from a real socket as systemd would.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -66,8 +68,8 @@ impl Service {
 
 fn write_config(folder: &Path, text: &str) {
     let text = format!(
-        "hostname = \"mx.example.test\"\n{text}\n[[listener]]\nname = \"mx\"\naddress = \"127.0.0.1:0\"\n\
-         [maildir]\nroot = \"mail\"\nrecipients = [\"alice@example.test\"]\n"
+        "hostname = \"mx.example.test\"\n[[listener]]\nname = \"mx\"\naddress = \"127.0.0.1:0\"\n\
+         [maildir]\nroot = \"mail\"\nrecipients = [\"alice@example.test\"]\n{text}\n"
     );
     fs::write(folder.join("tarpit.toml"), text).unwrap();
 }
@@ -115,16 +117,61 @@ fn a_life_as_the_manager_sees_it() {
     }
 
     service.signal(Signal::TERM);
-    let end = service.wait_for("STATUS=draining");
-    assert_eq!(
-        end,
-        [
-            "STOPPING=1",
-            "STATUS=draining; 0 sessions left",
-            "EXTEND_TIMEOUT_USEC=30000000"
-        ]
-    );
+    assert_eq!(service.wait_for("STOPPING=1"), ["STOPPING=1"]);
     assert!(service.process.wait().unwrap().success());
+}
+
+/// A drain that waits for a client must not be killed by the manager.
+#[test]
+fn a_drain_asks_for_time() {
+    let folder = tempfile::tempdir().unwrap();
+    write_config(folder.path(), "[limits]\ndrain_timeout = \"15m\"");
+    let mut service = Service::start(folder.path());
+    service.wait_for("READY=1");
+    let address = listening(service.process.id());
+    let mut client = BufReader::new(TcpStream::connect(address).unwrap());
+    let mut dialogue = |line: &str, code: &str| {
+        client.get_mut().write_all(line.as_bytes()).unwrap();
+        let mut reply = String::new();
+        while reply.as_bytes().get(3) != Some(&b' ') {
+            reply.clear();
+            client.read_line(&mut reply).unwrap();
+        }
+        assert!(reply.starts_with(code), "{line}: {reply}");
+    };
+    dialogue("", "220");
+    dialogue("EHLO client.example.net\r\n", "250");
+    dialogue("MAIL FROM:<a@example.net>\r\n", "250");
+    dialogue("RCPT TO:<alice@example.test>\r\n", "250");
+    dialogue("DATA\r\n", "354");
+    service.signal(Signal::TERM);
+    let said = service.wait_for("EXTEND_TIMEOUT_USEC=30000000");
+    assert!(
+        said.contains(&"STATUS=draining; 1 sessions left".to_owned()),
+        "{said:?}"
+    );
+    dialogue("Subject: x\r\n\r\n.\r\n", "250");
+    assert!(service.process.wait().unwrap().success());
+}
+
+/// The first address at which a process listens, as the kernel knows it.
+fn listening(process: u32) -> SocketAddr {
+    let table = fs::read_to_string(format!("/proc/{process}/net/tcp")).unwrap();
+    let own: Vec<String> = fs::read_dir(format!("/proc/{process}/fd"))
+        .unwrap()
+        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    table
+        .lines()
+        .find_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let is_own = own.contains(&format!("socket:[{}]", fields.get(9)?));
+            let port = fields.get(1)?.split_once(':')?.1;
+            (is_own && *fields.get(3)? == "0A").then(|| u16::from_str_radix(port, 16).ok())?
+        })
+        .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        .unwrap()
 }
 
 /// The listeners are not ours: somebody else has the port.

@@ -80,11 +80,12 @@ async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
     }
     reloads.abort();
     let handle = gateway.handle();
+    manager.stopping();
     handle.drain();
     tokio::select! {
         () = gateway.wait() => Ok(ExitCode::SUCCESS),
         // Never ends by itself.
-        () = manager.drain(&gateway) => Ok(ExitCode::FAILURE),
+        () = manager.drain(&handle) => Ok(ExitCode::FAILURE),
         () = end.next() => {
             let sessions = handle.sessions();
             warn!(target: "tarpit::run", sessions, "told to end again: not waiting for sessions that still run");
