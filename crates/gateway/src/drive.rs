@@ -220,6 +220,9 @@ impl Activity<'_> {
             source,
             known: self.shared.ledger.is_known(now, source),
         };
+        if claim.known && matches!(ask, Ask::Rcpt(_)) && is_data(&conn.unread) {
+            conn.link.expect_data();
+        }
         let limit = conn
             .session
             .time_to_ask(now, &conn.live.config.listeners[conn.listener].policy);
@@ -277,6 +280,14 @@ impl Activity<'_> {
     }
 }
 
+/// Whether the client's next command is DATA.
+fn is_data(unread: &[u8]) -> bool {
+    const DATA: &[u8] = b"DATA\r\n";
+    unread
+        .get(..DATA.len())
+        .is_some_and(|line| line.eq_ignore_ascii_case(DATA))
+}
+
 /// What became of a question.
 enum Asked {
     Answer(Answer),
@@ -326,4 +337,23 @@ async fn send(stream: &mut Stream, bytes: &mut Vec<u8>) -> bool {
     let sent = tokio::time::timeout(WRITE_TIMEOUT, stream.write_all(bytes)).await;
     bytes.clear();
     matches!(sent, Ok(Ok(())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_data;
+
+    #[test]
+    fn only_data_is_data() {
+        assert!(is_data(b"DATA\r\n") && is_data(b"data\r\nbody"));
+        for other in [
+            &b""[..],
+            b"DATA\r",
+            b"DATA\n",
+            b"DATA x\r\n",
+            b"RCPT TO:<a@b>\r\nDATA\r\n",
+        ] {
+            assert!(!is_data(other), "{other:?}");
+        }
+    }
 }

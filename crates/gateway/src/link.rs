@@ -30,6 +30,13 @@ impl Link {
         }
     }
 
+    /// The client has said DATA right behind the recipient that is asked for next.
+    pub(crate) fn expect_data(&mut self) {
+        if let Self::Upstream(link) = self {
+            link.expect_data();
+        }
+    }
+
     /// `body`: what was withheld until it was judged, and what follows it.
     pub(crate) async fn send_data(
         &mut self,

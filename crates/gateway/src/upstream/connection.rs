@@ -65,6 +65,9 @@ pub(super) struct Connection {
     pub(super) capabilities: Capabilities,
     pub(super) told: Told,
     pub(super) standing: Standing,
+    /// DATA went out behind the recipient that was accepted last, and its reply is awaited: until
+    /// then the connection is good for nothing but that reply.
+    pub(super) data_ahead: bool,
     pub(super) auth: Auth,
     /// 5yz replies so far.
     pub(super) refusals: u32,
@@ -145,6 +148,7 @@ impl Connection {
             capabilities,
             told,
             standing: Standing::Nothing,
+            data_ahead: false,
             auth: Auth::None,
             refusals: 0,
             messages: 0,
@@ -155,6 +159,11 @@ impl Connection {
     /// Pinned: the connection is one client's, never pooled, let go of or replayed.
     pub(super) const fn is_pinned(&self) -> bool {
         matches!(self.auth, Auth::Exchange | Auth::Done)
+    }
+
+    /// Whether DATA that ran ahead left it where nothing can be said any more.
+    pub(super) fn is_lost_ahead(&self) -> bool {
+        self.standing == Standing::Data || !(self.data_ahead || self.wire.is_settled())
     }
 
     /// Whether another session may use it: the upstream took a message on it and refused nothing.

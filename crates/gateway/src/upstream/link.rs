@@ -51,6 +51,8 @@ pub struct UpstreamLink {
     spoilt: bool,
     /// The ask that is under way waits for its turn.
     queued: bool,
+    /// The client has said DATA right behind the recipient that is asked for.
+    data_follows: bool,
 }
 
 /// A held session keeps this.
@@ -77,7 +79,16 @@ impl UpstreamLink {
             authenticated: false,
             spoilt: false,
             queued: false,
+            data_follows: false,
         }
+    }
+
+    /// Tells, before a recipient is asked for, that the client has said DATA right behind it, so
+    /// that both may go in one write (RFC 2920 §3.1). Holds for the next ask alone.
+    ///
+    /// Not for who may be guessing: a refused recipient would be two refusals to the upstream.
+    pub fn expect_data(&mut self) {
+        self.data_follows = true;
     }
 
     /// Does what the ask needs: connects (waiting for its turn, up to 10 s), tells the client's
@@ -92,12 +103,14 @@ impl UpstreamLink {
         envelope: Option<&Envelope>,
         limit: Duration,
     ) -> Answer {
+        let data_follows = std::mem::take(&mut self.data_follows);
         if self.authenticated && self.connection.is_none() {
             return Answer::Trouble(Trouble::AuthLost);
         }
         let was_pinned = self.is_pinned();
         self.queued = false;
-        let result = timeout(limit, self.answer(ask, who, claim, envelope)).await;
+        let answer = self.answer(ask, who, claim, envelope, data_follows);
+        let result = timeout(limit, answer).await;
         let failure = match result {
             Ok(Ok(reply)) => return Answer::Reply(reply),
             Ok(Err(failure)) => failure,
@@ -146,6 +159,7 @@ impl UpstreamLink {
         who: &ClientIdentity,
         claim: Claim,
         envelope: Option<&Envelope>,
+        data_follows: bool,
     ) -> Result<Reply, Failure> {
         if let Ask::AuthLine(text) = ask {
             return self.auth_line(text).await;
@@ -160,8 +174,10 @@ impl UpstreamLink {
         }
         let mut origin = Origin::Anywhere;
         loop {
-            let is_new = self.connect(who, claim, origin).await?;
-            match self.put(ask, envelope).await {
+            // What runs ahead belongs to this transaction, which has one client and one name.
+            let is_new =
+                !self.is_data_ahead(ask, envelope) && self.connect(who, claim, origin).await?;
+            match self.put(ask, envelope, data_follows).await {
                 // It was alive when last used; what died since is not the client's concern.
                 Err(Failure::Broken(Trouble::Closed)) if !is_new && !self.is_pinned() => {
                     self.connection = None;
@@ -172,8 +188,23 @@ impl UpstreamLink {
         }
     }
 
+    /// Whether the answer is on its way already.
+    fn is_data_ahead(&self, ask: &Ask, envelope: Option<&Envelope>) -> bool {
+        matches!(ask, Ask::Data)
+            && matches!(
+                (&self.connection, envelope),
+                (Some(connection), Some(envelope))
+                    if connection.data_ahead && connection.holds(envelope)
+            )
+    }
+
     /// The question itself, on the connection that is there.
-    async fn put(&mut self, ask: &Ask, envelope: Option<&Envelope>) -> Result<Reply, Failure> {
+    async fn put(
+        &mut self,
+        ask: &Ask,
+        envelope: Option<&Envelope>,
+        data_follows: bool,
+    ) -> Result<Reply, Failure> {
         let Some(connection) = &mut self.connection else {
             return Err(Trouble::Closed.into());
         };
@@ -196,7 +227,10 @@ impl UpstreamLink {
             self.replays += 1;
         }
         let result = match ask {
-            Ask::Rcpt(recipient) => connection.rcpt(envelope, before, recipient).await,
+            Ask::Rcpt(recipient) => {
+                let asked = connection.rcpt(envelope, before, recipient, data_follows);
+                asked.await
+            }
             _ => connection.data(envelope, before).await,
         };
         match &result {
@@ -207,6 +241,10 @@ impl UpstreamLink {
             Err(_) => {}
         }
         self.spoilt = false;
+        let is_answered = !matches!(result, Err(Failure::Broken(_)));
+        if data_follows && is_answered && connection.is_lost_ahead() {
+            self.connection = None;
+        }
         result
     }
 

@@ -13,6 +13,7 @@ use super::identity::ClientIdentity;
 use super::{Claim, Lost, Upstream, UpstreamLink};
 use crate::config::{self, Identity};
 
+mod ahead;
 mod auth;
 mod identity;
 mod message;

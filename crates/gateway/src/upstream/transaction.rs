@@ -10,7 +10,7 @@ use tarpit_smtp::{
 };
 
 use super::connection::{Connection, Failure, Standing};
-use super::wire::DATA_LIMIT;
+use super::wire::{DATA_LIMIT, EARLY_LIMIT};
 
 /// Commands in one write where the upstream offers PIPELINING (RFC 2920). So few lines and their
 /// replies fit into the socket buffers of both sides: neither can wait for the other to read
@@ -25,6 +25,8 @@ enum Line<'a> {
     Again(&'a Recipient),
     /// The recipient that is asked for.
     Rcpt(&'a Recipient),
+    /// DATA, its reply left for later; only as the last one (RFC 2920 §3.1).
+    Data,
 }
 
 impl Line<'_> {
@@ -33,6 +35,7 @@ impl Line<'_> {
             Self::Rset => write_verb(out, Verb::Rset),
             Self::Mail(path, params) => write_mail(out, *path, params),
             Self::Again(recipient) | Self::Rcpt(recipient) => write_rcpt(out, &recipient.path),
+            Self::Data => write_verb(out, Verb::Data),
         }
     }
 }
@@ -47,19 +50,57 @@ impl Connection {
             }
     }
 
-    /// RCPT, after the envelope stands here. `before`: MAIL was accepted once.
+    /// RCPT, after the envelope stands here. `before`: MAIL was accepted once. `data_follows`: the
+    /// client has said DATA already.
     pub(super) async fn rcpt(
         &mut self,
         envelope: &Envelope,
         before: bool,
         recipient: &Recipient,
+        data_follows: bool,
     ) -> Result<Reply, Failure> {
         let mut lines = self.missing(envelope)?;
         lines.push(Line::Rcpt(recipient));
-        let reply = self.converse(&lines, envelope.serial, before).await?;
-        reply
+        let ahead = data_follows && self.may_run_ahead(envelope);
+        if ahead {
+            lines.push(Line::Data);
+        }
+        let reply = self.converse(&lines, envelope.serial, before).await;
+        if ahead {
+            match &reply {
+                Ok(Some(reply)) if reply.code().is_positive() => self.data_ahead = true,
+                // The connection is dropped.
+                Err(Failure::Broken(_)) => {}
+                _ => self.take_back_data().await,
+            }
+        }
+        reply?
             .map(as_permanent)
             .ok_or_else(|| Trouble::Garbage.into())
+    }
+
+    /// Whether DATA may go in one write with RCPT. Only with the first recipient: if that is
+    /// refused, so is DATA; with an earlier one accepted it would not be, and the connection would
+    /// be lost.
+    fn may_run_ahead(&self, envelope: &Envelope) -> bool {
+        self.capabilities.pipelining
+            && !self.is_pinned()
+            && envelope.accepted.is_empty()
+            && !envelope.binary
+    }
+
+    /// DATA went out behind a command that was refused, and is refused as well, with 503 or 554
+    /// (RFC 2920 §3.1, RFC 5321 §3.3). After anything else the connection is not settled: closing
+    /// it without the dot is the only way out of a 354.
+    async fn take_back_data(&mut self) {
+        match self.wire.reply(EARLY_LIMIT).await {
+            Ok(reply) if reply.code().is_transient() || reply.code().is_permanent() => {
+                self.note(&reply);
+                self.standing = Standing::Stale;
+            }
+            Ok(_) => self.standing = Standing::Data,
+            Err(_) => {}
+        }
     }
 
     /// DATA, after the envelope stands here.
@@ -68,9 +109,17 @@ impl Connection {
         envelope: &Envelope,
         before: bool,
     ) -> Result<Reply, Failure> {
+        if std::mem::take(&mut self.data_ahead) {
+            let reply = self.wire.reply(DATA_LIMIT).await?;
+            return self.begin_data(reply);
+        }
         let lines = self.missing(envelope)?;
         self.converse(&lines, envelope.serial, before).await?;
         let reply = self.wire.verb(Verb::Data, DATA_LIMIT).await?;
+        self.begin_data(reply)
+    }
+
+    fn begin_data(&mut self, reply: Reply) -> Result<Reply, Failure> {
         self.note(&reply);
         let code = reply.code();
         if code == ReplyCode::START_DATA {
@@ -141,6 +190,9 @@ impl Connection {
             self.wire.send(&out, count).await?;
             let mut failure = None;
             for line in group {
+                if matches!(line, Line::Data) {
+                    continue;
+                }
                 let reply = self.reply().await?;
                 match self.judge(line, reply, serial, before) {
                     Ok(reply) => answer = reply,
@@ -182,6 +234,8 @@ impl Connection {
             Line::Mail(..) => return Err(Failure::Sender(reply)),
             Line::Again(_) if !code.is_positive() => return Err(Failure::Unfit(Trouble::Changed)),
             Line::Again(_) => self.add_recipient(),
+            // Its reply is not read here.
+            Line::Data => {}
             Line::Rcpt(_) => {
                 if code.is_positive() {
                     self.add_recipient();

@@ -28,7 +28,7 @@ pub(super) const DATA_LIMIT: Duration = Duration::from_secs(2 * 60);
 
 /// How long a reply that has begun early, or may explain a lost connection, is awaited: it is
 /// there already, or it never comes.
-const EARLY_LIMIT: Duration = Duration::from_secs(1);
+pub(super) const EARLY_LIMIT: Duration = Duration::from_secs(1);
 
 /// RFC 3463 §3.4: other or undefined mail system status.
 const CLOSED: EnhancedCode = EnhancedCode {
