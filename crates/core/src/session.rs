@@ -29,6 +29,7 @@ mod turn;
 
 use std::time::Duration;
 
+pub use command::offered;
 use tarpit_smtp::{Capabilities, LineReader, Reply};
 
 use crate::answer::{self, Finding};

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use tarpit_core::{DataEnd, Trouble};
-use tarpit_smtp::{DataScanner, Reply, Scan, ScanState};
+use tarpit_smtp::{BareNewline, DataScanner, Reply, Scan, ScanState};
 use tokio::time::Instant;
 
 use crate::buffers::{Buffer, For};
@@ -43,7 +43,7 @@ struct Relay {
 pub(crate) async fn relay(shared: &Shared, conn: &mut Conn) -> DataEnd {
     let limits = &conn.live.config.limits;
     let mut relay = Relay {
-        scanner: DataScanner::new(),
+        scanner: DataScanner::new(BareNewline::Reject),
         fate: Fate::Pass,
         started: Instant::now(),
         received: 0,
@@ -106,15 +106,18 @@ impl Relay {
     async fn block(&mut self, conn: &mut Conn, mut block: &[u8]) -> Option<DataEnd> {
         loop {
             let Scan {
-                withheld,
-                body,
+                pieces,
                 consumed,
                 state,
             } = self.scanner.scan(block);
             match state {
                 ScanState::More => {
-                    self.pass(conn, withheld, body).await;
+                    self.pass(conn, &pieces).await;
                     return None;
+                }
+                ScanState::Full => {
+                    self.pass(conn, &pieces).await;
+                    block = &block[consumed..];
                 }
                 ScanState::Bare(_) => {
                     if matches!(self.fate, Fate::Pass) {
@@ -127,7 +130,7 @@ impl Relay {
                     }
                 }
                 ScanState::End => {
-                    let end = self.end(conn, withheld, body).await;
+                    let end = self.end(conn, &pieces).await;
                     conn.unread = block[consumed..].to_vec();
                     return Some(end);
                 }
@@ -135,22 +138,26 @@ impl Relay {
         }
     }
 
-    async fn pass(&mut self, conn: &mut Conn, withheld: &[u8], body: &[u8]) {
-        if matches!(self.fate, Fate::Discard(_)) || (withheld.is_empty() && body.is_empty()) {
-            return;
-        }
-        let sent = conn.link.send_data([withheld, body], self.block).await;
-        if let Err(trouble) = sent {
-            self.fate = Fate::Discard(upstream_left(conn, trouble).await);
+    async fn pass(&mut self, conn: &mut Conn, pieces: &[&[u8]]) {
+        for two in pieces.chunks(2) {
+            if matches!(self.fate, Fate::Discard(_)) {
+                return;
+            }
+            let sent = conn.link.send_data(pair(two), self.block).await;
+            if let Err(trouble) = sent {
+                self.fate = Fate::Discard(upstream_left(conn, trouble).await);
+            }
         }
     }
 
     /// The client has sent everything: the upstream's word on it, or what went wrong before.
-    async fn end(&mut self, conn: &mut Conn, withheld: &[u8], body: &[u8]) -> DataEnd {
+    async fn end(&mut self, conn: &mut Conn, pieces: &[&[u8]]) -> DataEnd {
+        let (before, last) = pieces.split_at(pieces.len().saturating_sub(2));
+        self.pass(conn, before).await;
         if let Fate::Discard(end) = std::mem::replace(&mut self.fate, Fate::Pass) {
             return end;
         }
-        let body = [withheld, body];
+        let body = pair(last);
         let asked = Instant::now();
         let end = conn.link.end_of_data(body, self.end_of_data).await;
         conn.session.note_upstream_wait(asked.elapsed());
@@ -178,6 +185,15 @@ async fn upstream_left(conn: &mut Conn, trouble: Trouble) -> DataEnd {
             trouble,
             after_dot: false,
         },
+    }
+}
+
+/// What one write takes.
+fn pair<'a>(pieces: &[&'a [u8]]) -> [&'a [u8]; 2] {
+    match pieces {
+        [] => [b"", b""],
+        [one] => [b"", one],
+        [one, two, ..] => [one, two],
     }
 }
 

@@ -2,9 +2,22 @@
 //!
 //! The gateway offers what the upstream offers, restricted to what it implements itself: an extension that nobody here
 //! understands must not be offered, because its parameters would be refused or, worse, its data misread.
+//!
+//! One table ([`TABLE`]) says it all: how a line is read, in which order what is set is printed, whether clients get it
+//! and why. The page for administrators ([`extensions_markdown`]) is that table too.
 
+mod lines;
+mod offer;
+mod page;
+mod table;
+
+pub use offer::Offer;
+pub use page::extensions_markdown;
+pub use table::{CapabilityRow, TABLE, Treatment};
+
+use crate::extension::{Extension, Extensions};
 use crate::limits::OTHER_CAPABILITIES_MAX;
-use crate::names::{Mechanism, Mechanisms, XclientAttribute, XclientAttributes};
+use crate::names::{Mechanisms, XclientAttributes};
 use crate::reply::{Reply, ReplyCode};
 
 /// What an EHLO reply announced.
@@ -12,22 +25,58 @@ use crate::reply::{Reply, ReplyCode};
 pub struct Capabilities {
     /// PIPELINING (RFC 2920).
     pub pipelining: bool,
-    /// 8BITMIME (RFC 6152).
-    pub eight_bit_mime: bool,
-    /// ENHANCEDSTATUSCODES (RFC 2034).
-    pub enhanced_status_codes: bool,
     /// SIZE (RFC 1870): the largest message in octets; 0 where no limit is stated.
     pub size: Option<u64>,
+    /// LIMITS (RFC 9422).
+    pub limits: Limits,
+    /// STARTTLS (RFC 3207).
+    pub starttls: bool,
     /// AUTH (RFC 4954): the mechanisms that the gateway relays, no others.
     pub auth: Mechanisms,
+    /// ENHANCEDSTATUSCODES (RFC 2034).
+    pub enhanced_status_codes: bool,
+    /// 8BITMIME (RFC 6152).
+    pub eight_bit_mime: bool,
+    /// DSN (RFC 3461).
+    pub dsn: bool,
+    /// SMTPUTF8 (RFC 6531).
+    pub smtp_utf8: bool,
+    /// CHUNKING (RFC 3030 §2).
+    pub chunking: bool,
+    /// BINARYMIME (RFC 3030 §3).
+    pub binary_mime: bool,
+    /// DELIVERBY (RFC 2852): the least time that is taken, in seconds; 0 where none is stated.
+    pub deliver_by: Option<u32>,
+    /// REQUIRETLS (RFC 8689).
+    pub require_tls: bool,
+    /// MT-PRIORITY (RFC 6710): the name of the profile, such as MIXER; empty where none is stated.
+    pub mt_priority: Option<Box<str>>,
+    /// FUTURERELEASE (RFC 4865).
+    pub future_release: Option<FutureRelease>,
     /// XCLIENT: its attributes; empty if it isn't offered.
     pub xclient: XclientAttributes,
-    /// STARTTLS (RFC 3207), behind us; never offered by [`Self::to_ehlo`].
-    pub starttls: bool,
-    /// CHUNKING (RFC 3030), behind us; never offered by [`Self::to_ehlo`].
-    pub chunking: bool,
     /// Keywords that the gateway doesn't implement, upper case, each once, 64 at most.
     pub others: Vec<Box<str>>,
+}
+
+/// LIMITS (RFC 9422 §4): what is not stated is `None`; nothing stated at all is no LIMITS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Limits {
+    /// MAILMAX: transactions in a session.
+    pub mail_max: Option<u32>,
+    /// RCPTMAX: recipients in a transaction.
+    pub rcpt_max: Option<u32>,
+    /// RCPTDOMAINMAX: different domains among the recipients of a session.
+    pub rcpt_domain_max: Option<u32>,
+}
+
+/// FUTURERELEASE (RFC 4865 §4): how far ahead the server holds a message.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FutureRelease {
+    /// Seconds, at most.
+    pub interval_max: u32,
+    /// A time in the form of RFC 3339, at most, as written.
+    pub until_max: Box<str>,
 }
 
 impl Capabilities {
@@ -49,32 +98,18 @@ impl Capabilities {
     fn line(&mut self, text: &str) {
         let mut words = text.split_ascii_whitespace();
         let Some(first) = words.next() else { return };
-        let keyword = first.to_ascii_uppercase();
-        match keyword.as_str() {
-            "PIPELINING" => self.pipelining = true,
-            "8BITMIME" => self.eight_bit_mime = true,
-            "ENHANCEDSTATUSCODES" => self.enhanced_status_codes = true,
-            "SIZE" => {
-                self.size = Some(words.next().and_then(|word| word.parse().ok()).unwrap_or(0));
-            }
-            "AUTH" => self.mechanisms(words),
-            "XCLIENT" => words
-                .filter_map(XclientAttribute::from_name)
-                .for_each(|name| self.xclient.insert(name)),
-            "STARTTLS" => self.starttls = true,
-            "CHUNKING" => self.chunking = true,
-            _ => match keyword.strip_prefix("AUTH=") {
-                // Written so before RFC 2554, for clients that read no other form; still printed by many servers.
-                Some(mechanism) => self.mechanisms(std::iter::once(mechanism).chain(words)),
-                None => self.other(keyword),
-            },
+        let mut keyword = first.to_ascii_uppercase();
+        if let Some(mechanism) = keyword.strip_prefix("AUTH=") {
+            // Written so before RFC 2554, for clients that read no other form; still printed by many servers.
+            let text = format!("{mechanism} {}", words.collect::<Vec<_>>().join(" "));
+            lines::read_auth(self, &text);
+            return;
         }
-    }
-
-    fn mechanisms<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
-        names
-            .filter_map(Mechanism::from_name)
-            .for_each(|mechanism| self.auth.insert(mechanism));
+        let row = table::row(&keyword);
+        match row.and_then(|row| row.line) {
+            Some(line) => (line.read)(self, &words.collect::<Vec<_>>().join(" ")),
+            None => self.other(std::mem::take(&mut keyword)),
+        }
     }
 
     /// RFC 5321 §4.1.1.1: `ehlo-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-")`.
@@ -92,30 +127,32 @@ impl Capabilities {
         }
     }
 
-    /// The reply to a client's EHLO: `hostname`, then what is set of PIPELINING, SIZE, AUTH, ENHANCEDSTATUSCODES and
-    /// 8BITMIME.
+    /// What is announced, as a set.
+    #[must_use]
+    pub fn offers(&self) -> Extensions {
+        let announced = |extension: &Extension| {
+            table::row(extension.as_str())
+                .and_then(|row| row.line)
+                .is_some_and(|line| (line.print)(self).is_some())
+        };
+        Extension::ALL.iter().copied().filter(announced).collect()
+    }
+
+    /// The reply to a client's EHLO: `hostname`, then everything that is set, in the order of [`TABLE`]; not `others`.
+    /// [`Self::restricted`] says what of an upstream's capabilities may be set.
     #[must_use]
     pub fn to_ehlo(&self, hostname: &str) -> Reply {
-        let mut lines = vec![hostname.to_owned()];
-        if self.pipelining {
-            lines.push("PIPELINING".to_owned());
+        let mut text = hostname.to_owned();
+        for row in TABLE {
+            if let Some(arguments) = row.line.and_then(|line| (line.print)(self)) {
+                text.push('\n');
+                text.push_str(row.keyword);
+                if !arguments.is_empty() {
+                    text.push(' ');
+                    text.push_str(&arguments);
+                }
+            }
         }
-        match self.size {
-            None => {}
-            // RFC 1870 §3: no number says as much as 0, and nobody reads it as "nothing fits".
-            Some(0) => lines.push("SIZE".to_owned()),
-            Some(size) => lines.push(format!("SIZE {size}")),
-        }
-        if !self.auth.is_empty() {
-            let names: Vec<&str> = self.auth.iter().map(Mechanism::as_str).collect();
-            lines.push(format!("AUTH {}", names.join(" ")));
-        }
-        if self.enhanced_status_codes {
-            lines.push("ENHANCEDSTATUSCODES".to_owned());
-        }
-        if self.eight_bit_mime {
-            lines.push("8BITMIME".to_owned());
-        }
-        Reply::new(ReplyCode::OK, &lines.join("\n"))
+        Reply::new(ReplyCode::OK, &text)
     }
 }

@@ -7,10 +7,11 @@
 //! the line end is ignored (RFC 5321 §4.1.1), space after `FROM:` and `TO:` is accepted. Unlike Postfix it wants
 //! the verb in the first column (the limit of a line depends on its first octets) and a path in its brackets.
 
-use crate::limits::{HELLO_MAX, MECHANISM_MAX};
-use crate::param::{self, MailParams};
+use crate::limits::{CHUNK_DIGITS_MAX, HELLO_MAX, MECHANISM_MAX};
+use crate::param::{MailParams, RcptParams};
 use crate::path::{self, ForwardPath, PathError, ReversePath};
 use crate::verb::Verb;
+use crate::xclient::XclientClaim;
 use std::fmt;
 
 /// A well-formed command that the gateway knows.
@@ -25,16 +26,29 @@ pub enum Command<'a> {
     Mail {
         /// Where notifications go.
         path: ReversePath<'a>,
-        /// SIZE, BODY, AUTH.
+        /// What else it said.
         params: MailParams<'a>,
     },
-    /// RCPT TO. No parameter is known yet.
+    /// RCPT TO.
     Rcpt {
         /// The recipient.
         path: ForwardPath<'a>,
+        /// What else it said.
+        params: RcptParams<'a>,
     },
     /// DATA.
     Data,
+    /// BDAT (RFC 3030 §2). Exactly `size` octets of message content follow the line, whatever the reply to it.
+    Bdat {
+        /// Octets that follow.
+        size: u64,
+        /// Whether they are the end of the message.
+        last: bool,
+    },
+    /// STARTTLS (RFC 3207 §4).
+    StartTls,
+    /// XCLIENT.
+    Xclient(XclientClaim<'a>),
     /// RSET.
     Rset,
     /// QUIT.
@@ -43,9 +57,9 @@ pub enum Command<'a> {
     Noop,
     /// HELP; an argument is ignored.
     Help,
-    /// VRFY with its argument.
+    /// VRFY with its argument, which may be UTF-8 (RFC 6531 §3.7.4.2).
     Vrfy(&'a str),
-    /// EXPN with its argument.
+    /// EXPN with its argument, as VRFY.
     Expn(&'a str),
     /// AUTH (RFC 4954 §4).
     Auth {
@@ -71,7 +85,7 @@ pub enum CommandError {
     Parameter(Verb),
     /// A parameter that isn't known. RFC 5321 §4.1.1.11: 555.
     UnknownParameter(Verb),
-    /// An octet above 127; SMTPUTF8 (RFC 6531) isn't offered.
+    /// An octet above 127 where only ASCII may stand, or one that is no UTF-8.
     NotAscii(Verb),
 }
 
@@ -90,7 +104,10 @@ impl fmt::Display for CommandError {
             }
             Self::UnknownParameter(verb) => write!(f, "{verb}: a parameter isn't known"),
             Self::NotAscii(verb) => {
-                write!(f, "{verb}: an octet is above 127; only ASCII is allowed")
+                write!(
+                    f,
+                    "{verb}: an octet is above 127; UTF-8 is allowed in addresses, elsewhere ASCII"
+                )
             }
         }
     }
@@ -115,21 +132,21 @@ impl<'a> Command<'a> {
             Verb::Quit => bare(Self::Quit, verb, rest),
             Verb::Ehlo => name(text(verb, rest)?, verb).map(Self::Ehlo),
             Verb::Helo => name(text(verb, rest)?, verb).map(Self::Helo),
-            Verb::Vrfy => some(text(verb, rest)?, verb).map(Self::Vrfy),
-            Verb::Expn => some(text(verb, rest)?, verb).map(Self::Expn),
-            Verb::Mail => mail(text(verb, rest)?),
-            Verb::Rcpt => rcpt(text(verb, rest)?),
+            Verb::Vrfy => some(utf8(verb, rest)?, verb).map(Self::Vrfy),
+            Verb::Expn => some(utf8(verb, rest)?, verb).map(Self::Expn),
+            Verb::Mail => mail(utf8(verb, rest)?),
+            Verb::Rcpt => rcpt(utf8(verb, rest)?),
             Verb::Auth => auth(text(verb, rest)?),
-            Verb::StartTls
-            | Verb::Bdat
-            | Verb::Etrn
+            Verb::StartTls => bare(Self::StartTls, verb, rest),
+            Verb::Bdat => bdat(text(verb, rest)?),
+            Verb::Xclient => XclientClaim::parse(text(verb, rest)?).map(Self::Xclient),
+            Verb::Etrn
             | Verb::Atrn
             | Verb::Burl
             | Verb::Turn
             | Verb::Send
             | Verb::Soml
             | Verb::Saml
-            | Verb::Xclient
             | Verb::Xforward => Err(CommandError::NotImplemented(verb)),
         }
     }
@@ -143,6 +160,9 @@ impl<'a> Command<'a> {
             Self::Mail { .. } => Verb::Mail,
             Self::Rcpt { .. } => Verb::Rcpt,
             Self::Data => Verb::Data,
+            Self::Bdat { .. } => Verb::Bdat,
+            Self::StartTls => Verb::StartTls,
+            Self::Xclient(_) => Verb::Xclient,
             Self::Rset => Verb::Rset,
             Self::Quit => Verb::Quit,
             Self::Noop => Verb::Noop,
@@ -171,16 +191,25 @@ fn split_word(line: &[u8]) -> (&[u8], &[u8]) {
 
 /// An argument as text: ASCII, with no control character but the tab.
 fn text(verb: Verb, rest: &[u8]) -> Result<&str, CommandError> {
-    if !rest.is_ascii() {
-        return Err(CommandError::NotAscii(verb));
+    if rest.is_ascii() {
+        utf8(verb, rest)
+    } else {
+        Err(CommandError::NotAscii(verb))
     }
-    let clean = rest
-        .iter()
-        .all(|octet| matches!(octet, b' '..=b'~' | b'\t'));
-    std::str::from_utf8(rest)
-        .ok()
-        .filter(|_| clean)
-        .ok_or(CommandError::Syntax(verb))
+}
+
+/// An argument as text: UTF-8 (no overlong form, no surrogate), with no ASCII control character but the tab. Which
+/// characters above 127 may stand where is judged there.
+fn utf8(verb: Verb, rest: &[u8]) -> Result<&str, CommandError> {
+    let text = std::str::from_utf8(rest).map_err(|_| CommandError::NotAscii(verb))?;
+    let clean = text
+        .bytes()
+        .all(|octet| matches!(octet, b' '..=b'~' | b'\t') || !octet.is_ascii());
+    if clean {
+        Ok(text)
+    } else {
+        Err(CommandError::Syntax(verb))
+    }
 }
 
 /// RFC 5321 §4.1.1.4, .5, .10: no argument; §4.3.2 and Postfix: 501 if there is one.
@@ -237,8 +266,29 @@ fn rcpt(text: &str) -> Result<Command<'_>, CommandError> {
     let (inner, rest) =
         path::split_path(after_keyword(text, "TO:", Verb::Rcpt)?).map_err(in_path)?;
     let path = ForwardPath::parse(inner).map_err(in_path)?;
-    param::none(rest, Verb::Rcpt)?;
-    Ok(Command::Rcpt { path })
+    Ok(Command::Rcpt {
+        path,
+        params: RcptParams::parse(rest)?,
+    })
+}
+
+/// RFC 3030 §2: `BDAT SP chunk-size [SP "LAST"]`.
+fn bdat(text: &str) -> Result<Command<'_>, CommandError> {
+    let mut words = text.split([' ', '\t']).filter(|word| !word.is_empty());
+    let size = words.next().and_then(chunk_size);
+    let last = match words.next() {
+        None => Some(false),
+        Some(word) => word.eq_ignore_ascii_case("LAST").then_some(true),
+    };
+    match (size, last, words.next()) {
+        (Some(size), Some(last), None) => Ok(Command::Bdat { size, last }),
+        _ => Err(CommandError::Syntax(Verb::Bdat)),
+    }
+}
+
+fn chunk_size(word: &str) -> Option<u64> {
+    let digits = word.len() <= CHUNK_DIGITS_MAX && word.bytes().all(|octet| octet.is_ascii_digit());
+    word.parse().ok().filter(|_| digits)
 }
 
 /// RFC 4954 §4: `AUTH mechanism [initial-response]`.

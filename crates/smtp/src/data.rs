@@ -6,27 +6,43 @@
 //! at the first bare one passing stops for good, while the end is still looked for, by the same rule.
 //!
 //! Promises, in any chunking: what is passed on is the input up to the first bare CR or LF; if there is none, what is
-//! passed on and [`END_OF_DATA`] are together the input, octet for octet. One pass, two octets of state, no buffer.
+//! passed on and [`END_OF_DATA`] are together the input, octet for octet. One pass, three octets of state, no buffer.
 //! NUL and octets above 127 are passed on: the next server says what it takes.
 //!
-//! Repairing line ends (as `smtpd_forbid_bare_newline = normalize` does) was rejected: signatures would break, and a
-//! gateway that changes bytes can't promise to keep them.
+//! [`BareNewline::Normalize`] is the one exception, for senders that know no better (printers, scripts): a bare LF is
+//! passed on as CRLF. It never ends the data: a line with nothing but a dot that isn't between two CRLFs is passed on
+//! as `..`, which is the text `.` for every reader. A bare CR is refused all the same: what it was meant to be, nobody
+//! can know. Repairing line ends for everybody (as `smtpd_forbid_bare_newline = normalize` does) was rejected:
+//! signatures would break, and a gateway that changes bytes can't promise to keep them.
 
+use crate::pieces::Run;
+pub use crate::pieces::{PIECES_MAX, Pieces};
 use memchr::memchr2;
 
 /// What the caller sends itself when the data is over: the body already ends with the CRLF of its last line, or is
 /// empty (RFC 5321 §4.1.1.4).
 pub const END_OF_DATA: &[u8] = b".\r\n";
 
+/// What becomes of an LF without CR in message data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum BareNewline {
+    /// The message is refused.
+    #[default]
+    Reject,
+    /// It is passed on as CRLF; never does it end the data.
+    Normalize,
+}
+
 /// Finds the end of message data; starts as if CRLF had just come, so that `.` CRLF at once is an empty message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DataScanner {
+    rule: BareNewline,
     place: Place,
     bare: Option<BareKind>,
 }
 
 // A session in the middle of its data keeps one of these.
-const _: () = assert!(size_of::<DataScanner>() == 2);
+const _: () = assert!(size_of::<DataScanner>() == 3);
 
 /// Where the scanner stands, and so what it withholds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,10 +50,16 @@ enum Place {
     /// Behind CRLF, or at the start.
     #[default]
     LineStart,
+    /// Behind a bare LF that was passed on as CRLF.
+    LfStart,
     /// Behind a dot at the start of a line.
     Dot,
     /// Behind such a dot and a CR.
     DotCr,
+    /// Behind a dot after a bare LF.
+    LfDot,
+    /// Behind such a dot and a CR.
+    LfDotCr,
     /// Within a line.
     Text,
     /// Behind a CR within a line.
@@ -48,9 +70,9 @@ impl Place {
     /// The octets that wait for judgement here.
     const fn withheld(self) -> &'static [u8] {
         match self {
-            Self::LineStart | Self::Text => b"",
-            Self::Dot => b".",
-            Self::DotCr => b".\r",
+            Self::LineStart | Self::LfStart | Self::Text => b"",
+            Self::Dot | Self::LfDot => b".",
+            Self::DotCr | Self::LfDotCr => b".\r",
             Self::Cr => b"\r",
         }
     }
@@ -59,11 +81,10 @@ impl Place {
 /// What one chunk came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scan<'a> {
-    /// Octets of earlier chunks that are now judged fine: to be passed on before `body`.
-    pub withheld: &'static [u8],
-    /// Octets of this chunk that may be passed on as they are, still dot-stuffed.
-    pub body: &'a [u8],
-    /// Octets of the chunk that are used up, what is withheld included. All of them while there is more to come; at
+    /// What is to be passed on, in this order, still (or now) dot-stuffed: parts of the chunk, and octets that were
+    /// withheld from earlier chunks or stand for others.
+    pub pieces: Pieces<'a>,
+    /// Octets of the chunk that are used up, what is withheld included. All of them with [`ScanState::More`]; at
     /// the end, through the final LF; at a bare CR or LF, through this. It may be 0 at a bare CR that ended an
     /// earlier chunk: the next call goes on all the same.
     pub consumed: usize,
@@ -76,6 +97,9 @@ pub struct Scan<'a> {
 pub enum ScanState {
     /// The chunk is used up; the data goes on.
     More,
+    /// There are as many pieces as one scan gives: go on with the octets after `consumed`, of which there may be none.
+    /// Never with [`BareNewline::Reject`].
+    Full,
     /// The data is over; the octets after `consumed` are commands. The scanner is as new.
     End,
     /// A bare CR or LF: nothing is passed on from here. Reported once; the caller goes on scanning, to the end.
@@ -94,11 +118,14 @@ pub enum BareKind {
 impl DataScanner {
     /// A scanner at the start of a message.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(rule: BareNewline) -> Self {
+        Self {
+            rule,
+            ..Self::default()
+        }
     }
 
-    /// The first bare CR or LF of this message, if one has been found.
+    /// The first CR or LF of this message for which it is refused, if one has been found.
     #[must_use]
     pub fn bare(&self) -> Option<BareKind> {
         self.bare
@@ -106,62 +133,94 @@ impl DataScanner {
 
     /// Scans the next octets of the message: the chunk must start where the last call's `consumed` ended.
     pub fn scan<'a>(&mut self, chunk: &'a [u8]) -> Scan<'a> {
-        let before = self.place.withheld();
+        let mut run = Run::new(self.place.withheld(), chunk);
         let passing = self.bare.is_none();
-        let (state, unused, kept) = self.advance(chunk);
-        let consumed = chunk.len().saturating_sub(unused);
-        let (withheld, body) = if passing {
-            judged(before, chunk, consumed, kept)
+        let state = self.advance(&mut run);
+        let consumed = run.consumed();
+        let pieces = if passing {
+            run.into_pieces()
         } else {
-            (&b""[..], &b""[..])
+            Pieces::default()
         };
         Scan {
-            withheld,
-            body,
+            pieces,
             consumed,
             state,
         }
     }
 
-    /// Goes through `chunk`; gives the number of octets that are left, and how many of those before them aren't to
-    /// be passed on.
-    fn advance(&mut self, chunk: &[u8]) -> (ScanState, usize, usize) {
-        let mut rest = chunk;
+    /// Goes through the chunk, and passes what is judged fine.
+    fn advance(&mut self, run: &mut Run<'_>) -> ScanState {
         loop {
-            if self.place == Place::Text {
-                let Some(found) = memchr2(b'\r', b'\n', rest).and_then(|at| rest.get(at..)) else {
-                    return (ScanState::More, 0, 0);
-                };
-                rest = found;
+            if self.place == Place::Text && !run.skip_to(|rest| memchr2(b'\r', b'\n', rest)) {
+                run.pass(0);
+                return ScanState::More;
             }
-            let Some((&octet, after)) = rest.split_first() else {
-                return (ScanState::More, 0, self.place.withheld().len());
+            let Some(octet) = run.peek() else {
+                run.pass(self.place.withheld().len());
+                return ScanState::More;
             };
             match (self.place, octet) {
                 (Place::DotCr, b'\n') => {
-                    *self = Self::new();
-                    return (ScanState::End, after.len(), END_OF_DATA.len());
+                    run.take();
+                    run.pass(END_OF_DATA.len());
+                    *self = Self::new(self.rule);
+                    return ScanState::End;
                 }
-                (Place::Cr, b'\n') => (self.place, rest) = (Place::LineStart, after),
+                (Place::Cr, b'\n') => self.go(run, Place::LineStart),
+                (Place::LfDotCr, b'\n') => {
+                    run.take();
+                    run.replace(b".\r\n".len(), b"..\r\n");
+                    self.place = Place::LineStart;
+                    if run.is_full() {
+                        return ScanState::Full;
+                    }
+                }
                 // The CR before this octet is bare; the octet itself is looked at as text.
-                (Place::Cr | Place::DotCr, _) => {
+                (Place::Cr | Place::DotCr | Place::LfDotCr, _) => {
                     self.place = Place::Text;
                     if self.note(BareKind::Cr) {
-                        return (ScanState::Bare(BareKind::Cr), rest.len(), 1);
+                        run.pass(1);
+                        return ScanState::Bare(BareKind::Cr);
                     }
                 }
-                (Place::LineStart, b'.') => (self.place, rest) = (Place::Dot, after),
-                (Place::Dot, b'\r') => (self.place, rest) = (Place::DotCr, after),
-                (Place::LineStart | Place::Text, b'\r') => (self.place, rest) = (Place::Cr, after),
-                (Place::LineStart | Place::Dot | Place::Text, b'\n') => {
-                    (self.place, rest) = (Place::Text, after);
-                    if self.note(BareKind::Lf) {
-                        return (ScanState::Bare(BareKind::Lf), rest.len(), 1);
+                (_, b'\n') => {
+                    if let Some(state) = self.bare_lf(run) {
+                        return state;
                     }
                 }
-                (Place::LineStart | Place::Dot | Place::Text, _) => self.place = Place::Text,
+                (Place::LineStart, b'.') => self.go(run, Place::Dot),
+                (Place::LfStart, b'.') => self.go(run, Place::LfDot),
+                (Place::Dot, b'\r') => self.go(run, Place::DotCr),
+                (Place::LfDot, b'\r') => self.go(run, Place::LfDotCr),
+                (_, b'\r') => self.go(run, Place::Cr),
+                _ => self.place = Place::Text,
             }
         }
+    }
+
+    fn go(&mut self, run: &mut Run<'_>, place: Place) {
+        run.take();
+        self.place = place;
+    }
+
+    /// An LF without CR comes next.
+    fn bare_lf(&mut self, run: &mut Run<'_>) -> Option<ScanState> {
+        run.take();
+        if self.rule == BareNewline::Reject {
+            self.place = Place::Text;
+            return self.note(BareKind::Lf).then(|| {
+                run.pass(1);
+                ScanState::Bare(BareKind::Lf)
+            });
+        }
+        match self.place {
+            // A dot alone: text for whom only CRLF ends a line, and now for everybody.
+            Place::Dot | Place::LfDot => run.replace(b".\n".len(), b"..\r\n"),
+            _ => run.replace(b"\n".len(), b"\r\n"),
+        }
+        self.place = Place::LfStart;
+        run.is_full().then_some(ScanState::Full)
     }
 
     /// Remembers a bare octet; true if it's the first.
@@ -169,116 +228,5 @@ impl DataScanner {
         let first = self.bare.is_none();
         self.bare.get_or_insert(kind);
         first
-    }
-}
-
-/// What may be passed on of `before` and `chunk[..consumed]`, without the last `kept` octets of both together.
-fn judged<'a>(
-    before: &'static [u8],
-    chunk: &'a [u8],
-    consumed: usize,
-    kept: usize,
-) -> (&'static [u8], &'a [u8]) {
-    match consumed.checked_sub(kept) {
-        Some(end) => (before, chunk.get(..end).unwrap_or_default()),
-        None => {
-            let end = before.len().saturating_add(consumed).saturating_sub(kept);
-            (before.get(..end).unwrap_or_default(), b"")
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Everything passed on, whether the end was found, the first bare octet, and what wasn't consumed.
-    fn run(input: &[u8], size: usize) -> (Vec<u8>, bool, Option<BareKind>, usize) {
-        let (mut scanner, mut passed, mut bare, mut used) =
-            (DataScanner::new(), Vec::new(), None, 0);
-        for chunk in input.chunks(size) {
-            let mut rest = chunk;
-            loop {
-                let scan = scanner.scan(rest);
-                passed.extend_from_slice(scan.withheld);
-                passed.extend_from_slice(scan.body);
-                used += scan.consumed;
-                rest = &rest[scan.consumed..];
-                match scan.state {
-                    ScanState::More => break,
-                    ScanState::End => return (passed, true, bare, input.len() - used),
-                    ScanState::Bare(kind) => assert_eq!(bare.replace(kind), None, "reported twice"),
-                }
-            }
-            assert!(rest.is_empty());
-        }
-        (passed, false, bare, input.len() - used)
-    }
-
-    /// Input, what is passed on, whether the end is in it, the bare octet, octets after the end.
-    type Case = (&'static [u8], &'static [u8], bool, Option<BareKind>, usize);
-
-    #[test]
-    fn smuggling_matrix() {
-        use BareKind::{Cr, Lf};
-        let table: &[Case] = &[
-            (b".\r\n", b"", true, None, 0),
-            (b".\r\nQUIT\r\n", b"", true, None, 6),
-            (b"a\r\n.\r\nQUIT\r\n", b"a\r\n", true, None, 6),
-            (b"\r\n.\r\n", b"\r\n", true, None, 0),
-            (b"a\r\n..\r\n.\r\n", b"a\r\n..\r\n", true, None, 0),
-            (b"a\r\n.b\r\n", b"a\r\n.b\r\n", false, None, 0),
-            (b"a\r\n.", b"a\r\n", false, None, 0),
-            (b"a\r\n.\r", b"a\r\n", false, None, 0),
-            (b"a\r", b"a", false, None, 0),
-            (b"a.\r\n.\r\n", b"a.\r\n", true, None, 0),
-            (b"a\n.\nx\r\n.\r\n", b"a", true, Some(Lf), 0),
-            (b"a\n.\r\nx\r\n.\r\n", b"a", true, Some(Lf), 0),
-            (b"a\r.\rx\r\n.\r\n", b"a", true, Some(Cr), 0),
-            (b"a\r\n.\rx\r\n.\r\n", b"a\r\n.", true, Some(Cr), 0),
-            (b"a\r\n.\nx\r\n.\r\n", b"a\r\n.", true, Some(Lf), 0),
-            (b"a\r.\r\nx\r\n.\r\n", b"a", true, Some(Cr), 0),
-            (b"a\r\r\n.\r\n", b"a", true, Some(Cr), 0),
-            (b"a\r\n.\r\r\n.\r\n", b"a\r\n.", true, Some(Cr), 0),
-            (
-                b"a\r\n\0.\r\nx\r\n.\r\n",
-                b"a\r\n\0.\r\nx\r\n",
-                true,
-                None,
-                0,
-            ),
-            (
-                b"a\r\n.\0\r\nx\r\n.\r\n",
-                b"a\r\n.\0\r\nx\r\n",
-                true,
-                None,
-                0,
-            ),
-            (b"a\r\0\n.\r\n", b"a", false, Some(Cr), 0),
-            (b"\n.\r\n", b"", false, Some(Lf), 0),
-            (b".\n", b".", false, Some(Lf), 0),
-            (b".\r.\r\n", b".", false, Some(Cr), 0),
-            (b"\r.\r\n\r\n.\r\nX", b"", true, Some(Cr), 1),
-        ];
-        for &(input, passed, end, bare, after) in table {
-            for size in 1..=input.len() {
-                let found = run(input, size);
-                assert_eq!(
-                    found,
-                    (passed.to_vec(), end, bare, after),
-                    "{} by {size}",
-                    crate::escape(input)
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn the_scanner_is_as_new_after_the_end() {
-        let mut scanner = DataScanner::new();
-        scanner.scan(b"a\nb\r\n.");
-        assert_eq!(scanner.bare(), Some(BareKind::Lf));
-        scanner.scan(b"b\r\n.\r\n");
-        assert_eq!(scanner, DataScanner::new());
     }
 }

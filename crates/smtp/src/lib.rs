@@ -26,30 +26,44 @@ mod capability;
 mod command;
 mod data;
 mod escape;
+mod extension;
 pub mod limits;
 mod line;
 mod names;
 mod param;
 mod path;
+mod pieces;
 mod print;
 mod reply;
 mod reply_reader;
+mod stuff;
+mod unicode;
 mod unstuff;
 mod verb;
+mod xclient;
 mod xtext;
 
-pub use capability::Capabilities;
+pub use capability::{
+    Capabilities, CapabilityRow, FutureRelease, Limits, Offer, TABLE, Treatment,
+    extensions_markdown,
+};
 pub use command::{Command, CommandError};
-pub use data::{BareKind, DataScanner, END_OF_DATA, Scan, ScanState};
+pub use data::{
+    BareKind, BareNewline, DataScanner, END_OF_DATA, PIECES_MAX, Pieces, Scan, ScanState,
+};
 pub use escape::{Escaped, escape};
+pub use extension::{Extension, Extensions};
 pub use line::{LineError, LineReader, LineStep};
 pub use names::{Mechanism, Mechanisms, XclientAttribute, XclientAttributes};
-pub use param::{Body, MailParams};
+pub use param::{Body, ByMode, DeliverBy, Hold, MailParams, Notify, RcptParams, Ret};
 pub use path::{ForwardPath, Mailbox, PathError, ReversePath};
 pub use print::{
-    write_auth, write_ehlo, write_helo, write_mail, write_rcpt, write_verb, write_xclient,
+    write_auth, write_bdat, write_ehlo, write_helo, write_mail, write_rcpt, write_verb,
+    write_xclient,
 };
 pub use reply::{EnhancedCode, Reply, ReplyCode};
 pub use reply_reader::{ReplyBound, ReplyError, ReplyReader, ReplyStep};
+pub use stuff::Stuffer;
 pub use unstuff::Unstuffer;
 pub use verb::Verb;
+pub use xclient::{XclientClaim, Xtext};

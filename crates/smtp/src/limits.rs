@@ -5,8 +5,34 @@
 /// A command line with its CRLF. RFC 5321 §4.5.3.1.4.
 pub const COMMAND_LINE_MAX: usize = 512;
 
-/// A MAIL line with its CRLF: 512, plus SIZE (RFC 1870 §3 adds 26), BODY (RFC 6152 §2 adds 17) and AUTH (RFC 4954 §3 adds 500).
-pub const MAIL_LINE_MAX: usize = COMMAND_LINE_MAX + 26 + 17 + 500;
+/// What each extension adds to MAIL, in octets, as its document says.
+const MAIL_ADDITIONS: [usize; 9] = [
+    26,  // SIZE, RFC 1870 §3
+    17,  // BODY, RFC 6152 §2; BINARYMIME of RFC 3030 fits into it
+    500, // AUTH, RFC 4954 §3
+    10,  // SMTPUTF8, RFC 6531 §3.1
+    107, // RET and ENVID, RFC 3461 §3
+    17,  // BY, RFC 2852 §2
+    11,  // REQUIRETLS, RFC 8689 §2
+    15,  // MT-PRIORITY, RFC 6710 §3
+    36,  // HOLDFOR or HOLDUNTIL with an offset and without fractions (RFC 4865 §4)
+];
+
+/// A MAIL line with its CRLF: 512 and what its extensions add.
+pub const MAIL_LINE_MAX: usize = COMMAND_LINE_MAX + sum(&MAIL_ADDITIONS);
+
+/// A RCPT line with its CRLF: 512, and 500 for NOTIFY and ORCPT (RFC 3461 §3).
+pub const RCPT_LINE_MAX: usize = COMMAND_LINE_MAX + 500;
+
+// One limit serves for all commands but AUTH.
+const _: () = assert!(RCPT_LINE_MAX <= MAIL_LINE_MAX);
+
+const fn sum(numbers: &[usize]) -> usize {
+    match numbers {
+        [] => 0,
+        [first, rest @ ..] => first.saturating_add(sum(rest)),
+    }
+}
 
 /// A line of AUTH, the command or a response within the exchange, with its CRLF. RFC 4954 §4.
 pub const AUTH_LINE_MAX: usize = 12_288;
@@ -46,6 +72,24 @@ pub const HELLO_MAX: usize = DOMAIN_MAX;
 
 /// Digits in SIZE=. RFC 1870 §4: `1*20DIGIT`.
 pub const SIZE_DIGITS_MAX: usize = 20;
+
+/// Digits in the times of BY= (RFC 2852 §4) and HOLDFOR= (RFC 4865 §4): `1*9DIGIT`.
+pub const INTEGER_DIGITS_MAX: usize = 9;
+
+/// Digits of a chunk's size. RFC 3030 §2: `1*DIGIT`; as many as SIZE has.
+pub const CHUNK_DIGITS_MAX: usize = SIZE_DIGITS_MAX;
+
+/// The value of ENVID=. RFC 3461 §4.4.
+pub const ENVID_MAX: usize = 100;
+
+/// The value of ORCPT=. RFC 3461 §4.2.
+pub const ORCPT_MAX: usize = 500;
+
+/// The type of an address in ORCPT=. The registered ones have 8 octets at most.
+pub const ADDRESS_TYPE_MAX: usize = 32;
+
+/// The profile name of MT-PRIORITY that is passed on (RFC 6710 §9.3 registers names of 4 to 9 octets).
+pub const PROFILE_MAX: usize = 32;
 
 /// The value of AUTH=: what RFC 4954 §3 adds to the line, without ` AUTH=`.
 pub const AUTH_VALUE_MAX: usize = 500 - " AUTH=".len();
@@ -94,6 +138,7 @@ mod tests {
 
     #[test]
     fn mail_line_is_the_sum_of_its_extensions() {
-        assert_eq!(MAIL_LINE_MAX, 1055);
+        assert_eq!(MAIL_LINE_MAX, 1251);
+        assert_eq!(RCPT_LINE_MAX, 1012);
     }
 }

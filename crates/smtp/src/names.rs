@@ -59,6 +59,30 @@ macro_rules! named_set {
                 self.0 & member.bit() != 0
             }
 
+            /// Whether all of `others` are in it.
+            #[must_use]
+            pub const fn contains_all(self, others: Self) -> bool {
+                others.0 & !self.0 == 0
+            }
+
+            /// Its members that aren't in `others`.
+            #[must_use]
+            pub const fn minus(self, others: Self) -> Self {
+                Self(self.0 & !others.0)
+            }
+
+            /// What is in one of the two or in both.
+            #[must_use]
+            pub const fn union(self, others: Self) -> Self {
+                Self(self.0 | others.0)
+            }
+
+            /// What is in both.
+            #[must_use]
+            pub const fn common(self, others: Self) -> Self {
+                Self(self.0 & others.0)
+            }
+
             /// Whether nothing is in it.
             #[must_use]
             pub const fn is_empty(self) -> bool {
@@ -86,6 +110,8 @@ macro_rules! named_set {
         }
     };
 }
+
+pub(crate) use named_set;
 
 named_set! {
     /// A SASL mechanism that the gateway relays (RFC 4422).

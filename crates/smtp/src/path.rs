@@ -7,9 +7,13 @@
 //!
 //! A source route (`@a,@b:`) is checked and dropped, as RFC 5321 §4.1.1.3 and App. C ask.
 //!
+//! Above 127 any UTF-8 may stand in local parts and domains (RFC 6531 §3.3) that all readers see in one way
+//! (`unicode.rs`); whether SMTPUTF8 was said is not judged here: [`ReversePath::is_ascii`] tells whether it must be.
+//!
 //! Case, quoting and tags are kept as written: only the server that owns a local part may interpret it (§2.4).
 
 use crate::limits::{DOMAIN_MAX, LABEL_MAX, LOCAL_PART_MAX, PATH_MAX};
+use crate::unicode;
 use std::borrow::Cow;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -118,6 +122,12 @@ impl<'a> ReversePath<'a> {
             Self::Mailbox(mailbox) => mailbox.text,
         }
     }
+
+    /// Whether it needs no SMTPUTF8 (RFC 6531).
+    #[must_use]
+    pub fn is_ascii(&self) -> bool {
+        self.as_str().is_ascii()
+    }
 }
 
 impl<'a> ForwardPath<'a> {
@@ -141,6 +151,12 @@ impl<'a> ForwardPath<'a> {
             Self::Postmaster(text) => text,
             Self::Mailbox(mailbox) => mailbox.text,
         }
+    }
+
+    /// Whether it needs no SMTPUTF8 (RFC 6531).
+    #[must_use]
+    pub fn is_ascii(&self) -> bool {
+        self.as_str().is_ascii()
     }
 }
 
@@ -189,6 +205,12 @@ impl<'a> Mailbox<'a> {
     #[must_use]
     pub fn as_str(&self) -> &'a str {
         self.text
+    }
+
+    /// Whether it needs no SMTPUTF8 (RFC 6531).
+    #[must_use]
+    pub fn is_ascii(&self) -> bool {
+        self.text.is_ascii()
     }
 
     /// The local part as written, quotes included.
@@ -277,9 +299,8 @@ fn split_mailbox(text: &str) -> Result<(&str, &str), PathError> {
         // The two quotes belong to the local part.
         Some(rest) => quoted_len(rest).ok_or(PathError::Local)?.saturating_add(2),
         None => text
-            .bytes()
-            .take_while(|&octet| is_atext(octet) || octet == b'.')
-            .count(),
+            .find(|c| !(is_atext(c) || c == '.'))
+            .unwrap_or(text.len()),
     };
     let (local, rest) = text.split_at_checked(end).ok_or(PathError::Local)?;
     if local.is_empty() {
@@ -295,32 +316,45 @@ fn split_mailbox(text: &str) -> Result<(&str, &str), PathError> {
 /// Octets before the closing quote, if all are allowed.
 fn quoted_len(text: &str) -> Option<usize> {
     let mut escaped = false;
-    for (at, octet) in text.bytes().enumerate() {
-        match octet {
+    for (at, c) in text.char_indices() {
+        match c {
+            // RFC 6531 §3.3: qtextSMTP, but not quoted-pairSMTP, may be above 127.
+            _ if !c.is_ascii() && !escaped && unicode::is_plain(c) => {}
             // RFC 5321 §4.1.2: quoted-pairSMTP and qtextSMTP are printable ASCII and space.
-            _ if !(b' '..=b'~').contains(&octet) => return None,
+            _ if !(' '..='~').contains(&c) => return None,
             _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => return Some(at),
+            '\\' => escaped = true,
+            '"' => return Some(at),
             _ => {}
         }
     }
     None
 }
 
-/// RFC 5322 §3.2.3.
-fn is_atext(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&octet)
+/// RFC 5322 §3.2.3, and RFC 6531 §3.3 above 127.
+fn is_atext(c: char) -> bool {
+    c.is_ascii_alphanumeric()
+        || "!#$%&'*+-/=?^_`{|}~".contains(c)
+        || (!c.is_ascii() && unicode::is_plain(c))
 }
 
 /// Labels of letters, digits, hyphens and underscores (RFC 5321 §4.1.2, but for the underscore, which real
-/// hosts have). An empty label, and so a dot at the end, is refused: servers disagree about it.
+/// hosts have), and of letters of the world (RFC 6531 §3.3, U-label). An empty label, and so a dot at the end, is
+/// refused: servers disagree about it.
 fn is_domain(text: &str) -> bool {
     text.split('.').all(|label| {
-        (1..=LABEL_MAX).contains(&label.len())
-            && label
-                .bytes()
-                .all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_'))
+        // RFC 5890 §2.3.2.1: the 63 octets are those of the A-label, `xn--` and at least one for each character.
+        let len = if label.is_ascii() {
+            label.len()
+        } else {
+            label.chars().count().saturating_add("xn--".len())
+        };
+        (1..=LABEL_MAX).contains(&len)
+            && label.chars().all(|c| match c {
+                '-' | '_' => true,
+                _ if c.is_ascii() => c.is_ascii_alphanumeric(),
+                _ => unicode::is_label(c),
+            })
     })
 }
 

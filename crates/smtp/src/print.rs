@@ -4,36 +4,34 @@
 //! control character; should one come from elsewhere, it's written as `?`, so that no argument can end its line.
 
 use crate::names::{Mechanism, XclientAttribute};
-use crate::param::MailParams;
-use crate::path::ReversePath;
 use crate::verb::Verb;
 use crate::xtext;
 
-/// `MAIL FROM:<...>` with the parameters that are set (RFC 5321 §4.1.1.2).
-pub fn write_mail(out: &mut Vec<u8>, path: ReversePath<'_>, params: &MailParams<'_>) {
+/// `MAIL FROM:<path>` (RFC 5321 §4.1.1.2); `path` is without brackets, `params` is what
+/// [`crate::MailParams::printed`] gave.
+pub fn write_mail(out: &mut Vec<u8>, path: &str, params: &str) {
     push(out, "MAIL FROM:<");
-    push(out, path.as_str());
+    push(out, path);
     push(out, ">");
-    if let Some(size) = params.size {
-        push(out, " SIZE=");
-        push(out, &size.to_string());
-    }
-    if let Some(body) = params.body {
-        push(out, " BODY=");
-        push(out, body.as_str());
-    }
-    if let Some(auth) = params.auth {
-        push(out, " AUTH=");
-        push(out, auth);
-    }
+    push(out, params);
     end(out);
 }
 
-/// `RCPT TO:<path>` (RFC 5321 §4.1.1.3); `path` is without brackets.
-pub fn write_rcpt(out: &mut Vec<u8>, path: &str) {
+/// `RCPT TO:<path>` (RFC 5321 §4.1.1.3); `path` is without brackets, `params` is what
+/// [`crate::RcptParams::printed`] gave.
+pub fn write_rcpt(out: &mut Vec<u8>, path: &str, params: &str) {
     push(out, "RCPT TO:<");
     push(out, path);
     push(out, ">");
+    push(out, params);
+    end(out);
+}
+
+/// `BDAT size [LAST]` (RFC 3030 §2); exactly `size` octets must follow it.
+pub fn write_bdat(out: &mut Vec<u8>, size: u64, last: bool) {
+    push(out, "BDAT ");
+    push(out, &size.to_string());
+    push(out, if last { " LAST" } else { "" });
     end(out);
 }
 

@@ -27,9 +27,9 @@ pub enum Verb {
     Quit,
     /// RFC 4954 §4.
     Auth,
-    /// RFC 3207 §4. Not implemented.
+    /// RFC 3207 §4.
     StartTls,
-    /// RFC 3030 §2. Not implemented.
+    /// RFC 3030 §2.
     Bdat,
     /// RFC 1985 §5. Not implemented.
     Etrn,
@@ -45,7 +45,7 @@ pub enum Verb {
     Soml,
     /// RFC 821 §3.4, withdrawn by RFC 5321 App. F.6. Not implemented.
     Saml,
-    /// Postfix's XCLIENT: what we say to an upstream; from a client it is an attempt to be somebody else. Not implemented.
+    /// Postfix's XCLIENT: what we say to an upstream; from a client that isn't trusted it is an attempt to be somebody else.
     Xclient,
     /// Postfix's XFORWARD. Not implemented.
     Xforward,

@@ -1,5 +1,7 @@
 //! xtext (RFC 3461 §4): any octets as printable ASCII without `+`, `=` and space, in AUTH= and XCLIENT.
 
+use std::borrow::Cow;
+
 /// Puts `value` into `out` as xtext.
 pub(crate) fn encode(out: &mut Vec<u8>, value: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
@@ -39,6 +41,32 @@ pub(crate) fn is_valid(text: &[u8]) -> bool {
     true
 }
 
+/// The text that xtext stands for; none if it is no xtext, or no UTF-8 when decoded.
+pub(crate) fn decode(text: &[u8]) -> Option<Cow<'_, str>> {
+    if !text.contains(&b'+') {
+        let plain = text.iter().copied().all(is_xchar);
+        return std::str::from_utf8(text)
+            .ok()
+            .filter(|_| plain)
+            .map(Cow::Borrowed);
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&octet, after)) = rest.split_first() {
+        rest = if octet == b'+' {
+            let (hex, after) = after.split_first_chunk::<2>()?;
+            let digits = hex.iter().all(u8::is_ascii_hexdigit);
+            let hex = std::str::from_utf8(hex).ok().filter(|_| digits)?;
+            out.push(u8::from_str_radix(hex, 16).ok()?);
+            after
+        } else {
+            out.push(Some(octet).filter(|&octet| is_xchar(octet))?);
+            after
+        };
+    }
+    String::from_utf8(out).ok().map(Cow::Owned)
+}
+
 /// RFC 3461 §4: `xchar = any ASCII CHAR between "!" (33) and "~" (126) inclusive, except for "+" and "="`.
 fn is_xchar(octet: u8) -> bool {
     octet.is_ascii_graphic() && !matches!(octet, b'+' | b'=')
@@ -59,6 +87,28 @@ mod tests {
             let mut out = Vec::new();
             encode(&mut out, value);
             assert_eq!(out, xtext);
+        }
+    }
+
+    #[test]
+    fn decodes_what_it_encodes() {
+        for (xtext, text) in [
+            ("", Some("")),
+            ("mx.example.org", Some("mx.example.org")),
+            ("a+20b+2bc+3Dd", Some("a b+c=d")),
+            ("caf+C3+A9", Some("café")),
+            ("+0D+0A", Some("\r\n")),
+            ("+C3", None),
+            ("+C0+80", None),
+            ("+", None),
+            ("+4", None),
+            ("+4G", None),
+            ("++41", None),
+            ("a=b", None),
+            ("a b", None),
+            ("é", None),
+        ] {
+            assert_eq!(decode(xtext.as_bytes()).as_deref(), text, "{xtext}");
         }
     }
 

@@ -147,7 +147,7 @@ proptest! {
         match (Command::parse(mail.as_bytes()), Command::parse(rcpt.as_bytes())) {
             (
                 Ok(Command::Mail { path: ReversePath::Mailbox(from), .. }),
-                Ok(Command::Rcpt { path: ForwardPath::Mailbox(to) }),
+                Ok(Command::Rcpt { path: ForwardPath::Mailbox(to), .. }),
             ) => {
                 prop_assert_eq!(from, to);
                 prop_assert_eq!((from.as_str(), from.local(), from.domain()), (&*mailbox, &*local, &*domain));

@@ -1,6 +1,6 @@
 //! From bytes to commands, and the commands that need nobody else.
 
-use tarpit_smtp::{Command, LineError, LineStep, MailParams, ReversePath, limits};
+use tarpit_smtp::{Capabilities, Command, LineError, LineStep, MailParams, ReversePath, limits};
 
 use super::turn::Turn;
 use super::{Env, Session};
@@ -9,6 +9,19 @@ use crate::envelope::Envelope;
 use crate::event::{Ask, Then};
 use crate::record::SessionEnd;
 use crate::session::state::{After, Asking, Due, State};
+
+/// What of the upstream's capabilities clients get.
+#[must_use]
+pub fn offered(upstream: &Capabilities) -> Capabilities {
+    Capabilities {
+        pipelining: upstream.pipelining,
+        size: upstream.size,
+        auth: upstream.auth,
+        enhanced_status_codes: upstream.enhanced_status_codes,
+        eight_bit_mime: upstream.eight_bit_mime,
+        ..Capabilities::default()
+    }
+}
 
 impl Session {
     /// Takes one line at most.
@@ -76,8 +89,22 @@ impl Session {
             Err(error) => self.refuse(error.into(), turn),
             Ok(Command::Ehlo(name)) => self.ehlo(name, turn),
             Ok(Command::Helo(name)) => self.helo_command(name, turn),
+            Ok(Command::Mail { path, .. }) if !path.is_ascii() => {
+                self.refuse(Finding::NotAscii, turn)
+            }
             Ok(Command::Mail { path, params }) => self.mail(path, &params, turn),
-            Ok(Command::Rcpt { path }) => self.rcpt(&path, turn),
+            Ok(Command::Rcpt { params, .. }) if !params.is_empty() => {
+                self.refuse(Finding::UnknownParameter, turn)
+            }
+            // SMTPUTF8 isn't announced.
+            Ok(Command::Rcpt { path, .. }) if !path.is_ascii() => {
+                self.refuse(Finding::NotAscii, turn)
+            }
+            Ok(Command::Rcpt { path, .. }) => self.rcpt(&path, turn),
+            // What isn't announced isn't taken.
+            Ok(Command::Bdat { .. } | Command::StartTls | Command::Xclient(_)) => {
+                self.refuse(Finding::NotImplemented, turn)
+            }
             Ok(Command::Data) => self.data(turn),
             Ok(Command::Rset) => {
                 self.reset();
@@ -98,7 +125,7 @@ impl Session {
 
     fn ehlo(&mut self, name: &str, turn: &mut Turn<'_>) -> Then {
         self.greeted(name, true);
-        let ehlo = turn.env.capabilities.to_ehlo(turn.env.hostname);
+        let ehlo = offered(turn.env.capabilities).to_ehlo(turn.env.hostname);
         turn.out.reply(&ehlo);
         self.next(turn.out)
     }
@@ -139,12 +166,9 @@ impl Session {
 
     /// Only what was announced may be used, and only after EHLO (RFC 5321 §4.1.1.11).
     fn mail_params(&self, params: &MailParams<'_>, env: &Env<'_>) -> Option<Finding> {
-        let offered = env.capabilities;
-        let unknown = (params.size.is_some() && offered.size.is_none())
-            || (params.body.is_some() && !offered.eight_bit_mime)
-            || (params.auth.is_some() && offered.auth.is_empty());
-        let any = params.size.is_some() || params.body.is_some() || params.auth.is_some();
-        if unknown || (any && !self.esmtp) {
+        let offered = offered(env.capabilities);
+        let uses = params.uses();
+        if !offered.offers().contains_all(uses) || (!uses.is_empty() && !self.esmtp) {
             return Some(Finding::UnknownParameter);
         }
         // RFC 1870 §6.1: a limit of 0 states none.

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tarpit_core::{Tick, Trouble};
-use tarpit_smtp::{Capabilities, MailParams, Reply, ReversePath, escape, write_mail, write_rcpt};
+use tarpit_smtp::{Capabilities, Reply, escape, write_mail, write_rcpt};
 use tokio::time::timeout;
 
 use super::connection::{Connection, Failure, Opening, Standing};
@@ -131,15 +131,12 @@ impl Upstream {
         let own = format!("postmaster@{}", self.hostname);
         let mut refused = None;
         for sender in ["", own.as_str()] {
-            let Ok(sender) = ReversePath::parse(sender) else {
-                continue;
-            };
             let mut line = Vec::new();
-            write_mail(&mut line, sender, &MailParams::default());
+            write_mail(&mut line, sender, "");
             let mail = timed(connection, &line).await?;
             if mail.0.code().is_positive() {
                 line.clear();
-                write_rcpt(&mut line, path);
+                write_rcpt(&mut line, path, "");
                 return timed(connection, &line).await;
             }
             refused = refused.or(Some(mail));

@@ -5,8 +5,7 @@
 
 use tarpit_core::{Envelope, Recipient, Trouble};
 use tarpit_smtp::{
-    EnhancedCode, MailParams, Reply, ReplyCode, ReversePath, Verb, write_mail, write_rcpt,
-    write_verb,
+    EnhancedCode, MailParams, Reply, ReplyCode, Verb, write_mail, write_rcpt, write_verb,
 };
 
 use super::connection::{Connection, Failure, Standing};
@@ -20,7 +19,7 @@ const GROUP_MAX: usize = 32;
 /// One command of a transaction.
 enum Line<'a> {
     Rset,
-    Mail(ReversePath<'a>, MailParams<'a>),
+    Mail(&'a str, Box<str>),
     /// A recipient that was accepted before.
     Again(&'a Recipient),
     /// The recipient that is asked for.
@@ -33,8 +32,10 @@ impl Line<'_> {
     fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Rset => write_verb(out, Verb::Rset),
-            Self::Mail(path, params) => write_mail(out, *path, params),
-            Self::Again(recipient) | Self::Rcpt(recipient) => write_rcpt(out, &recipient.path),
+            Self::Mail(path, params) => write_mail(out, path, params),
+            Self::Again(recipient) | Self::Rcpt(recipient) => {
+                write_rcpt(out, &recipient.path, &recipient.params);
+            }
             Self::Data => write_verb(out, Verb::Data),
         }
     }
@@ -153,15 +154,13 @@ impl Connection {
         if self.standing != Standing::Nothing {
             lines.push(Line::Rset);
         }
-        // It was parsed once; it can only fail if it was changed since.
-        let path = ReversePath::parse(&envelope.reverse_path)
-            .map_err(|_| Failure::Unfit(Trouble::Changed))?;
         let params = MailParams {
             size: envelope.size,
             body: envelope.body,
             auth: envelope.auth.as_deref(),
+            ..MailParams::default()
         };
-        lines.push(Line::Mail(path, params));
+        lines.push(Line::Mail(&envelope.reverse_path, params.printed()));
         lines.extend(envelope.accepted.iter().map(Line::Again));
         Ok(lines)
     }

@@ -1,6 +1,6 @@
 //! Message data: after each chunk, what has been passed on is what the whole of the input so far allows.
 
-use tarpit_smtp::{BareKind, DataScanner, END_OF_DATA, ScanState, Unstuffer};
+use tarpit_smtp::{BareKind, BareNewline, DataScanner, END_OF_DATA, ScanState, Unstuffer};
 
 /// The scanner equals the oracle after each chunk, in any chunking.
 pub(crate) fn check(input: &[u8]) {
@@ -21,7 +21,7 @@ struct Sum {
 
 /// Scans `stream` cut into pieces of `sizes`, holding each step against the oracle.
 pub(crate) fn scan(stream: &[u8], sizes: impl Iterator<Item = usize>) {
-    let mut scanner = DataScanner::new();
+    let mut scanner = DataScanner::new(BareNewline::Reject);
     let mut sum = Sum {
         passed: Vec::new(),
         bare: None,
@@ -33,19 +33,20 @@ pub(crate) fn scan(stream: &[u8], sizes: impl Iterator<Item = usize>) {
         while sum.end.is_none() {
             let scan = scanner.scan(&stream[from..to]);
             from += scan.consumed;
-            sum.passed.extend_from_slice(scan.withheld);
-            sum.passed.extend_from_slice(scan.body);
-            unstuffer.unstuff(scan.withheld, &mut plain);
-            unstuffer.unstuff(scan.body, &mut plain);
+            for piece in scan.pieces.iter() {
+                sum.passed.extend_from_slice(piece);
+                unstuffer.unstuff(piece, &mut plain);
+            }
             match scan.state {
                 ScanState::More => break,
+                ScanState::Full => panic!("nothing is replaced"),
                 ScanState::End => sum.end = Some(from),
                 ScanState::Bare(kind) => assert_eq!(sum.bare.replace(kind), None, "reported once"),
             }
         }
         assert_eq!(sum, oracle(&stream[..to]), "after {to} octets");
         if sum.end.is_some() {
-            assert_eq!(scanner, DataScanner::new());
+            assert_eq!(scanner, DataScanner::new(BareNewline::Reject));
             break;
         }
         assert_eq!(from, to, "used up");

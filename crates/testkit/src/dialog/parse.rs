@@ -88,8 +88,7 @@ impl Parser {
     fn hello(&mut self, line: usize) {
         let rules = self.dialog.settings.rules();
         let mut announced = Vec::new();
-        rules
-            .capabilities
+        tarpit_core::offered(&rules.capabilities)
             .to_ehlo(&rules.hostname)
             .write_to(&mut announced);
         let says = announced

@@ -2,7 +2,7 @@
 
 use tarpit_core::policy::Mode;
 use tarpit_core::record::HoldRecord;
-use tarpit_smtp::{MailParams, ReversePath, write_mail};
+use tarpit_smtp::{MailParams, write_mail};
 
 use super::{Checked, Player, shown};
 use crate::dialog::{HoldLine, MessageLine, session_field};
@@ -107,14 +107,11 @@ impl Player<'_> {
             size: envelope.size,
             body: envelope.body,
             auth: envelope.auth.as_deref(),
+            ..MailParams::default()
         };
         let mut printed = Vec::new();
-        write_mail(&mut printed, ReversePath::Null, &params);
-        let printed = shown(printed.trim_ascii_end()).replacen(
-            "<>",
-            &format!("<{}>", envelope.reverse_path),
-            1,
-        );
+        write_mail(&mut printed, &envelope.reverse_path, &params.printed());
+        let printed = shown(printed.trim_ascii_end());
         if printed == line {
             Ok(())
         } else {

@@ -44,13 +44,15 @@ impl Relay {
     pub(super) fn take(&mut self, unread: &mut Vec<u8>) {
         while !self.at_end {
             let scan = self.scanner.scan(unread);
-            self.body.extend_from_slice(scan.withheld);
-            self.body.extend_from_slice(scan.body);
+            scan.pieces
+                .iter()
+                .for_each(|piece| self.body.extend_from_slice(piece));
             let state = scan.state;
             let consumed = scan.consumed;
             unread.drain(..consumed);
             match state {
                 ScanState::More => return,
+                ScanState::Full => {}
                 // An upstream that was lost before is what the client hears of.
                 ScanState::Bare(_) => {
                     self.fate.get_or_insert(DataEnd::BareNewline);

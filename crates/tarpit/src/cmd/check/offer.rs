@@ -44,7 +44,7 @@ const REASONS: &[(&str, &str)] = &[
 
 /// The capabilities that the gateway passes on: one entry for each line of its reply to EHLO.
 pub(super) fn offered(capabilities: &Capabilities) -> Vec<String> {
-    let reply = capabilities.to_ehlo("");
+    let reply = tarpit_core::offered(capabilities).to_ehlo("");
     let lines = reply.lines().skip(1);
     lines
         .map(|line| String::from_utf8_lossy(line).into_owned())
@@ -54,15 +54,9 @@ pub(super) fn offered(capabilities: &Capabilities) -> Vec<String> {
 /// The capabilities that the upstream announces and the gateway doesn't pass on, with the
 /// reason.
 pub(super) fn withheld(capabilities: &Capabilities) -> Vec<(String, &'static str)> {
-    let own = [
-        ("STARTTLS", capabilities.starttls),
-        ("CHUNKING", capabilities.chunking),
-        ("XCLIENT", !capabilities.xclient.is_empty()),
-    ];
-    let own = own
-        .into_iter()
-        .filter(|(_, announced)| *announced)
-        .map(|(keyword, _)| keyword.to_owned());
+    let offered = tarpit_core::offered(capabilities).offers();
+    let own = capabilities.offers().minus(offered);
+    let own = own.iter().map(|extension| extension.as_str().to_owned());
     let others = capabilities
         .others
         .iter()
