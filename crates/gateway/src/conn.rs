@@ -9,6 +9,7 @@ use tarpit_core::{Session, Tick};
 use tokio::time::Instant;
 
 use crate::buffers::{Buffer, For};
+use crate::front::Via;
 use crate::link::Link;
 use crate::live::Live;
 use crate::places::Place;
@@ -39,7 +40,11 @@ pub(crate) struct Conn {
     pub(crate) over_source_limit: bool,
     /// The client shut down its sending side; what is due is still tried.
     pub(crate) half_closed: bool,
-    pub(crate) _place: Place,
+    /// It said something.
+    pub(crate) spoke: bool,
+    pub(crate) place: Place,
+    /// The proxy that it came through.
+    pub(crate) via: Option<Box<Via>>,
 }
 
 impl Conn {

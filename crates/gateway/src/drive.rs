@@ -16,7 +16,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::buffers::For;
+use crate::config::Kind;
 use crate::conn::Conn;
+use crate::front;
 use crate::log;
 use crate::pit::{self, Registration, Woken, reached};
 use crate::relay::relay;
@@ -82,11 +84,13 @@ async fn drive(shared: &Shared, conn: Box<Conn>, first: First) -> Next {
         .mail(conn.listener)
         .capabilities()
         .unwrap_or_default();
+    let door = door(&conn);
     let mut activity = Activity {
         shared,
         conn,
         out: Outbox::default(),
         capabilities: &capabilities,
+        door,
     };
     match activity.run(first).await {
         Some(until) => Next::Hold(activity.conn, until),
@@ -99,6 +103,25 @@ struct Activity<'a> {
     conn: Box<Conn>,
     out: Outbox,
     capabilities: &'a Capabilities,
+    door: Door,
+}
+
+/// What the listener and the connection allow.
+fn door(conn: &Conn) -> Door {
+    let listener = &conn.live.config.listeners[conn.listener];
+    // Who was introduced by a proxy is not the proxy.
+    let speaker = conn.via.as_deref().map_or(conn.peer, |via| via.proxy);
+    Door {
+        kind: match listener.kind {
+            Kind::Mx => tarpit_core::Kind::Mx,
+            Kind::Submission => tarpit_core::Kind::Submission,
+        },
+        starttls: false,
+        auth_plain: listener.auth_plaintext,
+        xclient: front::is_listed(&listener.xclient, speaker.ip()),
+        upstream_secure: conn.live.is_upstream_secure(conn.listener),
+        size_max: conn.live.config.limits.message_size_max,
+    }
 }
 
 impl Activity<'_> {
@@ -110,8 +133,12 @@ impl Activity<'_> {
                 Then::Read => self.read().await,
                 Then::Ask(ask) => self.ask(&ask).await,
                 Then::Relay => self.relay().await,
+                Then::Identify(who) => {
+                    let input = front::introduce(self.shared, &mut self.conn, &who);
+                    self.handle(input)
+                }
                 // No door allows these yet.
-                Then::Chunk(_) | Then::StartTls | Then::Identify(_) => self.handle(Input::Gone),
+                Then::Chunk(_) | Then::StartTls => self.handle(Input::Gone),
                 Then::Hold { .. } if self.is_overrun() => self.handle(Input::Overrun),
                 Then::Hold { until } => {
                     if self.flush().await {
@@ -175,10 +202,7 @@ impl Activity<'_> {
             ledger: &self.shared.ledger,
             capabilities: self.capabilities,
             filter: &filter,
-            door: Door {
-                auth_plain: true,
-                ..Door::default()
-            },
+            door: self.door,
             prefixes: live.config.prefixes,
         };
         let said = self.out.bytes.len();

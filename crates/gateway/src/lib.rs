@@ -14,6 +14,7 @@ pub mod clock;
 pub mod config;
 mod conn;
 mod drive;
+mod front;
 mod gateway;
 mod link;
 mod listen;

@@ -8,7 +8,7 @@ use tarpit_core::filter::{Filter, Names};
 use tarpit_core::policy::REPLY_MAX;
 use tarpit_smtp::Capabilities;
 
-use crate::config::{Config, Delivery, Recipients};
+use crate::config::{Config, Delivery, Recipients, UpstreamTls};
 use crate::link::Link;
 use crate::maildir::{MaildirLink, MaildirStore};
 use crate::recipients::{self, ReadError};
@@ -161,6 +161,15 @@ impl Live {
     /// Who takes the mail of the listener at this place.
     pub(crate) fn mail(&self, listener: usize) -> &Mail {
         &self.mails[self.config.listeners[listener].delivery]
+    }
+
+    /// Whether mail of this listener leaves here encrypted, to somebody whose certificate is
+    /// verified.
+    pub(crate) fn is_upstream_secure(&self, listener: usize) -> bool {
+        match &self.config.deliveries[self.config.listeners[listener].delivery] {
+            Delivery::Upstream(upstream) => matches!(upstream.tls, UpstreamTls::Required { .. }),
+            Delivery::Maildir(_) => false,
+        }
     }
 
     /// How long a held or idle session of this listener may keep an upstream connection. The

@@ -64,6 +64,8 @@ pub(crate) fn session(conn: &Conn, now: Tick, metrics: &Metrics) {
         session = %format_args!("tp-{}", conn.session.id()),
         source = %conn.session.source(),
         client = %conn.peer,
+        proxy = conn.via.as_deref().map(|via| tracing::field::display(via.proxy)),
+        proxy_tls = conn.via.as_deref().and_then(|via| via.tls.as_deref()),
         listener = %listener.name,
         mode = mode_word(listener.policy.mode),
         helo = record.helo.as_deref().map(shown),

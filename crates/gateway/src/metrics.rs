@@ -91,6 +91,10 @@ metrics! {
     messages_aborted,
     /// Sessions that ended because the client was too slow.
     sessions_timed_out,
+    /// PROXY headers that were refused: from networks that are not trusted, or malformed.
+    proxy_headers_refused,
+    /// Connections passed through to the upstream untouched.
+    passthrough_sessions,
     /// Accepts that failed for want of descriptors or memory.
     accept_errors,
     /// Sessions that ended by a bug of ours.

@@ -1,7 +1,7 @@
 //! How many sessions there are, in all and by source (DESIGN promise 8).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tarpit_core::Source;
 use tokio::sync::Notify;
@@ -23,7 +23,7 @@ struct Taken {
 #[derive(Debug)]
 pub(crate) struct Place {
     places: Arc<Places>,
-    source: Source,
+    pub(crate) source: Source,
     /// Sessions in all when this one came, itself included.
     pub(crate) all: u32,
     /// Sessions of this source when this one came, itself included.
@@ -34,11 +34,9 @@ impl Places {
     /// Counts one more session of `source`. Whether that is too many is for the caller to say.
     #[must_use]
     pub(crate) fn take(self: &Arc<Self>, source: Source) -> Place {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.lock();
         taken.all += 1;
-        let of_source = taken.by_source.entry(source).or_default();
-        *of_source += 1;
-        let of_source = *of_source;
+        let of_source = taken.add(source);
         Place {
             places: Arc::clone(self),
             source,
@@ -61,27 +59,47 @@ impl Places {
     /// Sessions in all.
     #[must_use]
     pub(crate) fn all(&self) -> u32 {
-        self.taken
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .all
+        self.lock().all
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taken {
+    /// Sessions of this source, this one included.
+    fn add(&mut self, source: Source) -> u32 {
+        let count = self.by_source.entry(source).or_default();
+        *count += 1;
+        *count
+    }
+
+    fn remove(&mut self, source: Source) {
+        if let Some(count) = self.by_source.get_mut(&source) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.by_source.remove(&source);
+            }
+        }
+    }
+}
+
+impl Place {
+    /// The session turned out to be another source's: that of the client behind a proxy.
+    pub(crate) fn move_to(&mut self, source: Source) {
+        let mut taken = self.places.lock();
+        taken.remove(self.source);
+        self.of_source = taken.add(source);
+        self.source = source;
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self
-            .places
-            .taken
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.places.lock();
         taken.all = taken.all.saturating_sub(1);
-        if let Some(count) = taken.by_source.get_mut(&self.source) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                taken.by_source.remove(&self.source);
-            }
-        }
+        taken.remove(self.source);
         if taken.all == 0 {
             self.places.emptied.notify_waiters();
         }
@@ -102,7 +120,10 @@ mod tests {
         let other = places.take(source("192.0.2.2"));
         assert_eq!((second.all, second.of_source), (2, 2));
         assert_eq!((other.all, other.of_source), (3, 1));
-        drop((first, second, other));
+        let mut moved = second;
+        moved.move_to(source("192.0.2.2"));
+        assert_eq!((moved.all, moved.of_source), (2, 2));
+        drop((first, moved, other));
         assert_eq!(places.all(), 0);
         assert!(places.taken.lock().unwrap().by_source.is_empty());
     }

@@ -11,6 +11,7 @@ use tarpit_core::ledger::{Ledger, LedgerConfig};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::front::Crowd;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::pit::Pit;
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) ledger: Ledger,
     pub(crate) pit: Arc<Pit>,
     pub(crate) places: Arc<Places>,
+    pub(crate) crowd: Crowd,
     pub(crate) metrics: Metrics,
     pub(crate) live: ArcSwap<Live>,
     pub(crate) stop: watch::Sender<Stop>,
@@ -57,6 +59,7 @@ impl Shared {
             ledger: Ledger::new(config, RandomState::new()),
             pit: Arc::new(Pit::default()),
             places: Arc::new(Places::default()),
+            crowd: Crowd::default(),
             metrics: Metrics::default(),
             live: ArcSwap::from_pointee(live),
             stop: watch::Sender::new(Stop::No),

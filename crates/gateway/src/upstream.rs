@@ -36,6 +36,7 @@ mod identity;
 mod leave;
 mod link;
 mod probe;
+mod raw;
 mod stock;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{Activity, First};
 use crate::buffers::For;
 use crate::conn::Conn;
+use crate::front::looks_like_header;
 use crate::pit::reached;
 use crate::shared::Stop;
 
@@ -53,7 +54,27 @@ impl Activity<'_> {
             if let Some(input) = self.more(deadline).await {
                 return self.handle(input);
             }
+            if self.is_false_proxy() {
+                return self.handle(Input::Gone);
+            }
         }
+    }
+
+    /// The client begins with a PROXY header, and nobody trusts it to: either its network is missing
+    /// in the configuration, or it wants to be taken for somebody else. Its words would be answered
+    /// with a row of 500s, and then it would be served as what it is; better that it is noticed.
+    fn is_false_proxy(&mut self) -> bool {
+        if std::mem::replace(&mut self.conn.spoke, true) || !looks_like_header(&self.conn.unread) {
+            return false;
+        }
+        self.shared.metrics.proxy_headers_refused.add(1);
+        tracing::warn!(
+            target: "tarpit::listen",
+            listener = %self.conn.live.config.listeners[self.conn.listener].name,
+            client = %self.conn.peer,
+            "refused a PROXY header from a network that is not in proxy_protocol of the listener"
+        );
+        true
     }
 
     /// The time for one whole command: a client that drips bytes gains nothing. And the session

@@ -1,0 +1,245 @@
+//! From accept to the first word: who the client is, and which way its bytes go.
+//!
+//! A client may come through a proxy of the administrator's own. Then the proxy says who it is, and
+//! the session is its: its source is charged, its network exempt, its address told to the upstream.
+//! Whoever is not trusted to say so is refused, never believed.
+//!
+//! What it promises: nothing is read from the socket but the PROXY header, so that TLS or SMTP
+//! finds its first octet untouched; and a connection has its place among the sessions from the
+//! moment of accept, whatever it is going to be.
+
+mod crowd;
+mod passthrough;
+mod proxy_header;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use tarpit_core::{Admission, Input, Introduction, Session, Source};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::clock::unix_now;
+use crate::config::{Limits, Listener};
+use crate::conn::Conn;
+use crate::live::Live;
+use crate::places::Place;
+use crate::shared::{Shared, Stop};
+use crate::stream::Stream;
+use crate::{drive, log};
+
+pub(crate) use crowd::Crowd;
+pub(crate) use proxy_header::looks_like_header;
+
+/// Somebody who connected, before it is known what for.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) tcp: TcpStream,
+    /// Who it is, as far as known.
+    pub(crate) peer: SocketAddr,
+    /// Where it connected to.
+    pub(crate) local: SocketAddr,
+    pub(crate) live: Arc<Live>,
+    /// Which of the listeners.
+    pub(crate) listener: usize,
+    pub(crate) place: Place,
+    pub(crate) via: Option<Box<Via>>,
+}
+
+/// The proxy that a client came through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Via {
+    /// The proxy's own address.
+    pub(crate) proxy: SocketAddr,
+    /// TLS between the client and the proxy, in words: `TLSv1.3 TLS_AES_256_GCM_SHA384`.
+    pub(crate) tls: Option<Box<str>>,
+}
+
+impl Caller {
+    pub(crate) fn listener(&self) -> &Listener {
+        &self.live.config.listeners[self.listener]
+    }
+
+    /// Puts the client that a trusted proxy speaks for in the place of the proxy.
+    fn stands_for(&mut self, peer: SocketAddr, local: SocketAddr) {
+        self.peer = peer;
+        self.local = local;
+        let source = Source::of(peer.ip(), self.live.config.prefixes);
+        self.place.move_to(source);
+    }
+}
+
+/// Serves whoever connected, to the end.
+pub(crate) async fn serve(shared: &Arc<Shared>, mut caller: Caller) {
+    if is_listed(&caller.listener().proxy_protocol, caller.peer.ip()) {
+        let heard = Box::pin(proxy_header::hear(&mut caller)).await;
+        if let Err(error) = heard {
+            shared.metrics.proxy_headers_refused.add(1);
+            tracing::warn!(
+                target: "tarpit::listen",
+                listener = %caller.listener().name,
+                proxy = %caller.peer,
+                %error,
+                "a proxy that is trusted sent no good PROXY header"
+            );
+            return;
+        }
+    }
+    if is_listed(&caller.listener().passthrough, caller.peer.ip()) {
+        Box::pin(passthrough::pass(shared, caller)).await;
+        return;
+    }
+    let (conn, admission) = seat(shared, caller);
+    run(shared, conn, admission).await;
+}
+
+/// Makes a session of a caller.
+fn seat(shared: &Shared, caller: Caller) -> (Box<Conn>, Admission) {
+    let Caller {
+        tcp,
+        peer,
+        local,
+        live,
+        listener,
+        place,
+        via,
+    } = caller;
+    let source = place.source;
+    let exempt = exemption(&live, peer.ip());
+    shared
+        .crowd
+        .note(source, via.is_some() || exempt.is_some(), &live.config);
+    let admission = admission(shared, &live, listener, &place, exempt.is_some());
+    let limit = live.config.limits.sessions_per_source_max;
+    let conn = Box::new(Conn {
+        session: Session::new(shared.next_id(), source, exempt.is_some()),
+        link: live.mail(listener).link(),
+        opened: shared.clock.now(),
+        answered: Instant::now(),
+        exempt,
+        over_source_limit: place.of_source > limit && exempt.is_none(),
+        unread: Vec::new(),
+        half_closed: false,
+        spoke: false,
+        place,
+        stream: Stream::plain(tcp),
+        via,
+        peer,
+        local,
+        live,
+        listener,
+    });
+    (conn, admission)
+}
+
+/// A trusted client said by XCLIENT who its own client is: the session is that one's from now on.
+pub(crate) fn introduce(shared: &Shared, conn: &mut Conn, who: &Introduction) -> Input<'static> {
+    let proxy = conn.peer;
+    if let Some(address) = who.address {
+        conn.peer.set_ip(address);
+        // Whatever port was known was the proxy's.
+        conn.peer.set_port(0);
+    }
+    if let Some(port) = who.port {
+        conn.peer.set_port(port);
+    }
+    if let Some(address) = who.local_address {
+        conn.local.set_ip(address);
+    }
+    if let Some(port) = who.local_port {
+        conn.local.set_port(port);
+    }
+    conn.via
+        .get_or_insert_with(|| Box::new(Via { proxy, tls: None }));
+    let source = Source::of(conn.peer.ip(), conn.live.config.prefixes);
+    conn.place.move_to(source);
+    conn.exempt = exemption(&conn.live, conn.peer.ip());
+    let exempt = conn.exempt.is_some();
+    let limit = conn.live.config.limits.sessions_per_source_max;
+    conn.over_source_limit = conn.place.of_source > limit && !exempt;
+    let admission = admission(shared, &conn.live, conn.listener, &conn.place, exempt);
+    Input::Identified {
+        source,
+        exempt,
+        admission,
+    }
+}
+
+/// One session. A panic in it is a bug of ours: it ends this session and is counted; it never ends
+/// the process.
+async fn run(shared: &Arc<Shared>, conn: Box<Conn>, admission: Admission) {
+    let id = conn.session.id();
+    let guard = PanicGuard { shared, id };
+    let conn = drive::serve(shared, conn, Input::Opened(admission)).await;
+    log::session(&conn, shared.clock.now(), &shared.metrics);
+    drop(guard);
+}
+
+struct PanicGuard<'a> {
+    shared: &'a Shared,
+    id: tarpit_core::SessionId,
+}
+
+impl Drop for PanicGuard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.metrics.panics.add(1);
+            tracing::error!(target: "tarpit::session", session = %format_args!("tp-{}", self.id), "a bug ended this session");
+        }
+    }
+}
+
+/// Whether an address is in one of these networks.
+pub(crate) fn is_listed(networks: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    networks.iter().any(|network| network.contains(&address))
+}
+
+/// Which exemption covers the client.
+fn exemption(live: &Live, client: IpAddr) -> Option<usize> {
+    let now = unix_now();
+    live.config
+        .exempt
+        .iter()
+        .position(|exemption| exemption.covers(client, now))
+}
+
+/// Whether there is a place. Capacity is always 421; the bound by source is applied in `enforce`
+/// only, and never to exempt networks.
+fn admission(
+    shared: &Shared,
+    live: &Live,
+    listener: usize,
+    place: &Place,
+    exempt: bool,
+) -> Admission {
+    let is_loopback = live.config.listeners[listener].is_loopback();
+    let Limits {
+        sessions_max,
+        sessions_per_source_max,
+        ..
+    } = live.config.limits;
+    let metrics = &shared.metrics;
+    if *shared.stop.borrow() != Stop::No {
+        metrics.sessions_refused_unavailable.add(1);
+        return Admission::Draining;
+    }
+    if place.all > sessions_max {
+        metrics.sessions_refused_full.add(1);
+        return Admission::Full;
+    }
+    if place.of_source > sessions_per_source_max && !exempt {
+        if live.config.listeners[listener].policy.enforces() {
+            metrics.sessions_refused_source.add(1);
+            return Admission::SourceFull;
+        }
+        metrics.sessions_over_source_limit.add(1);
+    }
+    let mail = live.mail(listener);
+    if mail.capabilities().is_none() || !mail.serves(is_loopback) {
+        metrics.sessions_refused_unavailable.add(1);
+        return Admission::Unavailable;
+    }
+    Admission::Open
+}
