@@ -58,7 +58,9 @@ fn listener<'t>(
     let proxy_protocol = reader.networks(view, "proxy_protocol");
     let xclient = reader.networks(view, "xclient");
     let passthrough = reader.networks(view, "passthrough");
-    if let (Some([_, ..]), Some([Delivery::Maildir(_)])) = (passthrough.as_deref(), doors.deliveries) {
+    if let (Some([_, ..]), Some([Delivery::Maildir(_)])) =
+        (passthrough.as_deref(), doors.deliveries)
+    {
         let text = "found networks, but the [maildir] takes the mail, and no untouched bytes; allowed: with an [[upstream]] only";
         reader.clash(view, "passthrough", text);
     }
