@@ -2,6 +2,7 @@
 //! machine that can build the product, and is checked by the same compiler and lints.
 
 mod checks;
+mod dist;
 mod generate;
 mod install;
 mod run;
@@ -23,6 +24,8 @@ cargo xtask COMMAND
   generate        writes the files that are generated from tables in the code
   bench [ARGS]    the benchmark, in release mode; ARGS go to it (--help lists them). Unpacks
                   HAProxy and nginx below target/ first, to measure them beside the gateway.
+  dist            what is handed out: a tar.gz and a Debian package (by cargo-deb, which is installed
+                  below target/ if it is missing), unpacked again and tried, in target/dist
   help            this text
 ";
 
@@ -45,18 +48,21 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         (Some("install"), []) => install::install(),
         (Some("generate"), []) => generate::generate(),
         (Some("bench"), more) => generate::bench(more),
+        (Some("dist"), []) => dist::dist(),
         (Some("help" | "--help" | "-h") | None, []) => {
             print!("{HELP}");
             Ok(())
         }
-        (Some(command @ ("test" | "install" | "generate" | "help")), more) => {
+        (Some(command @ ("test" | "install" | "generate" | "dist" | "help")), more) => {
             bail!(
                 "{command} does not take {}; see: cargo xtask help",
                 more.join(" ")
             )
         }
         (Some(other), _) => {
-            bail!("no such command: {other}; there are test, install, generate, bench and help")
+            bail!(
+                "no such command: {other}; there are test, install, generate, bench, dist and help"
+            )
         }
         (None, _) => Ok(()),
     }

@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Try it out: no file and no server needed
     Try(Try),
+    /// Print how to put Tarpit in front of a mail server, and how to take it away again
+    Recipe(Recipe),
     /// Print or write pages that are derived from the tables of options and commands
     #[command(hide = true)]
     Generate(Generate),
@@ -69,6 +71,46 @@ pub(crate) struct Try {
     /// Listen on this port of the loopback addresses
     #[arg(long, value_name = "PORT", default_value_t = 2525)]
     pub(crate) port: u16,
+}
+
+/// `tarpit recipe`
+#[derive(Args, Debug)]
+pub(crate) struct Recipe {
+    /// The mail server behind, or the proxy in front
+    pub(crate) server: Server,
+    /// The configuration file (TOML); without, /etc/tarpit/tarpit.toml if there is one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// One of the two ways alone
+    #[arg(long)]
+    pub(crate) way: Option<Way>,
+    /// One block of the way alone, for a shell or a file, such as mta, redirect, go or back
+    #[arg(long, value_name = "PART", requires = "way")]
+    pub(crate) part: Option<String>,
+}
+
+/// Whom a recipe is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Server {
+    /// Postfix, by XCLIENT or the PROXY protocol
+    Postfix,
+    /// Exim, by the PROXY protocol
+    Exim,
+    /// OpenSMTPD, by the PROXY protocol
+    Opensmtpd,
+    /// Microsoft Exchange, by the client's own address
+    Exchange,
+    /// HAProxy, in front of Tarpit
+    Haproxy,
+}
+
+/// Who has port 25.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Way {
+    /// Tarpit takes port 25, the mail server moves behind it
+    A,
+    /// The mail server keeps port 25, and gets the mail whenever Tarpit is not there
+    B,
 }
 
 /// `tarpit generate`

@@ -2,6 +2,7 @@
 
 mod check;
 mod generate;
+mod recipe;
 mod run;
 mod try_it;
 mod verify;
@@ -25,6 +26,7 @@ pub(crate) fn dispatch(args: Tarpit) -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Verify(args) => block_on(verify::run(args)),
         Command::Try(args) => block_on(try_it::run(args)),
+        Command::Recipe(args) => recipe::run(&args),
         Command::Generate(args) => generate::run(&args),
     };
     outcome.unwrap_or_else(|error| {
