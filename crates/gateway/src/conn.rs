@@ -14,6 +14,7 @@ use crate::link::Link;
 use crate::live::Live;
 use crate::places::Place;
 use crate::stream::Stream;
+use crate::tls::{TlsFailure, TlsInfo};
 
 /// One client. A held one is this, its session and nothing else.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct Conn {
     /// Bytes that were read and not consumed yet: pipelined commands. At most `held_unread_max`,
     /// or one line of an AUTH exchange.
     pub(crate) unread: Vec<u8>,
+    /// What came of the TLS handshake, if there was one.
+    pub(crate) tls: Option<Box<Result<TlsInfo, TlsFailure>>>,
     pub(crate) link: Link,
     /// The configuration that was in force when the client came; it stays for the session.
     pub(crate) live: Arc<Live>,

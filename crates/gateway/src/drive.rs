@@ -4,6 +4,9 @@
 //! none of its buffers can outlive it, and the connection that waits is a value.
 
 mod read;
+mod secure;
+
+pub(crate) use secure::secure;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -16,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::buffers::For;
-use crate::config::Kind;
+use crate::config::{Kind, ListenerTls};
 use crate::conn::Conn;
 use crate::front;
 use crate::log;
@@ -116,7 +119,7 @@ fn door(conn: &Conn) -> Door {
             Kind::Mx => tarpit_core::Kind::Mx,
             Kind::Submission => tarpit_core::Kind::Submission,
         },
-        starttls: false,
+        starttls: listener.tls == ListenerTls::StartTls && conn.live.tls.is_some(),
         auth_plain: listener.auth_plaintext,
         xclient: front::is_listed(&listener.xclient, speaker.ip()),
         upstream_secure: conn.live.is_upstream_secure(conn.listener),
@@ -133,12 +136,13 @@ impl Activity<'_> {
                 Then::Read => self.read().await,
                 Then::Ask(ask) => self.ask(&ask).await,
                 Then::Relay => self.relay().await,
+                Then::StartTls => self.start_tls().await,
                 Then::Identify(who) => {
                     let input = front::introduce(self.shared, &mut self.conn, &who);
                     self.handle(input)
                 }
                 // No door allows these yet.
-                Then::Chunk(_) | Then::StartTls => self.handle(Input::Gone),
+                Then::Chunk(_) => self.handle(Input::Gone),
                 Then::Hold { .. } if self.is_overrun() => self.handle(Input::Overrun),
                 Then::Hold { until } => {
                     if self.flush().await {

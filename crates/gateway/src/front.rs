@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::clock::unix_now;
-use crate::config::{Limits, Listener};
+use crate::config::{Limits, Listener, ListenerTls};
 use crate::conn::Conn;
 use crate::live::Live;
 use crate::places::Place;
@@ -124,6 +124,7 @@ fn seat(shared: &Shared, caller: Caller) -> (Box<Conn>, Admission) {
         spoke: false,
         place,
         stream: Stream::plain(tcp),
+        tls: None,
         via,
         peer,
         local,
@@ -168,12 +169,27 @@ pub(crate) fn introduce(shared: &Shared, conn: &mut Conn, who: &Introduction) ->
 
 /// One session. A panic in it is a bug of ours: it ends this session and is counted; it never ends
 /// the process.
-async fn run(shared: &Arc<Shared>, conn: Box<Conn>, admission: Admission) {
+async fn run(shared: &Arc<Shared>, mut conn: Box<Conn>, admission: Admission) {
     let id = conn.session.id();
     let guard = PanicGuard { shared, id };
-    let conn = drive::serve(shared, conn, Input::Opened(admission)).await;
+    let first = open(shared, &mut conn, admission).await;
+    let conn = drive::serve(shared, conn, first).await;
     log::session(&conn, shared.clock.now(), &shared.metrics);
     drop(guard);
+}
+
+/// What comes before the greeting: TLS, where it is spoken from the first octet.
+async fn open(shared: &Shared, conn: &mut Conn, admission: Admission) -> drive::First {
+    let listener = &conn.live.config.listeners[conn.listener];
+    // A handshake costs more than all that follows: where there is no place, there is none. The
+    // client sees a 421 that is no TLS, and comes again.
+    if listener.tls == ListenerTls::Implicit && admission != Admission::Full {
+        if !drive::secure(shared, conn).await {
+            return Input::Gone;
+        }
+        conn.session.note_secured();
+    }
+    Input::Opened(admission)
 }
 
 struct PanicGuard<'a> {

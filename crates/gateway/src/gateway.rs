@@ -12,6 +12,7 @@ use crate::live::{Live, LiveError, Mail};
 use crate::log;
 use crate::recipients;
 use crate::shared::{Shared, Stop};
+use crate::tls;
 use crate::upstream::{Health, Upstream, relay_warning};
 
 /// Why a gateway does not start, or does not take a new configuration.
@@ -87,6 +88,7 @@ impl Gateway {
         let bound = handle.bind_missing(&live)?;
         handle.swap_listeners(&live.config, bound);
         tokio::spawn(recipients::watch(Arc::clone(&shared)));
+        tokio::spawn(tls::watch(Arc::clone(&shared)));
         tokio::spawn(report(shared));
         Ok(Self { handle })
     }

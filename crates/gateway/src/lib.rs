@@ -27,11 +27,8 @@ mod places;
 mod recipients;
 mod relay;
 mod shared;
-#[expect(
-    dead_code,
-    reason = "the handshake is called by what comes next: tls.rs"
-)]
 mod stream;
+pub mod tls;
 pub mod upstream;
 
 pub use gateway::{Gateway, Handle, StartError};

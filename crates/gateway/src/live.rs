@@ -12,6 +12,7 @@ use crate::config::{Config, Delivery, Recipients, UpstreamTls};
 use crate::link::Link;
 use crate::maildir::{MaildirLink, MaildirStore};
 use crate::recipients::{self, ReadError};
+use crate::tls::{CertificateError, ServerTls};
 use crate::upstream::{Health, Upstream, UpstreamLink};
 
 /// One generation of the configuration. Sessions keep the one they came under.
@@ -22,6 +23,8 @@ pub(crate) struct Live {
     pub(crate) mails: Vec<Mail>,
     /// Replaced alone when the recipients file changes.
     pub(crate) filter: ArcSwap<Filter>,
+    /// TLS towards clients, if there is a certificate. Renews itself when its files change.
+    pub(crate) tls: Option<Arc<ServerTls>>,
 }
 
 /// Who takes the mail.
@@ -37,6 +40,9 @@ pub enum LiveError {
     /// The recipients file can't be read or holds what is no address.
     #[error(transparent)]
     Recipients(#[from] ReadError),
+    /// A certificate can't be read, or does not belong to its key.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The maildir can't be made.
     #[error("maildir {path}: {error}")]
     Maildir {
@@ -61,10 +67,12 @@ impl Live {
             .iter()
             .map(|delivery| mail_of(delivery, &config.hostname, before))
             .collect::<Result<_, _>>()?;
+        let tls = tls_of(&config, before)?;
         Ok(Self {
             config,
             mails,
             filter,
+            tls,
         })
     }
 
@@ -73,6 +81,24 @@ impl Live {
         self.filter
             .store(Arc::new(filter_of(&self.config, Some(names))));
     }
+}
+
+/// Reads the certificates. If they are the same files as before, what can't be read now stays as it
+/// was, and sessions can still be resumed.
+fn tls_of(config: &Config, before: Option<&Live>) -> Result<Option<Arc<ServerTls>>, LiveError> {
+    if config.certificates.is_empty() {
+        return Ok(None);
+    }
+    let same = before
+        .and_then(|before| before.tls.as_ref())
+        .filter(|tls| tls.is_of(&config.certificates));
+    let Some(tls) = same else {
+        return Ok(Some(Arc::new(ServerTls::read(&config.certificates)?)));
+    };
+    for error in tls.reload() {
+        tracing::error!(target: "tarpit::tls", %error, "certificate refused, the old one stays");
+    }
+    Ok(Some(Arc::clone(tls)))
 }
 
 fn filter_of(config: &Config, names: Option<Names>) -> Filter {

@@ -54,6 +54,11 @@ pub(crate) fn session(conn: &Conn, now: Tick, metrics: &Metrics) {
     let record = conn.session.record();
     let listener = &conn.live.config.listeners[conn.listener];
     let exemption = conn.exempt.map(|index| &conn.live.config.exempt[index]);
+    let (agreed, failed) = match conn.tls.as_deref() {
+        Some(Ok(agreed)) => (Some(agreed), None),
+        Some(Err(failure)) => (None, Some(failure)),
+        None => (None, None),
+    };
     count(record, metrics);
     let policy = &listener.policy;
     if !policy.enforces() && record.errors > policy.errors_max {
@@ -69,7 +74,12 @@ pub(crate) fn session(conn: &Conn, now: Tick, metrics: &Metrics) {
         listener = %listener.name,
         mode = mode_word(listener.policy.mode),
         helo = record.helo.as_deref().map(shown),
-        tls = false,
+        tls = record.secured,
+        tls_version = agreed.map(|tls| tls.version),
+        tls_cipher = agreed.map(|tls| tls.cipher),
+        tls_sni = agreed.and_then(|tls| tls.sni.as_deref()).map(shown),
+        tls_resumed = agreed.map(|tls| tls.resumed),
+        tls_failed = failed.map(tracing::field::display),
         authenticated = record.authenticated,
         exempt = record.exempt,
         exempt_reason = exemption.map(|exemption| &*exemption.reason),

@@ -95,6 +95,12 @@ metrics! {
     proxy_headers_refused,
     /// Connections passed through to the upstream untouched.
     passthrough_sessions,
+    /// TLS handshakes with clients that succeeded.
+    tls_handshakes,
+    /// Of these, those that resumed an earlier session.
+    tls_resumed,
+    /// TLS handshakes with clients that failed.
+    tls_handshakes_failed,
     /// Accepts that failed for want of descriptors or memory.
     accept_errors,
     /// Sessions that ended by a bug of ours.

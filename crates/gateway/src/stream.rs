@@ -71,11 +71,6 @@ impl Stream {
         }
     }
 
-    /// Whether TLS is spoken.
-    pub(crate) const fn is_secure(&self) -> bool {
-        self.secure.is_some()
-    }
-
     /// The socket below, for its addresses and options. Who reads or writes there breaks TLS.
     pub(crate) const fn tcp(&self) -> &TcpStream {
         &self.socket.tcp

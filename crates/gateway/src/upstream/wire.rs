@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::stream::{Stream, Written};
+use crate::tls::{ClientTls, Peer, TlsFailure};
 
 /// The greeting, and the replies to MAIL and RCPT (RFC 5321 §4.5.3.2.1 to .3). EHLO, RSET, AUTH
 /// and XCLIENT have no number there and get the same.
@@ -93,6 +94,22 @@ impl Wire {
             && self.unread.is_empty()
             && !self.reader.in_reply()
             && self.stream.is_quiet()
+    }
+
+    /// Speaks TLS after the 220 to STARTTLS. Forget the capabilities afterwards (RFC 3207 §4.2).
+    ///
+    /// What stands behind the 220 was sent by nobody knows whom: it is no reply to anything
+    /// (CVE-2011-0411 from the other side), and the connection is lost.
+    #[expect(dead_code, reason = "connections begin to use it next")]
+    pub(super) async fn start_tls(
+        &mut self,
+        tls: &ClientTls,
+        limit: Duration,
+    ) -> Result<Peer, TlsFailure> {
+        if !self.unread.is_empty() || self.reader.in_reply() || !self.is_settled() {
+            return Err(TlsFailure::Injected);
+        }
+        tls.connect(&mut self.stream, limit).await
     }
 
     /// Sends `lines`, which hold `replies` commands, in one write.

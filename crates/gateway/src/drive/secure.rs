@@ -1,0 +1,54 @@
+//! The driver's handshakes: STARTTLS, and TLS from the first octet.
+
+use tarpit_core::{Input, Then};
+
+use super::Activity;
+use crate::conn::Conn;
+use crate::pit::reached;
+use crate::shared::{Shared, Stop};
+use crate::tls::{TlsFailure, TlsInfo};
+
+impl Activity<'_> {
+    /// 220, then the handshake. Whatever came before the client's first TLS record was sent by
+    /// nobody knows whom, and is thrown away (RFC 3207 §4.2, CVE-2011-0411): what was read already
+    /// here; what still waits in the system is taken for TLS, and fails if it is none.
+    pub(super) async fn start_tls(&mut self) -> Then {
+        if !self.flush().await {
+            return self.handle(Input::Gone);
+        }
+        self.conn.unread = Vec::new();
+        if secure(self.shared, &mut self.conn).await {
+            self.handle(Input::Secured)
+        } else {
+            self.handle(Input::Gone)
+        }
+    }
+}
+
+/// Speaks TLS with the client, within the time for it. `false` if that failed: then nothing can be
+/// said to the client any more. What came of it is kept for the session's record.
+pub(crate) async fn secure(shared: &Shared, conn: &mut Conn) -> bool {
+    let result = Box::pin(handshake(shared, conn)).await;
+    let metrics = &shared.metrics;
+    match &result {
+        Ok(info) => {
+            metrics.tls_handshakes.add(1);
+            metrics.tls_resumed.add(info.resumed.into());
+        }
+        Err(_) => metrics.tls_handshakes_failed.add(1),
+    }
+    let is_secure = result.is_ok();
+    conn.tls = Some(Box::new(result));
+    is_secure
+}
+
+async fn handshake(shared: &Shared, conn: &mut Conn) -> Result<TlsInfo, TlsFailure> {
+    let tls = conn.live.tls.as_ref().ok_or(TlsFailure::NoCertificate)?;
+    let limit = conn.live.config.limits.tls_handshake_timeout;
+    let mut stop = shared.stop.subscribe();
+    tokio::select! {
+        biased;
+        () = reached(&mut stop, Stop::Now) => Err(TlsFailure::Stopped),
+        result = tls.accept(&mut conn.stream, limit) => result,
+    }
+}
