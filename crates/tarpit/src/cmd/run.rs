@@ -96,7 +96,9 @@ async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
 
 fn exit_code(error: &StartError) -> ExitCode {
     match error {
-        StartError::Live(LiveError::Recipients(_)) => ExitCode::from(BAD_CONFIG),
+        StartError::Live(LiveError::Recipients(_) | LiveError::Certificate(_)) => {
+            ExitCode::from(BAD_CONFIG)
+        }
         StartError::Live(LiveError::Maildir { .. })
         | StartError::Bind { .. }
         | StartError::Relays { .. } => ExitCode::from(UNAVAILABLE),
