@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
+use crate::load::Server;
 use crate::process::{self, End, Processes};
 use crate::wire::Client;
 
@@ -161,9 +162,12 @@ impl Gateway {
         client.expect("QUIT", 221).await
     }
 
-    /// Its process.
-    pub(crate) fn processes(&self) -> Processes {
-        Processes::One(self.child.0.id())
+    /// As a server that is measured.
+    pub(crate) fn server(&self) -> Server {
+        Server {
+            address: self.address,
+            processes: Processes::One(self.child.0.id()),
+        }
     }
 
     /// Resident memory now, in KiB.

@@ -49,6 +49,10 @@ struct Wanted {
     /// The gateway to measure, instead of building it
     #[arg(long, value_name = "PATH")]
     tarpit: Option<PathBuf>,
+    /// Of `load`, another build of the gateway to measure in the same turns; may be given several
+    /// times
+    #[arg(long, value_name = "PATH")]
+    beside: Vec<PathBuf>,
     /// Sessions that part `held` holds; a quarter more are held first
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(4..=100_000))]
     held: u32,
@@ -90,6 +94,7 @@ fn measure(wanted: Wanted) -> Result<()> {
     let tarpit = wanted.tarpit.map_or_else(gateway::build, Ok)?;
     let setting = Setting {
         tarpit,
+        beside: wanted.beside,
         quick: wanted.quick,
         held: wanted.held,
         case: wanted.case,

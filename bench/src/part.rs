@@ -34,6 +34,8 @@ pub(crate) enum Part {
 pub(crate) struct Setting {
     /// The gateway's binary.
     pub(crate) tarpit: PathBuf,
+    /// Other builds of it.
+    pub(crate) beside: Vec<PathBuf>,
     /// Shorter turns and windows, fewer pairs.
     pub(crate) quick: bool,
     /// Sessions to hold.

@@ -36,20 +36,24 @@ pub(super) async fn run(setting: &Setting) -> Result<()> {
     let sink = Sink::start(1, Duration::ZERO)?;
     let direct = sink.addresses[0];
     let gateway = Gateway::start(&setting.tarpit, &Settings::new(direct)).await?;
-    let peers = peers(direct, sink.authority).await;
-    let mut names = vec!["nothing (direct)", "the gateway"];
+    let mut names = vec!["nothing (direct)".to_owned(), "the gateway".to_owned()];
     let mut servers = vec![
         Server {
             address: direct,
             processes: Processes::None,
         },
-        Server {
-            address: gateway.address,
-            processes: gateway.processes(),
-        },
+        gateway.server(),
     ];
+    let mut builds = Vec::new();
+    for binary in &setting.beside {
+        let build = Gateway::start(binary, &Settings::new(direct)).await?;
+        names.push(binary.display().to_string());
+        servers.push(build.server());
+        builds.push(build);
+    }
+    let peers = peers(direct, sink.authority).await;
     for (kind, peer) in &peers {
-        names.push(kind.name());
+        names.push(kind.name().to_owned());
         servers.push(peer.server());
     }
     let mut table = Table::new(COLUMNS);
@@ -81,7 +85,7 @@ async fn peers(upstream: SocketAddr, authority: SocketAddr) -> Vec<(Kind, Peer)>
 }
 
 /// One row for each server.
-fn rows(table: &mut Table, words: &str, names: &[&str], turns: Vec<Vec<Turn>>) {
+fn rows(table: &mut Table, words: &str, names: &[String], turns: Vec<Vec<Turn>>) {
     let direct = turns.first().map(Vec::as_slice).unwrap_or_default();
     let mut cells = Vec::new();
     for (at, turns) in turns.iter().enumerate() {
@@ -103,7 +107,7 @@ fn rows(table: &mut Table, words: &str, names: &[&str], turns: Vec<Vec<Turn>>) {
         }
         table.row(vec![
             words.to_owned(),
-            (*name).to_owned(),
+            name.clone(),
             thousands(turn.rate),
             ratio,
             format!("{} / {}", milliseconds(turn.median), milliseconds(turn.p99)),
@@ -115,15 +119,15 @@ fn rows(table: &mut Table, words: &str, names: &[&str], turns: Vec<Vec<Turn>>) {
 
 /// The gateway beside each other proxy: rate by rate, and latency by latency.
 struct Beside {
-    names: Vec<&'static str>,
+    names: Vec<String>,
     rows: Vec<Vec<String>>,
 }
 
 impl Beside {
-    fn new(names: &[&'static str]) -> Self {
+    fn new(names: &[String]) -> Self {
         let others = names.iter().skip(GATEWAY + 1);
         Self {
-            names: others.copied().collect(),
+            names: others.cloned().collect(),
             rows: Vec::new(),
         }
     }
@@ -139,7 +143,7 @@ impl Beside {
             };
             self.rows.push(vec![
                 words.to_owned(),
-                (*name).to_owned(),
+                name.clone(),
                 cell(|turn| turn.rate),
                 cell(|turn| turn.median.as_secs_f64()),
                 cell(|turn| turn.p99.as_secs_f64()),
