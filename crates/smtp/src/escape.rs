@@ -1,6 +1,6 @@
 //! Hostile octets for logs: printable ASCII stays, everything else becomes visible.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 /// Octets that print as `\xNN` where they aren't printable ASCII; made by [`escape`].
 #[derive(Clone, Copy, Debug)]
@@ -15,12 +15,26 @@ pub fn escape(bytes: &[u8]) -> Escaped<'_> {
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for &octet in self.0 {
-            match octet {
-                b'\\' => f.write_str("\\\\")?,
-                b' '..=b'~' => f.write_char(char::from(octet))?,
-                _ => write!(f, "\\x{octet:02X}")?,
-            }
+        let mut rest = self.0;
+        while !rest.is_empty() {
+            let plain = |octet: &u8| matches!(octet, b' '..=b'~') && *octet != b'\\';
+            let (run, after) = rest
+                .iter()
+                .position(|octet| !plain(octet))
+                .and_then(|at| rest.split_at_checked(at))
+                .unwrap_or((rest, &[]));
+            f.write_str(std::str::from_utf8(run).unwrap_or_default())?;
+            rest = match after {
+                [b'\\', after @ ..] => {
+                    f.write_str("\\\\")?;
+                    after
+                }
+                [octet, after @ ..] => {
+                    write!(f, "\\x{octet:02X}")?;
+                    after
+                }
+                [] => after,
+            };
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 
 use crate::escape::escape;
 use crate::limits::{AUTH_LINE_MAX, REPLY_LINE_MAX, REPLY_LINES_MAX, REPLY_MAX};
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// A reply code, 200 to 599.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -225,10 +225,19 @@ impl Reply {
     /// The reply in one line of printable ASCII, for logs: `550 5.1.1 No such user`, lines joined by ` / `.
     #[must_use]
     pub fn to_log(&self) -> String {
-        let lines: Vec<String> = self.lines().map(|line| escape(line).to_string()).collect();
-        format!("{} {}", self.code, lines.join(" / "))
-            .trim_end()
-            .to_owned()
+        let mut text = String::with_capacity(self.text.len().saturating_add(4));
+        // Writing to a String can't fail.
+        let _ok = write!(text, "{}", self.code);
+        for (at, line) in self.lines().enumerate() {
+            let _ok = write!(
+                text,
+                "{}{}",
+                if at == 0 { " " } else { " / " },
+                escape(line)
+            );
+        }
+        text.truncate(text.trim_end().len());
+        text
     }
 }
 

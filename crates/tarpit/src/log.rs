@@ -4,6 +4,8 @@
 //! The filter comes from the variable `TARPIT_LOG` (`warn`, `info,tarpit_gateway=debug`, ...)
 //! rather than from the file, so that one start can be watched closely without an edit.
 
+mod json;
+
 use std::io::{self, IsTerminal as _};
 
 use anyhow::Context as _;
@@ -47,12 +49,7 @@ pub(crate) fn start(format: Format, usual: &str) -> anyhow::Result<()> {
         .with_writer(io::stderr);
     let started = match format {
         Format::Human => builder.try_init(),
-        Format::Json => builder
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .try_init(),
+        Format::Json => builder.event_format(json::Json).try_init(),
     };
     started.map_err(|error| anyhow::anyhow!("can't start logging: {error}"))
 }
