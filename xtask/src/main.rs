@@ -26,6 +26,9 @@ cargo xtask COMMAND
                   HAProxy and nginx below target/ first, to measure them beside the gateway.
   dist            what is handed out: a tar.gz and a Debian package (by cargo-deb, which is installed
                   below target/ if it is missing), unpacked again and tried, in target/dist
+  cuts [ARGS]     cuts, stalls and kills at every octet of the dialogue, 100,000 times unless ARGS
+                  say otherwise (--help lists them), and compares what clients were told with
+                  what was delivered; in release mode
   help            this text
 ";
 
@@ -49,6 +52,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         (Some("generate"), []) => generate::generate(),
         (Some("bench"), more) => generate::bench(more),
         (Some("dist"), []) => dist::dist(),
+        (Some("cuts"), more) => test::cuts(more),
         (Some("help" | "--help" | "-h") | None, []) => {
             print!("{HELP}");
             Ok(())
@@ -61,7 +65,8 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         }
         (Some(other), _) => {
             bail!(
-                "no such command: {other}; there are test, install, generate, bench, dist and help"
+                "no such command: {other}; there are test, install, generate, bench, dist, cuts \
+                 and help"
             )
         }
         (None, _) => Ok(()),

@@ -37,7 +37,30 @@ pub(crate) fn all() -> Result<()> {
         tests.env("TARPIT_BIN", target().join("debug/tarpit"));
         as_root_where_needed(&mut tests)?;
         run(&mut tests)
+    })?;
+    step("cuts, a sample", || {
+        let mut tests = cargo(&["test", "--package", "tarpit-cuts", "--", "--show-output"]);
+        tests.env("TARPIT_INTEROP_ROOT", install::root());
+        tests.env("TARPIT_BIN", target().join("debug/tarpit"));
+        as_root_where_needed(&mut tests)?;
+        run(&mut tests)
     })
+}
+
+/// All that can be cut, or what `arguments` say, with optimized builds: it is the number that
+/// counts here.
+///
+/// # Errors
+/// When something was lost, delivered against what a client was told, or never answered.
+pub(crate) fn cuts(arguments: &[&str]) -> Result<()> {
+    install::install().context("`--without postfix` still needs what the tests need")?;
+    run(&mut cargo(&["build", "--release", "--package", "tarpit"]))?;
+    let mut cuts = cargo(&["run", "--release", "--package", "tarpit-cuts", "--"]);
+    cuts.args(arguments);
+    cuts.env("TARPIT_INTEROP_ROOT", install::root());
+    cuts.env("TARPIT_BIN", target().join("release/tarpit"));
+    as_root_where_needed(&mut cuts)?;
+    run(&mut cuts)
 }
 
 /// All but the interop tests.
@@ -57,6 +80,8 @@ fn unit_tests() -> Result<()> {
             "--workspace",
             "--exclude",
             "tarpit-interop",
+            "--exclude",
+            "tarpit-cuts",
         ]))
     })
 }
