@@ -8,6 +8,7 @@
 use tarpit_smtp::{CommandError, PathError, Reply, ReplyCode, Verb};
 
 use crate::SessionId;
+use crate::event::Trouble;
 use crate::policy::Offence;
 
 /// Something the gateway itself has to tell a client.
@@ -118,10 +119,57 @@ pub enum Finding {
     BareNewline,
     /// The message came through here too often.
     Looped,
+
+    /// STARTTLS may go on.
+    ReadyForTls,
+    /// STARTTLS was announced, and can't be had now.
+    TlsUnavailable,
+    /// STARTTLS inside TLS.
+    TlsTwice,
+    /// STARTTLS inside a transaction.
+    TlsInTransaction,
+    /// STARTTLS after AUTH.
+    TlsAfterAuth,
+    /// AUTH needs TLS, which STARTTLS would give.
+    NeedTls,
+    /// AUTH needs TLS, which this listener does not have.
+    AuthNeedsTls,
+    /// REQUIRETLS outside TLS.
+    RequireTlsNeedsTls,
+    /// A submission listener takes mail after AUTH only.
+    NeedAuth,
+    /// XCLIENT from somebody who is not trusted to say it.
+    NotTrusted,
+    /// XCLIENT inside a transaction.
+    XclientInTransaction,
+    /// XCLIENT after AUTH.
+    XclientAfterAuth,
+    /// A reverse-path with octets above 127, without SMTPUTF8.
+    NonAsciiSender,
+    /// A forward-path with octets above 127, without SMTPUTF8.
+    NonAsciiRecipient,
+    /// BY= is less than the announced minimum.
+    ByTooSoon,
+    /// HOLDFOR= or HOLDUNTIL= is over the announced maximum.
+    HoldTooLong,
+    /// More transactions than one session may have.
+    TooManyMessages,
+    /// MAIL, RCPT, DATA or AUTH after the first chunk of a message.
+    InChunks,
+    /// BDAT after a chunk that failed.
+    ChunksFailed,
+    /// DATA for a message that was announced as binary.
+    BinaryNeedsChunks,
+    /// BDAT that can't be read: nobody knows how many octets follow.
+    ChunkUnreadable,
 }
 
 impl Finding {
     /// Code, enhanced status code, text.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one table of what is said, to be read from top to bottom"
+    )]
     const fn row(self) -> (u16, &'static str, &'static str) {
         match self {
             Self::SenderOk => (250, "2.1.0", "Sender ok"),
@@ -194,6 +242,49 @@ impl Finding {
             Self::BareNewline => (550, "5.6.11", "Bare CR or LF in message data"),
             // RFC 3463 §3.5: X.4.6 is a routing loop.
             Self::Looped => (554, "5.4.6", "Message goes round in a loop"),
+
+            Self::ReadyForTls => (220, "2.0.0", "Ready to start TLS"),
+            // RFC 3207 §4.
+            Self::TlsUnavailable => (454, "4.7.0", "TLS not available now"),
+            Self::TlsTwice => (503, "5.5.1", "TLS already active"),
+            Self::TlsInTransaction => (503, "5.5.1", "STARTTLS not allowed in a transaction"),
+            Self::TlsAfterAuth => (503, "5.5.1", "STARTTLS not allowed after AUTH"),
+            Self::NeedTls => (530, "5.7.0", "Must issue a STARTTLS command first"),
+            // RFC 4954 §6.
+            Self::AuthNeedsTls => (538, "5.7.11", "Encryption required for authentication"),
+            Self::NeedAuth => (530, "5.7.0", "Authentication required"),
+            // X.7.10 is "encryption needed" in the registry of RFC 5248.
+            Self::RequireTlsNeedsTls => (530, "5.7.10", "REQUIRETLS is for TLS sessions only"),
+            Self::NotTrusted => (550, "5.7.0", "Not authorized to say who the client is"),
+            Self::XclientInTransaction => (503, "5.5.1", "XCLIENT not allowed in a transaction"),
+            Self::XclientAfterAuth => (503, "5.5.1", "XCLIENT not allowed after AUTH"),
+            // RFC 6531 §3.5: 550 for MAIL, 553 for RCPT.
+            Self::NonAsciiSender => (550, "5.6.7", "Sender address needs SMTPUTF8"),
+            Self::NonAsciiRecipient => (553, "5.6.7", "Recipient address needs SMTPUTF8"),
+            Self::ByTooSoon => (555, "5.5.4", "Time to deliver by is below the minimum"),
+            // RFC 4865 §4.
+            Self::HoldTooLong => (501, "5.5.4", "Release is too far in the future"),
+            Self::TooManyMessages => (421, "4.7.0", "Too many messages in one session"),
+            Self::InChunks => (503, "5.5.1", "Message in chunks has begun"),
+            Self::ChunksFailed => (503, "5.5.1", "Message failed, send RSET"),
+            // RFC 3030 §3.
+            Self::BinaryNeedsChunks => (503, "5.5.1", "BINARYMIME needs BDAT"),
+            Self::ChunkUnreadable => (501, "5.5.4", "Syntax: BDAT size [LAST]"),
+        }
+    }
+
+    /// What a client is told when there is no reply of the upstream: a truthful 4yz.
+    pub(crate) const fn of(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Capacity => Self::UpstreamBusy,
+            Trouble::Identity | Trouble::Relays => Self::IdentityUntold,
+            Trouble::AuthLost => Self::AuthLost,
+            Trouble::Unreachable
+            | Trouble::TimedOut
+            | Trouble::Closed
+            | Trouble::Garbage
+            | Trouble::Changed
+            | Trouble::Lacks => Self::UpstreamTrouble,
         }
     }
 
@@ -217,6 +308,13 @@ impl Finding {
             | Self::AuthUnavailable
             | Self::UnknownMechanism
             | Self::NotBase64 => Some(Offence::AuthMistake),
+            // Honest programs learn by these what is wanted of them; and whoever sends a message in
+            // chunks ahead can't know that one failed (RFC 3030 §2).
+            Self::NeedTls
+            | Self::AuthNeedsTls
+            | Self::NeedAuth
+            | Self::RequireTlsNeedsTls
+            | Self::ChunksFailed => None,
             _ if self.code() >= 500 => Some(Offence::Protocol),
             _ => None,
         }
@@ -239,6 +337,9 @@ impl From<CommandError> for Finding {
     fn from(error: CommandError) -> Self {
         match error {
             CommandError::UnknownVerb => Self::UnknownVerb,
+            CommandError::Syntax(Verb::Bdat)
+            | CommandError::Parameter(Verb::Bdat)
+            | CommandError::NotAscii(Verb::Bdat) => Self::ChunkUnreadable,
             CommandError::NotImplemented(_) => Self::NotImplemented,
             CommandError::Parameter(Verb::Auth) => Self::NotBase64,
             CommandError::Syntax(_) | CommandError::Parameter(_) => Self::Syntax,

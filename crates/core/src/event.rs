@@ -109,7 +109,9 @@ pub struct Chunk {
     /// upstream's connection.
     pub first: bool,
     /// Whether the octets go to the upstream. If not, they are read and thrown away
-    /// ([`DataEnd::Discarded`]): they are consumed whatever the reply is.
+    /// ([`DataEnd::Discarded`]): they are consumed whatever the reply is. What went to the upstream
+    /// of this message before is to be given up, see
+    /// [`Session::is_in_message`](crate::Session::is_in_message).
     pub pass: bool,
 }
 

@@ -43,6 +43,6 @@ pub use envelope::{Envelope, Recipient};
 pub use event::{Admission, Answer, Ask, Chunk, DataEnd, Input, Introduction, Then, Trouble};
 pub use id::SessionId;
 pub use outbox::Outbox;
-pub use session::{Env, Session, offered};
+pub use session::{Env, Session};
 pub use source::{Prefixes, Source};
 pub use tick::Tick;

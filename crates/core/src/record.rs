@@ -123,6 +123,8 @@ pub enum SessionEnd {
     Refused,
     /// An authenticated upstream connection was lost.
     UpstreamLost,
+    /// The client's commands could no longer be told from message data.
+    OutOfStep,
     /// The gateway stopped.
     Drained,
     /// A bug of ours.
@@ -141,6 +143,7 @@ impl SessionEnd {
             Self::Limit => "limit",
             Self::Refused => "refused",
             Self::UpstreamLost => "upstream_lost",
+            Self::OutOfStep => "out_of_step",
             Self::Drained => "drained",
             Self::Bug => "bug",
         }
@@ -156,6 +159,12 @@ pub struct SessionRecord {
     pub secured: bool,
     /// The name of the upstream that was asked last.
     pub upstream: Option<Box<str>>,
+    /// A trusted client said by XCLIENT who its own client is.
+    pub introduced: bool,
+    /// The name in DNS that it gave its client.
+    pub client_name: Option<Box<str>>,
+    /// XCLIENTs of a client that is not trusted to say it.
+    pub untrusted_xclient: u32,
     /// Whether AUTH succeeded.
     pub authenticated: bool,
     /// Whether the network is exempt.

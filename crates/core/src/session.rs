@@ -16,21 +16,26 @@
 //!             |                                           |                      |
 //!             |                                           +--2yz, 4yz------------+
 //!             +-- DATA --> Asking --354--> Relaying ------------------------------+
+//!             +-- BDAT --> Taking ------------------------------------------------+
+//!             +-- STARTTLS --> Securing --> Command, XCLIENT --> Identifying --> greeting
 //! ```
 
 mod auth;
 mod billing;
+mod chunk;
 mod command;
 mod hold;
+mod introduce;
 mod message;
+mod offer;
 mod recipient;
 mod state;
+mod tls;
 mod turn;
 
 use std::time::Duration;
 
-pub use command::offered;
-use tarpit_smtp::{Capabilities, LineReader, Reply};
+use tarpit_smtp::{Capabilities, Extensions, LineReader, Reply};
 
 use crate::answer::{self, Finding};
 use crate::event::{Admission, Input, Then};
@@ -40,7 +45,7 @@ use crate::outbox::Outbox;
 use crate::policy::{Mode, Policy, REPLY_MAX};
 use crate::record::{HoldEnd, HoldReason, SessionEnd, SessionRecord};
 use crate::{Door, Envelope, Prefixes, SessionId, Source, Tick};
-use state::{After, Due, State};
+use state::{After, Chunks, Due, State};
 use turn::Turn;
 
 /// What the session may look at while it decides. Borrowed for one call.
@@ -71,6 +76,10 @@ pub struct Session {
     lines: LineReader,
     /// The client greeted with EHLO.
     esmtp: bool,
+    /// What this session's EHLO announced.
+    announced: Extensions,
+    /// How far a message in chunks is.
+    chunks: Chunks,
     /// AUTH succeeded.
     authenticated: bool,
     /// The network is exempt from holds.
@@ -87,7 +96,9 @@ pub struct Session {
     sender_charged: bool,
     /// Some RCPT of this transaction got 4yz.
     deferred: bool,
-    /// Transactions so far.
+    /// Octets of this message in chunks so far.
+    octets: u64,
+    /// MAIL commands so far.
     serial: u32,
     /// RCPTs in this transaction.
     recipients: u32,
@@ -124,6 +135,9 @@ impl Session {
             state: State::Opening,
             lines: LineReader::new(),
             esmtp: false,
+            announced: Extensions::new(),
+            chunks: Chunks::None,
+            octets: 0,
             authenticated: false,
             exempt,
             secured: false,
@@ -159,7 +173,7 @@ impl Session {
             Input::Resume => self.resume(turn),
             Input::Answer(answer) => self.answered(answer, turn),
             Input::DataEnd(end) => self.data_ended(end, turn),
-            Input::Secured => self.secured(turn),
+            Input::Secured => self.tls_began(turn),
             Input::Identified {
                 source,
                 exempt,
@@ -200,31 +214,6 @@ impl Session {
         self.close_with(finding, SessionEnd::Refused, turn.out)
     }
 
-    /// RFC 3207 §4.2: what was learnt from the client before the handshake is forgotten.
-    fn secured(&mut self, _turn: &mut Turn<'_>) -> Then {
-        self.reset();
-        self.note_secured();
-        self.esmtp = false;
-        self.record.helo = None;
-        self.state = State::Command;
-        Then::Read
-    }
-
-    /// XCLIENT brings another client: it begins at the greeting.
-    fn identified(
-        &mut self,
-        source: Source,
-        exempt: bool,
-        admission: Admission,
-        turn: &mut Turn<'_>,
-    ) -> Then {
-        self.reset();
-        self.source = source;
-        self.exempt = exempt;
-        self.record.exempt = exempt;
-        self.open(admission, turn)
-    }
-
     /// Says a 421 of ours and closes. Whatever was reserved is given back.
     fn end(&mut self, finding: Finding, end: SessionEnd, turn: &mut Turn<'_>) -> Then {
         let hold_end = match end {
@@ -241,6 +230,7 @@ impl Session {
     }
 
     fn close(&mut self, end: SessionEnd) -> Then {
+        self.drop_chunks();
         self.record.end = end;
         self.state = State::Closed;
         Then::Close
@@ -298,6 +288,7 @@ impl Session {
 
     /// Forgets the transaction (RFC 5321 §4.1.1.5).
     fn reset(&mut self) {
+        self.drop_chunks();
         self.envelope = None;
         self.recipients = 0;
         self.waited = false;
@@ -379,18 +370,6 @@ impl Session {
     /// The client closed its side while it was held; its due reply is still tried.
     pub const fn note_half_closed(&mut self) {
         self.half_closed = true;
-    }
-
-    /// The connection is TLS: from its first octet, before [`Input::Opened`].
-    pub fn note_secured(&mut self) {
-        self.secured = true;
-        self.record.secured = true;
-    }
-
-    /// Whether the connection is TLS.
-    #[must_use]
-    pub const fn is_secured(&self) -> bool {
-        self.secured
     }
 
     /// Which upstream was asked last, for the record.

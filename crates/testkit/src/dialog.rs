@@ -85,6 +85,8 @@ pub enum Step {
     HangUp,
     /// The client shuts down its sending side.
     HalfClose,
+    /// The client's TLS handshake succeeds, or fails.
+    Tls(bool),
     /// The gateway drains.
     Drain,
     /// The time to drain is over.
@@ -212,11 +214,16 @@ pub fn session_field(record: &SessionRecord, field: &str) -> Option<String> {
         "errors" => record.errors,
         "messages" => record.messages_count,
         "messages_accepted" => record.messages_accepted,
+        "messages_aborted" => record.messages_aborted,
         "holds" => record.holds,
         "held" => return Some(text::show_time(record.held)),
         "helo" => return Some(record.helo.as_deref().unwrap_or("-").to_owned()),
         "authenticated" => return Some(yes_no(record.authenticated)),
         "exempt" => return Some(yes_no(record.exempt)),
+        "secured" => return Some(yes_no(record.secured)),
+        "introduced" => return Some(yes_no(record.introduced)),
+        "client_name" => return Some(record.client_name.as_deref().unwrap_or("-").to_owned()),
+        "untrusted_xclient" => record.untrusted_xclient,
         _ => return None,
     };
     Some(count.to_string())

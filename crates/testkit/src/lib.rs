@@ -17,7 +17,7 @@ pub use dialog::{
     Settings, Step, read_folder, session_field,
 };
 pub use play::{Failure, play};
-pub use world::{Peer, Rest, Rules, World, question_of};
+pub use world::{Peer, Rest, Rules, Take, World, question_of};
 
 /// Where the dialogues of this repository are.
 #[must_use]

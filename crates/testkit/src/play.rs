@@ -106,9 +106,22 @@ impl Player<'_> {
             Step::Closed(end) => return self.closed(end),
             Step::HangUp => self.world.hang_up(number),
             Step::HalfClose => self.world.half_close(number),
+            Step::Tls(succeeded) => return self.tls(*succeeded),
             Step::Drain => self.world.drain(),
             Step::DrainOver => self.world.drain_over(),
         }
+        Ok(())
+    }
+
+    fn tls(&mut self, succeeded: bool) -> Checked {
+        self.nothing_unclaimed(self.current)?;
+        let rest = &self.world.peer(self.current).rest;
+        if !matches!(rest, Rest::Handshake) {
+            return Err(format!(
+                "no handshake is awaited; the session rests in {rest:?}"
+            ));
+        }
+        self.world.handshake(self.current, succeeded);
         Ok(())
     }
 
@@ -160,16 +173,18 @@ impl Player<'_> {
             return Err("nothing was asked that could be answered".to_owned());
         }
         self.known.retain(|known| *known != number);
-        if matches!(self.world.peer(number).rest, Rest::Relay(_)) {
+        let after_dot = match &self.world.peer(number).rest {
+            Rest::Relay(_) => Some(true),
+            Rest::Take(take) => Some(take.chunk.last),
+            _ => None,
+        };
+        if let Some(after_dot) = after_dot {
             let end = match outcome.clone() {
                 Outcome::Reply(reply) => DataEnd::Reply(reply),
-                Outcome::Trouble(trouble) => DataEnd::Lost {
-                    trouble,
-                    after_dot: true,
-                },
+                Outcome::Trouble(trouble) => DataEnd::Lost { trouble, after_dot },
                 _ => {
                     return Err(
-                        "allowed as the answer to end-of-data: a reply or a trouble".to_owned()
+                        "allowed as the answer to message data: a reply or a trouble".to_owned(),
                     );
                 }
             };
@@ -187,11 +202,13 @@ impl Player<'_> {
     }
 
     fn data(&mut self, fate: &DataFate) -> Checked {
-        let Rest::Relay(relay) = &self.world.peer(self.current).rest else {
-            return Err("no message is in progress".to_owned());
-        };
-        if relay.at_end {
-            return Err("the client has sent its end of data already".to_owned());
+        match &self.world.peer(self.current).rest {
+            Rest::Relay(relay) if !relay.at_end => {}
+            Rest::Take(take) if !take.is_asked() => {}
+            Rest::Relay(_) | Rest::Take(_) => {
+                return Err("the client has sent its end of data already".to_owned());
+            }
+            _ => return Err("no message is in progress".to_owned()),
         }
         match fate.clone() {
             DataFate::Refused(reply) => self.world.fail_data(self.current, DataEnd::Reply(reply)),

@@ -21,9 +21,9 @@ use tarpit_core::policy::Policy;
 use tarpit_core::{
     Admission, Answer, Ask, DataEnd, Door, Env, Input, Prefixes, SessionId, Source, Then, Tick,
 };
-use tarpit_smtp::Capabilities;
+use tarpit_smtp::{Capabilities, Offer};
 
-pub use peer::{Peer, Rest};
+pub use peer::{Peer, Rest, Take};
 
 /// Time for one line of an AUTH exchange, as the gateway has it.
 const AUTH_LINE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,6 +41,8 @@ pub struct Rules {
     pub filter: Filter,
     /// What the listener allows.
     pub door: Door,
+    /// Clients come by TLS.
+    pub implicit_tls: bool,
     /// Time for one whole command line.
     pub command_timeout: Duration,
     /// Time for one session in all.
@@ -51,6 +53,23 @@ pub struct Rules {
     pub grace: Duration,
     /// The bounds of the ledger.
     pub ledger: LedgerConfig,
+}
+
+impl Rules {
+    /// What a client that has just come is announced: worked out here once more, so that dialogues
+    /// can say `hello`.
+    #[must_use]
+    pub fn offer(&self) -> Capabilities {
+        self.capabilities.restricted(&Offer {
+            starttls: self.door.starttls && !self.implicit_tls,
+            auth: self.door.auth_plain || self.implicit_tls,
+            require_tls: self.implicit_tls && self.door.upstream_secure,
+            size_max: self.door.size_max,
+            recipients_max: self.policy.recipients_max,
+            xclient: self.door.xclient,
+            secured: self.implicit_tls,
+        })
+    }
 }
 
 /// Sessions and their ledger at one moment.
@@ -127,7 +146,11 @@ impl World {
     pub fn open(&mut self, source: Source, exempt: bool, admission: Admission) -> usize {
         let number = self.peers.len();
         let id = SessionId(number as u64 + 1);
-        self.peers.push(Peer::new(id, source, exempt, self.now));
+        let mut peer = Peer::new(id, source, exempt, self.now);
+        if self.rules.implicit_tls {
+            peer.session.note_secured();
+        }
+        self.peers.push(peer);
         let admission = if self.draining {
             Admission::Draining
         } else {
@@ -147,8 +170,32 @@ impl World {
         match peer.rest {
             Rest::Read => self.read(number),
             Rest::Relay(_) => self.relay(number),
-            Rest::Hold { .. } | Rest::Ask(_) | Rest::Closed => self.settle(),
+            Rest::Take(_) => self.take(number),
+            Rest::Hold { .. } | Rest::Ask(_) | Rest::Handshake | Rest::Closed => self.settle(),
         }
+    }
+
+    /// How the client's TLS handshake ended.
+    ///
+    /// # Panics
+    /// If none is awaited.
+    pub fn handshake(&mut self, number: usize, succeeded: bool) {
+        let peer = self.peer_mut(number);
+        assert!(
+            matches!(peer.rest, Rest::Handshake),
+            "session {} awaits no handshake",
+            number + 1
+        );
+        // What came meanwhile was the handshake.
+        peer.unread.clear();
+        self.input(
+            number,
+            if succeeded {
+                Input::Secured
+            } else {
+                Input::Gone
+            },
+        );
     }
 
     /// The upstream answers what the session asked.
@@ -171,14 +218,17 @@ impl World {
     /// If no message is in progress.
     pub fn end_data(&mut self, number: usize, end: DataEnd) {
         let peer = self.peer_mut(number);
-        let Rest::Relay(relay) = &peer.rest else {
-            panic!("session {} passes no data on", number + 1)
+        let client_gone = match &peer.rest {
+            Rest::Relay(relay) => relay.client_gone,
+            Rest::Take(take) => take.client_gone,
+            _ => panic!("session {} passes no data on", number + 1),
         };
+        let is_last = !matches!(&peer.rest, Rest::Take(take) if !take.chunk.last);
         let end = match end {
-            DataEnd::Reply(reply) if relay.client_gone => {
+            DataEnd::Reply(reply) if client_gone && is_last => {
                 DataEnd::ClientGone { reply: Some(reply) }
             }
-            _ if relay.client_gone => DataEnd::ClientGone { reply: None },
+            _ if client_gone => DataEnd::ClientGone { reply: None },
             end => end,
         };
         self.input(number, Input::DataEnd(end));
@@ -190,12 +240,17 @@ impl World {
     /// # Panics
     /// If no message is in progress.
     pub fn fail_data(&mut self, number: usize, end: DataEnd) {
-        let peer = self.peer_mut(number);
-        let Rest::Relay(relay) = &mut peer.rest else {
-            panic!("session {} passes no data on", number + 1)
-        };
-        relay.fate = Some(end);
-        self.relay(number);
+        match &mut self.peer_mut(number).rest {
+            Rest::Relay(relay) => {
+                relay.fate = Some(end);
+                self.relay(number);
+            }
+            Rest::Take(take) => {
+                take.fate = Some(end);
+                self.take(number);
+            }
+            _ => panic!("session {} passes no data on", number + 1),
+        }
     }
 
     /// The client resets its connection. Noticed at once, but while the upstream is being asked.
@@ -210,6 +265,11 @@ impl World {
                 self.input(number, Input::DataEnd(DataEnd::ClientGone { reply: None }));
             }
             Rest::Relay(relay) => relay.client_gone = true,
+            Rest::Take(take) if !take.is_asked() => {
+                self.input(number, Input::DataEnd(DataEnd::ClientGone { reply: None }));
+            }
+            Rest::Take(take) => take.client_gone = true,
+            Rest::Handshake => self.input(number, Input::Gone),
             Rest::Ask(_) | Rest::Closed => {}
         }
     }
@@ -221,7 +281,9 @@ impl World {
         match peer.rest {
             Rest::Read => self.read(number),
             Rest::Relay(_) => self.relay(number),
+            Rest::Take(_) => self.take(number),
             Rest::Hold { .. } => peer.session.note_half_closed(),
+            Rest::Handshake => self.input(number, Input::Gone),
             Rest::Ask(_) | Rest::Closed => {}
         }
     }
@@ -245,9 +307,13 @@ impl World {
                 Rest::Relay(relay) if !relay.at_end => {
                     self.input(number, Input::DataEnd(DataEnd::Drained));
                 }
-                // The answer can't be waited for.
+                Rest::Take(take) if !take.is_asked() => {
+                    self.input(number, Input::DataEnd(DataEnd::Drained));
+                }
+                // The answer can't be waited for, nor the handshake.
                 Rest::Ask(_) => self.input(number, Input::Drain),
-                Rest::Relay(_) | Rest::Closed => {}
+                Rest::Handshake => self.input(number, Input::Gone),
+                Rest::Relay(_) | Rest::Take(_) | Rest::Closed => {}
             }
         }
     }
@@ -283,7 +349,7 @@ impl World {
             Rest::Read => Some(self.command_end(peer).min(self.session_end(peer))),
             // Nobody holds an upstream connection without being there.
             Rest::Ask(_) => peer.reset.map(|moment| moment + self.rules.grace),
-            Rest::Relay(_) | Rest::Closed => None,
+            Rest::Relay(_) | Rest::Take(_) | Rest::Handshake | Rest::Closed => None,
         }
     }
 

@@ -41,6 +41,13 @@ impl Session {
         if offered.is_empty() {
             return Err(Finding::AuthUnavailable);
         }
+        if !self.may_auth(env) {
+            return Err(if env.door.starttls {
+                Finding::NeedTls
+            } else {
+                Finding::AuthNeedsTls
+            });
+        }
         Mechanism::from_name(mechanism)
             .filter(|mechanism| offered.contains(*mechanism))
             .ok_or(Finding::UnknownMechanism)

@@ -67,6 +67,13 @@ impl Session {
         self.count(offence);
         match self.book(offence, bill, turn) {
             None => self.say(&due, After::Next, turn.out),
+            Some(free_at) if self.is_in_message() => {
+                // The upstream never waits in the pit, and it has half a message: paid at the next
+                // RCPT.
+                self.free_at = self.free_at.max(free_at);
+                let (due, after) = self.within_errors(due, turn.env.policy);
+                self.say(&due, after, turn.out)
+            }
             Some(free_at) => self.hold(offence, free_at, due, turn),
         }
     }
@@ -89,7 +96,7 @@ impl Session {
         }
     }
 
-    fn count(&mut self, offence: Offence) {
+    pub(super) fn count(&mut self, offence: Offence) {
         self.errors = self.errors.saturating_add(1);
         let record = &mut self.record;
         record.errors = record.errors.saturating_add(1);

@@ -1,27 +1,14 @@
 //! From bytes to commands, and the commands that need nobody else.
 
-use tarpit_smtp::{Capabilities, Command, LineError, LineStep, MailParams, ReversePath, limits};
+use tarpit_smtp::{Command, Extensions, LineError, LineStep, MailParams, ReversePath, limits};
 
+use super::Session;
 use super::turn::Turn;
-use super::{Env, Session};
 use crate::answer::{self, Finding};
 use crate::envelope::Envelope;
 use crate::event::{Ask, Then};
 use crate::record::SessionEnd;
-use crate::session::state::{After, Asking, Due, State};
-
-/// What of the upstream's capabilities clients get.
-#[must_use]
-pub fn offered(upstream: &Capabilities) -> Capabilities {
-    Capabilities {
-        pipelining: upstream.pipelining,
-        size: upstream.size,
-        auth: upstream.auth,
-        enhanced_status_codes: upstream.enhanced_status_codes,
-        eight_bit_mime: upstream.eight_bit_mime,
-        ..Capabilities::default()
-    }
-}
+use crate::session::state::{After, Asking, Chunks, Due, State};
 
 impl Session {
     /// Takes one line at most.
@@ -45,6 +32,8 @@ impl Session {
                 self.began = turn.now;
                 if in_exchange {
                     self.auth_line(b"*")
+                } else if starts_chunk(bytes) {
+                    self.unreadable_chunk(turn)
                 } else {
                     self.bad_line(error, turn)
                 }
@@ -71,6 +60,7 @@ impl Session {
                 until: holding.until,
             },
             State::Relaying => Then::Relay,
+            State::Securing => Then::StartTls,
             State::Closed => Then::Close,
             _ => Then::Read,
         }
@@ -86,25 +76,17 @@ impl Session {
 
     fn line(&mut self, line: &[u8], turn: &mut Turn<'_>) -> Then {
         match Command::parse(line) {
-            Err(error) => self.refuse(error.into(), turn),
+            Err(error) => match error.into() {
+                Finding::ChunkUnreadable => self.unreadable_chunk(turn),
+                finding => self.refuse(finding, turn),
+            },
             Ok(Command::Ehlo(name)) => self.ehlo(name, turn),
             Ok(Command::Helo(name)) => self.helo_command(name, turn),
-            Ok(Command::Mail { path, .. }) if !path.is_ascii() => {
-                self.refuse(Finding::NotAscii, turn)
-            }
             Ok(Command::Mail { path, params }) => self.mail(path, &params, turn),
-            Ok(Command::Rcpt { params, .. }) if !params.is_empty() => {
-                self.refuse(Finding::UnknownParameter, turn)
-            }
-            // SMTPUTF8 isn't announced.
-            Ok(Command::Rcpt { path, .. }) if !path.is_ascii() => {
-                self.refuse(Finding::NotAscii, turn)
-            }
-            Ok(Command::Rcpt { path, .. }) => self.rcpt(&path, turn),
-            // What isn't announced isn't taken.
-            Ok(Command::Bdat { .. } | Command::StartTls | Command::Xclient(_)) => {
-                self.refuse(Finding::NotImplemented, turn)
-            }
+            Ok(Command::Rcpt { path, params }) => self.rcpt(&path, &params, turn),
+            Ok(Command::Bdat { size, last }) => self.bdat(size, last, turn.env),
+            Ok(Command::StartTls) => self.start_tls(turn),
+            Ok(Command::Xclient(claim)) => self.xclient(&claim, turn),
             Ok(Command::Data) => self.data(turn),
             Ok(Command::Rset) => {
                 self.reset();
@@ -125,8 +107,9 @@ impl Session {
 
     fn ehlo(&mut self, name: &str, turn: &mut Turn<'_>) -> Then {
         self.greeted(name, true);
-        let ehlo = offered(turn.env.capabilities).to_ehlo(turn.env.hostname);
-        turn.out.reply(&ehlo);
+        let offer = self.offer(turn.env);
+        self.announced = offer.offers();
+        turn.out.reply(&offer.to_ehlo(turn.env.hostname));
         self.next(turn.out)
     }
 
@@ -140,6 +123,7 @@ impl Session {
     fn greeted(&mut self, name: &str, esmtp: bool) {
         self.reset();
         self.esmtp = esmtp;
+        self.announced = Extensions::new();
         self.record.helo = Some(name.into());
     }
 
@@ -151,44 +135,76 @@ impl Session {
         params: &MailParams<'_>,
         turn: &mut Turn<'_>,
     ) -> Then {
+        if self.needs_auth(turn.env) {
+            return self.refuse(Finding::NeedAuth, turn);
+        }
         if self.envelope.is_some() {
             return self.refuse(Finding::NestedMail, turn);
         }
-        if let Some(finding) = self.mail_params(params, turn.env) {
+        // RFC 9422 §4.1: every MAIL counts, whatever came of it.
+        self.serial = self.serial.wrapping_add(1);
+        let mails_max = turn.env.capabilities.limits.mail_max;
+        if mails_max.is_some_and(|most| self.serial > most) {
+            return self.end(Finding::TooManyMessages, SessionEnd::Limit, turn);
+        }
+        if let Some(finding) = self.mail_refusal(&path, params, turn.env) {
             return self.refuse(finding, turn);
         }
         self.reset();
-        self.serial = self.serial.wrapping_add(1);
         self.record.sender = Some(path.as_str().into());
-        self.envelope = Some(Box::new(Envelope::new(self.serial, path, params)));
-        self.tell(Finding::SenderOk, turn)
-    }
-
-    /// Only what was announced may be used, and only after EHLO (RFC 5321 §4.1.1.11).
-    fn mail_params(&self, params: &MailParams<'_>, env: &Env<'_>) -> Option<Finding> {
-        let offered = offered(env.capabilities);
-        let uses = params.uses();
-        if !offered.offers().contains_all(uses) || (!uses.is_empty() && !self.esmtp) {
-            return Some(Finding::UnknownParameter);
+        let mut params = *params;
+        if params.auth.is_some() && !self.authenticated {
+            // RFC 4954 §5: who has not authenticated can't vouch for anybody.
+            params.auth = Some("<>");
         }
-        // RFC 1870 §6.1: a limit of 0 states none.
-        let limit = offered.size.filter(|limit| *limit > 0)?;
-        (params.size? > limit).then_some(Finding::TooLarge)
+        self.envelope = Some(Box::new(Envelope::new(self.serial, path, &params)));
+        self.tell(Finding::SenderOk, turn)
     }
 
     /// DATA needs a transaction with a recipient (RFC 5321 §4.1.1.4).
     fn data(&mut self, turn: &mut Turn<'_>) -> Then {
-        let Some(envelope) = &self.envelope else {
-            return self.refuse(Finding::NeedMail, turn);
-        };
-        if !envelope.accepted.is_empty() {
-            self.state = State::Asking(Asking::Data);
-            return Then::Ask(Ask::Data);
+        if self.needs_auth(turn.env) {
+            return self.refuse(Finding::NeedAuth, turn);
         }
-        match (self.recipients, self.deferred) {
-            (0, _) => self.refuse(Finding::NeedMail, turn),
-            (_, true) => self.tell(Finding::NoRecipientsNow, turn),
-            (_, false) => self.refuse_again(Finding::NoRecipients, turn),
+        if self.chunks != Chunks::None {
+            // RFC 3030 §2.
+            return self.refuse(Finding::InChunks, turn);
+        }
+        match self.not_ready() {
+            Some(Finding::NoRecipients) => self.refuse_again(Finding::NoRecipients, turn),
+            Some(finding) => self.refuse(finding, turn),
+            None if self
+                .envelope
+                .as_ref()
+                .is_some_and(|envelope| envelope.binary) =>
+            {
+                self.refuse(Finding::BinaryNeedsChunks, turn)
+            }
+            None => {
+                self.state = State::Asking(Asking::Data);
+                Then::Ask(Ask::Data)
+            }
         }
     }
+
+    /// Why there can be no message, if so: neither by DATA nor by BDAT.
+    pub(super) fn not_ready(&self) -> Option<Finding> {
+        let Some(envelope) = &self.envelope else {
+            return Some(Finding::NeedMail);
+        };
+        if !envelope.accepted.is_empty() {
+            return None;
+        }
+        Some(match (self.recipients, self.deferred) {
+            (0, _) => Finding::NeedMail,
+            (_, true) => Finding::NoRecipientsNow,
+            (_, false) => Finding::NoRecipients,
+        })
+    }
+}
+
+/// Whether octets of a message may follow a line that can't be read.
+fn starts_chunk(line: &[u8]) -> bool {
+    line.get(..4)
+        .is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT"))
 }

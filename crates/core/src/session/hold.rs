@@ -65,8 +65,8 @@ impl Session {
     }
 
     /// The reply after the last error that a session may make is 421.
-    fn within_errors(&self, due: Due, policy: &Policy) -> (Due, After) {
-        if self.is_billed() && self.errors > policy.errors_max {
+    pub(super) fn within_errors(&self, due: Due, policy: &Policy) -> (Due, After) {
+        if policy.enforces() && self.is_billed() && self.errors > policy.errors_max {
             return (
                 Due::Own(Finding::TooManyErrors),
                 After::Close(SessionEnd::Limit),

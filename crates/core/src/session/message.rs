@@ -9,7 +9,39 @@ use crate::answer::Finding;
 use crate::event::{Answer, DataEnd, Then};
 use crate::policy::Offence;
 use crate::record::{LISTED_MAX, MessageRecord, SessionEnd};
-use crate::session::state::{After, Due, State};
+use crate::session::state::{After, Chunks, Due, State};
+
+/// How message data ended, in the terms of what is said.
+pub(super) enum Ended {
+    /// The upstream's word.
+    Reply(Reply),
+    /// Ours.
+    Own(Finding, After),
+    /// Nothing came of it; the octets were thrown away.
+    Discarded,
+    /// There is nobody to tell. The upstream's reply, if there was one.
+    Gone(Option<Reply>),
+}
+
+impl From<DataEnd> for Ended {
+    fn from(end: DataEnd) -> Self {
+        let own = |finding| Self::Own(finding, After::Next);
+        match end {
+            DataEnd::Reply(reply) => Self::Reply(reply),
+            DataEnd::Discarded => Self::Discarded,
+            DataEnd::BareNewline => own(Finding::BareNewline),
+            DataEnd::TooLarge => own(Finding::TooLarge),
+            DataEnd::Looped => own(Finding::Looped),
+            DataEnd::Lost {
+                after_dot: true, ..
+            } => own(Finding::OutcomeUnknown),
+            DataEnd::Lost { trouble, .. } => own(Finding::of(trouble)),
+            DataEnd::TooSlow => Self::Own(Finding::DataTooSlow, After::Close(SessionEnd::TimedOut)),
+            DataEnd::Drained => Self::Own(Finding::ShuttingDown, After::Close(SessionEnd::Drained)),
+            DataEnd::ClientGone { reply } => Self::Gone(reply),
+        }
+    }
+}
 
 impl Session {
     pub(super) fn data_answered(&mut self, answer: Answer, turn: &mut Turn<'_>) -> Then {
@@ -31,48 +63,40 @@ impl Session {
         }
     }
 
-    /// The message is over, and with it the transaction (RFC 5321 §4.1.1.4).
+    /// The message data is over: all of it, or a chunk.
     pub(super) fn data_ended(&mut self, end: DataEnd, turn: &mut Turn<'_>) -> Then {
-        self.state = State::Command;
-        match end {
-            DataEnd::Reply(reply) => self.message_replied(reply, turn),
-            DataEnd::BareNewline => {
-                self.charge_unheld(turn);
-                self.finish(Finding::BareNewline, After::Next, turn)
-            }
-            DataEnd::TooLarge => {
-                self.charge_unheld(turn);
-                self.finish(Finding::TooLarge, After::Next, turn)
-            }
-            DataEnd::Looped => {
-                self.charge_unheld(turn);
-                self.finish(Finding::Looped, After::Next, turn)
-            }
-            // Only chunks are thrown away, and only where the machine said so.
-            DataEnd::Discarded => self.finish(Finding::UpstreamTrouble, After::Next, turn),
-            DataEnd::Lost {
-                after_dot: true, ..
-            } => self.finish(Finding::OutcomeUnknown, After::Next, turn),
-            DataEnd::Lost { .. } => self.finish(Finding::UpstreamTrouble, After::Next, turn),
-            DataEnd::TooSlow => self.finish(
-                Finding::DataTooSlow,
-                After::Close(SessionEnd::TimedOut),
-                turn,
-            ),
-            DataEnd::Drained => self.finish(
-                Finding::ShuttingDown,
-                After::Close(SessionEnd::Drained),
-                turn,
-            ),
-            DataEnd::ClientGone { reply } => self.client_gone(reply, turn),
+        match std::mem::replace(&mut self.state, State::Command) {
+            State::Taking(taking) => self.chunk_ended(taking, end, turn),
+            _ => self.end_message(end.into(), true, turn),
         }
     }
 
-    fn message_replied(&mut self, reply: Reply, turn: &mut Turn<'_>) -> Then {
-        self.judge_message(&reply, turn);
-        self.write_message(reply.clone(), true);
-        self.reset();
-        self.say(&Due::Upstream(reply), After::Next, turn.out)
+    /// The message is over, and with it the transaction (RFC 5321 §4.1.1.4); but after a chunk that
+    /// was not the last, the transaction waits for RSET.
+    pub(super) fn end_message(&mut self, end: Ended, over: bool, turn: &mut Turn<'_>) -> Then {
+        let (due, after) = match end {
+            Ended::Reply(reply) => (Due::Upstream(reply), After::Next),
+            Ended::Own(finding, after) => (Due::Own(finding), after),
+            // Only chunks are thrown away, and only where the machine said so.
+            Ended::Discarded => (Due::Own(Finding::UpstreamTrouble), After::Next),
+            Ended::Gone(reply) => return self.client_gone(reply, turn),
+        };
+        match &due {
+            Due::Upstream(reply) => {
+                self.judge_message(reply, turn);
+                self.write_message(reply.clone(), true);
+            }
+            Due::Own(finding) => {
+                if finding.code() >= 500 {
+                    self.charge_unheld(turn);
+                }
+                self.write_message(finding.reply(self.id), false);
+            }
+        }
+        if over {
+            self.reset();
+        }
+        self.say(&due, after, turn.out)
     }
 
     /// Mail that the upstream accepted makes its source known; a refusal is charged, and paid at
@@ -97,24 +121,23 @@ impl Session {
         }
     }
 
-    /// Ends the message with a word of our own.
-    fn finish(&mut self, finding: Finding, after: After, turn: &mut Turn<'_>) -> Then {
-        self.write_message(finding.reply(self.id), false);
-        self.reset();
-        self.say(&Due::Own(finding), after, turn.out)
-    }
-
     fn client_gone(&mut self, reply: Option<Reply>, turn: &Turn<'_>) -> Then {
-        if reply.is_none() {
-            self.record.messages_count = self.record.messages_count.saturating_add(1);
-            self.record.messages_aborted = self.record.messages_aborted.saturating_add(1);
+        match reply {
+            None => self.count_aborted(),
+            Some(reply) => {
+                self.judge_message(&reply, turn);
+                self.write_message(reply, true);
+            }
         }
-        if let Some(reply) = reply {
-            self.judge_message(&reply, turn);
-            self.write_message(reply, true);
-        }
+        self.chunks = Chunks::None;
         self.reset();
         self.close(SessionEnd::HangUp)
+    }
+
+    /// A message that the client broke off.
+    pub(super) fn count_aborted(&mut self) {
+        self.record.messages_count = self.record.messages_count.saturating_add(1);
+        self.record.messages_aborted = self.record.messages_aborted.saturating_add(1);
     }
 
     fn write_message(&mut self, reply: Reply, from_upstream: bool) {

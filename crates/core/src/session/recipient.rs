@@ -1,11 +1,11 @@
 //! What happens on RCPT: filter, debt, room, look-up, answer.
 
-use tarpit_smtp::{EnhancedCode, ForwardPath, Reply, ReplyCode};
+use tarpit_smtp::{EnhancedCode, ForwardPath, RcptParams, Reply, ReplyCode};
 
 use super::billing::give_back;
-use super::state::{After, Asking, Bill, Due, Pending, State, Waiting};
+use super::state::{After, Asking, Bill, Chunks, Due, Pending, State, Waiting};
 use super::turn::Turn;
-use super::{Refusal, Session};
+use super::{Env, Refusal, Session};
 use crate::answer::Finding;
 use crate::envelope::Recipient;
 use crate::event::{Answer, Ask, Then, Trouble};
@@ -15,11 +15,17 @@ use crate::policy::{Mode, Offence};
 use crate::record::{HoldEnd, HoldReason, SessionEnd};
 
 impl Session {
-    pub(super) fn rcpt(&mut self, path: &ForwardPath<'_>, turn: &mut Turn<'_>) -> Then {
-        if self.envelope.is_none() {
-            return self.refuse(Finding::NeedMail, turn);
+    pub(super) fn rcpt(
+        &mut self,
+        path: &ForwardPath<'_>,
+        params: &RcptParams<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Then {
+        let recipient = Recipient::new(path, params);
+        if let Some(finding) = self.rcpt_refusal(path, &recipient, turn.env) {
+            return self.refuse(finding, turn);
         }
-        if self.recipients >= turn.env.policy.recipients_max {
+        if self.recipients >= Self::recipients_limit(turn.env) {
             self.record.over_recipients = self.record.over_recipients.saturating_add(1);
             return self.defer(Finding::TooManyRecipients, turn);
         }
@@ -38,20 +44,45 @@ impl Session {
             _ if self.authenticated => Knowledge::Open,
             knowledge => knowledge,
         };
-        self.filtered(path, knowledge, is_role, turn)
+        self.filtered(path, recipient.into(), knowledge, is_role, turn)
+    }
+
+    /// What is wrong with RCPT whoever the recipient is.
+    fn rcpt_refusal(
+        &self,
+        path: &ForwardPath<'_>,
+        recipient: &Recipient,
+        env: &Env<'_>,
+    ) -> Option<Finding> {
+        if self.needs_auth(env) {
+            return Some(Finding::NeedAuth);
+        }
+        let Some(envelope) = &self.envelope else {
+            return Some(Finding::NeedMail);
+        };
+        if self.chunks != Chunks::None {
+            return Some(Finding::InChunks);
+        }
+        if let Some(finding) = self.not_announced(recipient.uses) {
+            return Some(finding);
+        }
+        // RFC 6531 §3.4; RFC 6533 §3 for ORCPT.
+        let ascii = path.is_ascii() && recipient.params.is_ascii();
+        (!ascii && !envelope.is_utf8()).then_some(Finding::NonAsciiRecipient)
     }
 
     /// What the filter says, in `enforce` done and in `observe` written down.
     fn filtered(
         &mut self,
         path: &ForwardPath<'_>,
+        recipient: Box<Recipient>,
         knowledge: Knowledge,
         is_role: bool,
         turn: &mut Turn<'_>,
     ) -> Then {
         let enforced = turn.env.policy.mode == Mode::Enforce;
         let command = |unlisted| Pending::Rcpt {
-            path: path.as_str().into(),
+            recipient,
             unlisted,
         };
         match knowledge {
@@ -186,19 +217,17 @@ impl Session {
     fn look_up(&mut self, command: Pending, bill: Bill, turn: &mut Turn<'_>) -> Then {
         match command {
             Pending::Rcpt {
-                path,
+                recipient,
                 unlisted: true,
             } => {
-                self.list_refused(&path);
+                self.list_refused(&recipient.path);
                 let due = Due::Own(Finding::UnknownRecipient);
                 self.charge(Offence::UnknownRecipient, bill, due, turn)
             }
-            Pending::Rcpt { path, .. } => {
-                self.state = State::Asking(Asking::Rcpt {
-                    path: path.clone(),
-                    bill,
-                });
-                Then::Ask(Ask::Rcpt(Recipient::plain(&path)))
+            Pending::Rcpt { recipient, .. } => {
+                let ask = Ask::Rcpt((*recipient).clone());
+                self.state = State::Asking(Asking::Rcpt { recipient, bill });
+                Then::Ask(ask)
             }
             Pending::Auth { mechanism, initial } => {
                 self.state = State::Asking(Asking::Auth(bill));
@@ -213,8 +242,8 @@ impl Session {
     /// What came of a question to the upstream.
     pub(super) fn answered(&mut self, answer: Answer, turn: &mut Turn<'_>) -> Then {
         match std::mem::replace(&mut self.state, State::Command) {
-            State::Asking(Asking::Rcpt { path, bill }) => {
-                self.rcpt_answered(path, bill, answer, turn)
+            State::Asking(Asking::Rcpt { recipient, bill }) => {
+                self.rcpt_answered(*recipient, bill, answer, turn)
             }
             State::Asking(Asking::Auth(bill)) => self.auth_answered(bill, answer, turn),
             State::Asking(Asking::Data) => self.data_answered(answer, turn),
@@ -227,13 +256,13 @@ impl Session {
 
     fn rcpt_answered(
         &mut self,
-        path: Box<str>,
+        recipient: Recipient,
         bill: Bill,
         answer: Answer,
         turn: &mut Turn<'_>,
     ) -> Then {
         let (reply, whole_session) = match answer {
-            Answer::Reply(reply) => return self.rcpt_replied(path, bill, reply, turn),
+            Answer::Reply(reply) => return self.rcpt_replied(recipient, bill, reply, turn),
             Answer::Trouble(trouble) => {
                 give_back(bill, turn);
                 self.count_deferred();
@@ -251,14 +280,14 @@ impl Session {
 
     fn rcpt_replied(
         &mut self,
-        path: Box<str>,
+        recipient: Recipient,
         bill: Bill,
         reply: Reply,
         turn: &mut Turn<'_>,
     ) -> Then {
         if let Some(offence) = rcpt_offence(&reply) {
             self.deferred |= reply.code().is_transient();
-            self.list_refused(&path);
+            self.list_refused(&recipient.path);
             let bill = match bill {
                 // The name of a role in a domain that is none of ours is a guess like any other.
                 Bill::Role if offence != Offence::UnknownRecipient => self.bill(turn.env),
@@ -270,7 +299,7 @@ impl Session {
         if reply.code().is_positive() {
             self.record.accepted = self.record.accepted.saturating_add(1);
             if let Some(envelope) = &mut self.envelope {
-                envelope.accepted.push(Recipient::plain(&path));
+                envelope.accepted.push(recipient);
             }
         } else {
             self.count_deferred();
@@ -314,20 +343,12 @@ impl Session {
             Trouble::Capacity => record.upstream_busy = record.upstream_busy.saturating_add(1),
             _ => record.upstream_trouble = record.upstream_trouble.saturating_add(1),
         }
-        let finding = match trouble {
-            Trouble::Capacity => Finding::UpstreamBusy,
-            Trouble::Identity | Trouble::Relays => Finding::IdentityUntold,
-            Trouble::AuthLost => {
-                return self.close_with(Finding::AuthLost, SessionEnd::UpstreamLost, turn.out);
+        match Finding::of(trouble) {
+            Finding::AuthLost => {
+                self.close_with(Finding::AuthLost, SessionEnd::UpstreamLost, turn.out)
             }
-            Trouble::Unreachable
-            | Trouble::TimedOut
-            | Trouble::Closed
-            | Trouble::Garbage
-            | Trouble::Changed
-            | Trouble::Lacks => Finding::UpstreamTrouble,
-        };
-        self.tell(finding, turn)
+            finding => self.tell(finding, turn),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use tarpit_smtp::{Mechanism, Reply, ReplyCode};
 use crate::SessionId;
 use crate::Tick;
 use crate::answer::Finding;
+use crate::envelope::Recipient;
 use crate::ledger::{Account, Reservation};
 use crate::outbox::Outbox;
 use crate::policy::Offence;
@@ -29,8 +30,33 @@ pub(super) enum State {
     Holding(Box<Holding>),
     /// The end of message data.
     Relaying,
+    /// The end of a chunk of message data.
+    Taking(Taking),
+    /// The end of a TLS handshake.
+    Securing,
+    /// What is known of the client that XCLIENT named.
+    Identifying,
     /// Nothing any more.
     Closed,
+}
+
+/// A chunk whose octets come in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taking {
+    pub(super) last: bool,
+    /// Why it is thrown away, if it is.
+    pub(super) refusal: Option<Finding>,
+}
+
+/// How far a message in chunks is (RFC 3030 §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Chunks {
+    /// There was no chunk in this transaction.
+    None,
+    /// The upstream has taken or is taking chunks, and more have to come.
+    Begun,
+    /// A chunk failed: the rest is thrown away.
+    Failed,
 }
 
 /// How an offence is paid.
@@ -64,7 +90,7 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 pub(super) enum Pending {
     Rcpt {
-        path: Box<str>,
+        recipient: Box<Recipient>,
         /// The recipients file does not hold it: refused without asking the upstream, but only
         /// after the price was reserved, as for any other guess.
         unlisted: bool,
@@ -95,7 +121,10 @@ impl Pending {
 /// A question to the upstream that is open.
 #[derive(Debug)]
 pub(super) enum Asking {
-    Rcpt { path: Box<str>, bill: Bill },
+    Rcpt {
+        recipient: Box<Recipient>,
+        bill: Bill,
+    },
     Auth(Bill),
     Data,
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tarpit_core::policy::{Mode, Policy, Scope};
 use tarpit_core::{Admission, Answer, DataEnd, Prefixes, Source, Tick};
+use tarpit_smtp::escape;
 use tarpit_testkit::{Rest, World};
 
 use crate::scene::{self, BROKEN, LINES, Octets, reply};
@@ -71,6 +72,32 @@ impl Play {
                 ));
                 let refused = relay.body.windows(4).any(|octets| octets == b"NOOP");
                 let end = if refused {
+                    reply(550, "5.7.1 No")
+                } else {
+                    reply(250, "2.0.0 Ok")
+                };
+                self.world.end_data(self.number, DataEnd::Reply(end));
+                continue;
+            }
+            if matches!(peer.rest, Rest::Handshake) {
+                // What was read ahead is thrown away, and how much that is depends on how it came:
+                // here nothing comes any more.
+                self.seen.push((now, "handshake".to_owned()));
+                self.world.hang_up(self.number);
+                return;
+            }
+            if let Rest::Take(take) = &peer.rest
+                && take.is_asked()
+            {
+                self.seen.push((
+                    now,
+                    format!(
+                        "chunk {:?} {:?}",
+                        take.chunk,
+                        escape(&take.body).to_string()
+                    ),
+                ));
+                let end = if take.body.starts_with(b"bad") {
                     reply(550, "5.7.1 No")
                 } else {
                     reply(250, "2.0.0 Ok")
@@ -155,6 +182,13 @@ fn stream() -> impl Strategy<Value = Octets> {
     });
     let piece = prop_oneof![
         12 => prop::sample::select(LINES).prop_map(<[u8]>::to_vec),
+        4 => (0_usize..90, any::<bool>(), any::<bool>()).prop_map(|(size, last, bad)| {
+            let last = if last { " LAST" } else { "" };
+            let octets: &[u8] = if bad { b"bad\r\n" } else { b".\r\nRCPT TO:<good@example.org>\r\n" };
+            let mut line = format!("BDAT {size}{last}\r\n").into_bytes();
+            line.extend(octets.iter().copied().cycle().take(size));
+            line
+        }),
         1 => prop::sample::select(BROKEN).prop_map(<[u8]>::to_vec),
         1 => long,
         1 => prop::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'.'), any::<u8>()], 0..6),
@@ -164,6 +198,9 @@ fn stream() -> impl Strategy<Value = Octets> {
         Just(&b""[..]),
         Just(&b"EHLO c\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<good@example.org>\r\n"[..]),
         Just(&b"EHLO c\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<good2@example.org>\r\nDATA\r\n"[..]),
+        Just(
+            &b"EHLO c\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<good@example.org>\r\nBDAT 4\r\ntext"[..]
+        ),
         Just(&b"EHLO c\r\nAUTH LOGIN\r\n"[..]),
     ];
     (start, prop::collection::vec(piece, 0..12))

@@ -29,6 +29,7 @@ enum Op {
     Wait(u64),
     HangUp(prop::sample::Index),
     HalfClose(prop::sample::Index),
+    Handshake(prop::sample::Index, bool),
     DataFails(prop::sample::Index),
     Drain,
     DrainOver,
@@ -45,6 +46,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => session().prop_map(Op::HangUp),
         1 => session().prop_map(Op::HalfClose),
         1 => session().prop_map(Op::DataFails),
+        6 => (session(), prop::bool::weighted(0.9)).prop_map(|(session, succeeds)| Op::Handshake(session, succeeds)),
         // Rare, since little happens after it.
         1 => prop::bool::weighted(0.2).prop_map(|drains| if drains { Op::Drain } else { Op::Wait(1) }),
         1 => prop::bool::weighted(0.1).prop_map(|over| if over { Op::DrainOver } else { Op::Wait(1) }),
@@ -100,6 +102,12 @@ impl Trial {
             Op::Wait(millis) => self.wait(Duration::from_millis(*millis)),
             Op::HangUp(session) => self.world.hang_up(pick(session)),
             Op::HalfClose(session) => self.world.half_close(pick(session)),
+            Op::Handshake(session, succeeds) => {
+                let number = self.from(pick(session), |peer| matches!(peer.rest, Rest::Handshake));
+                if matches!(self.world.peer(number).rest, Rest::Handshake) {
+                    self.world.handshake(number, *succeeds);
+                }
+            }
             Op::DataFails(session) => {
                 let number = pick(session);
                 if matches!(&self.world.peer(number).rest, Rest::Relay(relay) if !relay.at_end && !relay.client_gone)
@@ -146,6 +154,7 @@ impl Trial {
             let code = match self.world.peer(number).question().as_deref() {
                 Some("DATA") => 354,
                 Some(".") | None => continue,
+                Some(question) if question.starts_with("BDAT") => continue,
                 Some(_) => 250,
             };
             self.world
@@ -159,27 +168,41 @@ impl Trial {
         let peer = self.world.peer(number);
         let expected = match &peer.rest {
             _ if peer.is_gone() => return,
+            // What is sent now is not heard; and what is sent ahead of it may not be.
+            Rest::Handshake => return,
+            _ if holds_starttls(peer.unread()) => return,
+            // Its octets would be part of a message or of the line after it.
+            Rest::Relay(_) if is_chunk(line) => return,
             Rest::Relay(relay) if relay.at_end => return,
             Rest::Relay(_) => u32::from(line == b".\r\n"),
             // Behind a DATA that may or may not be answered with 354.
             Rest::Ask(_) if peer.question().as_deref() == Some("DATA") => return,
-            Rest::Hold { .. } | Rest::Ask(_)
+            Rest::Hold { .. } | Rest::Ask(_) | Rest::Take(_)
                 if line == b"DATA\r\n" || peer.unread().len() > 200 =>
             {
                 return;
             }
-            Rest::Read | Rest::Hold { .. } | Rest::Ask(_) => 1,
+            Rest::Read | Rest::Hold { .. } | Rest::Ask(_) | Rest::Take(_) => 1,
             Rest::Closed => return,
         };
+        let is_next = matches!(peer.rest, Rest::Read) && peer.unread().is_empty();
+        let before = peer.said.len();
         self.owed[number] += expected;
         self.world.send(number, line);
+        let peer = self.world.peer(number);
+        if is_next && is_chunk(line) && peer.said.len() > before {
+            // Nobody has asked the upstream yet.
+            let said = &peer.said[before..];
+            assert!(!said.starts_with(b"2"), "a chunk was taken unasked");
+        }
     }
 
     fn answer(&mut self, number: usize, pick: &prop::sample::Index) {
         let Some(question) = self.world.peer(number).question() else {
             return;
         };
-        if question != "." {
+        let is_chunk = question.starts_with("BDAT");
+        if question != "." && !is_chunk {
             let answers = scene::answer(&question);
             self.world
                 .answer(number, answers[pick.index(answers.len())].clone());
@@ -192,9 +215,11 @@ impl Trial {
             DataEnd::Reply(reply(451, "4.3.0 No")),
             DataEnd::Lost {
                 trouble: Trouble::Closed,
-                after_dot: true,
+                after_dot: !is_chunk || question.ends_with("LAST"),
             },
             DataEnd::TooSlow,
+            DataEnd::TooLarge,
+            DataEnd::Looped,
         ];
         let hears = !self.world.peer(number).is_gone();
         let end = ends[pick.index(ends.len())].clone();
@@ -326,7 +351,7 @@ impl Trial {
         for number in 0..self.world.peers().len() {
             // The driver reads the answer for a client that is gone, if it comes soon.
             match self.world.peer(number).question() {
-                Some(question) if question == "." => self
+                Some(question) if question == "." || question.starts_with("BDAT") => self
                     .world
                     .end_data(number, DataEnd::Reply(reply(250, "Ok"))),
                 Some(_) if number % 2 == 0 => {
@@ -390,6 +415,14 @@ impl Trial {
             .into_iter()
             .for_each(|reservation| ledger.release(now, reservation));
     }
+}
+
+fn is_chunk(line: &[u8]) -> bool {
+    line.starts_with(b"BDAT ")
+}
+
+fn holds_starttls(unread: &[u8]) -> bool {
+    unread.windows(8).any(|octets| octets == b"STARTTLS")
 }
 
 fn source_of(number: u8) -> Source {

@@ -45,6 +45,21 @@ pub(crate) const LINES: &[&[u8]] = &[
     b"\xff\xfe\r\n",
     b"NO\0OP\r\n",
     b"QUIT\r\n",
+    b"MAIL FROM:<a@b.example> BODY=BINARYMIME RET=HDRS ENVID=x+2By\r\n",
+    b"MAIL FROM:<a@b.example> SMTPUTF8\r\n",
+    b"MAIL FROM:<\xc3\xa4@b.example>\r\n",
+    b"RCPT TO:<good@example.org> NOTIFY=NEVER\r\n",
+    b"RCPT TO:<\xc3\xa4@example.org>\r\n",
+    b"STARTTLS\r\n",
+    b"XCLIENT ADDR=192.0.2.1 NAME=c.example\r\n",
+    b"XCLIENT LOGIN=x\r\n",
+    b"BDAT x\r\n",
+    // No line end in what follows: if it is read as a line, it is one with the next.
+    b"BDAT 0\r\n",
+    b"BDAT 0 LAST\r\n",
+    b"BDAT 5\r\nRSET ",
+    b"BDAT 5 LAST\r\nRSET ",
+    b"BDAT 5 LAST\r\nRSET ",
 ];
 
 /// Lines that are bad in what ends them.
@@ -87,6 +102,7 @@ const COMMON: &[&[&[u8]]] = &[
         b"RCPT TO:<bad2@example.org>\r\n",
     ],
     &[b"DATA\r\n"],
+    &[b"BDAT 5\r\nRSET ", b"BDAT 5 LAST\r\nRSET "],
     &[b".\r\n"],
 ];
 
@@ -146,7 +162,8 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
 
 /// A world of one policy.
 pub(crate) fn rules(policy: Policy, listed: bool) -> Rules {
-    let ehlo = "upstream\nPIPELINING\nSIZE 1000000\n8BITMIME\nAUTH PLAIN LOGIN";
+    let ehlo = "upstream\nPIPELINING\nSIZE 1000000\n8BITMIME\nSMTPUTF8\nDSN\nCHUNKING\n\
+                BINARYMIME\nAUTH PLAIN LOGIN";
     let names: [Box<str>; 4] =
         ["good", "good2", "bad", "bad2"].map(|name| format!("{name}@example.org").into());
     Rules {
@@ -160,8 +177,11 @@ pub(crate) fn rules(policy: Policy, listed: bool) -> Rules {
         ),
         door: Door {
             auth_plain: true,
+            starttls: true,
+            xclient: true,
             ..Door::default()
         },
+        implicit_tls: false,
         command_timeout: Duration::from_secs(300),
         session_timeout: Duration::from_secs(3600),
         // Whether more was read behind a message than is kept depends on how it came.

@@ -6,6 +6,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use tarpit_core::Recipient;
+use tarpit_smtp::Extensions;
 
 use super::*;
 
@@ -75,9 +76,8 @@ fn envelope(accepted: &[&str]) -> Envelope {
         serial: 1,
         reverse_path: "sender@example.org".into(),
         size: None,
-        body: None,
-        auth: None,
         params: Box::default(),
+        uses: Extensions::new(),
         binary: false,
         accepted: accepted
             .iter()

@@ -3,8 +3,8 @@
 //! The capabilities that count are those of the EHLO after the identity was told: a server offers
 //! different things to different clients.
 
-use tarpit_core::{Envelope, Trouble};
-use tarpit_smtp::{Capabilities, Reply, write_ehlo};
+use tarpit_core::Trouble;
+use tarpit_smtp::{Capabilities, Extensions, Reply, write_ehlo};
 
 use super::identity::{Told, proxy_header, xclient};
 use super::stock::Permit;
@@ -189,12 +189,9 @@ impl Connection {
         }
     }
 
-    /// Whether MAIL used an extension that this connection does not offer.
-    pub(super) fn lacks(&self, envelope: &Envelope) -> bool {
-        let offered = &self.capabilities;
-        (envelope.size.is_some() && offered.size.is_none())
-            || (envelope.body.is_some() && !offered.eight_bit_mime)
-            || (envelope.auth.is_some() && offered.auth.is_empty())
+    /// Whether MAIL or RCPT used an extension that this connection does not offer.
+    pub(super) fn lacks(&self, uses: Extensions) -> bool {
+        !self.capabilities.offers().contains_all(uses)
     }
 }
 

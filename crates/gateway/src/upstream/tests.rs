@@ -77,8 +77,12 @@ fn client() -> ClientIdentity {
 }
 
 fn envelope(serial: u32, accepted: &[&str]) -> Envelope {
+    envelope_with(serial, accepted, &MailParams::default())
+}
+
+fn envelope_with(serial: u32, accepted: &[&str], params: &MailParams<'_>) -> Envelope {
     let path = ReversePath::parse("s@example.org").unwrap();
-    let mut envelope = Envelope::new(serial, path, &MailParams::default());
+    let mut envelope = Envelope::new(serial, path, params);
     envelope.accepted = accepted
         .iter()
         .map(|&path| Recipient::plain(path))

@@ -4,9 +4,7 @@
 //! accepted again, or nothing of the transaction goes on.
 
 use tarpit_core::{Envelope, Recipient, Trouble};
-use tarpit_smtp::{
-    EnhancedCode, MailParams, Reply, ReplyCode, Verb, write_mail, write_rcpt, write_verb,
-};
+use tarpit_smtp::{EnhancedCode, Reply, ReplyCode, Verb, write_mail, write_rcpt, write_verb};
 
 use super::connection::{Connection, Failure, Standing};
 use super::wire::{DATA_LIMIT, EARLY_LIMIT};
@@ -19,7 +17,7 @@ const GROUP_MAX: usize = 32;
 /// One command of a transaction.
 enum Line<'a> {
     Rset,
-    Mail(&'a str, Box<str>),
+    Mail(&'a str, &'a str),
     /// A recipient that was accepted before.
     Again(&'a Recipient),
     /// The recipient that is asked for.
@@ -61,6 +59,9 @@ impl Connection {
         data_follows: bool,
     ) -> Result<Reply, Failure> {
         let mut lines = self.missing(envelope)?;
+        if self.lacks(recipient.uses) {
+            return Err(Failure::Unfit(Trouble::Lacks));
+        }
         lines.push(Line::Rcpt(recipient));
         let ahead = data_follows && self.may_run_ahead(envelope);
         if ahead {
@@ -148,19 +149,13 @@ impl Connection {
         if self.holds(envelope) {
             return Ok(lines);
         }
-        if self.lacks(envelope) {
+        if self.lacks(envelope.uses()) {
             return Err(Failure::Unfit(Trouble::Lacks));
         }
         if self.standing != Standing::Nothing {
             lines.push(Line::Rset);
         }
-        let params = MailParams {
-            size: envelope.size,
-            body: envelope.body,
-            auth: envelope.auth.as_deref(),
-            ..MailParams::default()
-        };
-        lines.push(Line::Mail(&envelope.reverse_path, params.printed()));
+        lines.push(Line::Mail(&envelope.reverse_path, &envelope.params));
         lines.extend(envelope.accepted.iter().map(Line::Again));
         Ok(lines)
     }

@@ -107,7 +107,7 @@ impl Player {
             }
             Step::HalfClose => return self.part().client.half_close(),
             Step::Drain => self.gateway.handle().drain(),
-            Step::DrainOver => {
+            Step::Tls(_) | Step::DrainOver => {
                 return Err("can't be played here; allowed with core only".to_owned());
             }
         }

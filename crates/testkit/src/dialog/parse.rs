@@ -10,7 +10,7 @@ use super::{DataFate, Dialog, HoldLine, MessageLine, ParseError, Placed, Setting
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 const STEPS: &str = "set, core only:, open, hello, session, C:, C-, S:, U:, data, nothing, wait, hold, record, message, closed, \
-                     hang up, half close, drain, drain over";
+                     hang up, half close, tls, tls failed, drain, drain over";
 
 pub(super) fn parse(name: &str, text: &str) -> Result<Dialog, ParseError> {
     let mut parser = Parser {
@@ -88,7 +88,8 @@ impl Parser {
     fn hello(&mut self, line: usize) {
         let rules = self.dialog.settings.rules();
         let mut announced = Vec::new();
-        tarpit_core::offered(&rules.capabilities)
+        rules
+            .offer()
             .to_ehlo(&rules.hostname)
             .write_to(&mut announced);
         let says = announced
@@ -145,6 +146,8 @@ fn step(line: &str) -> Result<Step, String> {
         ("closed", end) if !end.is_empty() => Ok(Step::Closed(end.to_owned())),
         ("hang", "up") => Ok(Step::HangUp),
         ("half", "close") => Ok(Step::HalfClose),
+        ("tls", "") => Ok(Step::Tls(true)),
+        ("tls", "failed") => Ok(Step::Tls(false)),
         ("drain", "") => Ok(Step::Drain),
         ("drain", "over") => Ok(Step::DrainOver),
         _ => Err(format!("{line:?} is no step; allowed: {STEPS}")),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tarpit_core::filter::{Filter, Names};
 use tarpit_core::ledger::LedgerConfig;
 use tarpit_core::policy::{Mode, Policy, Scope};
-use tarpit_core::{Door, Prefixes, Source};
+use tarpit_core::{Door, Kind, Prefixes, Source};
 use tarpit_smtp::{Capabilities, Reply, ReplyCode};
 
 use super::text;
@@ -31,6 +31,8 @@ pub struct Settings {
     pub strict: bool,
     /// What the listener allows.
     pub door: Door,
+    /// Clients come by TLS.
+    pub implicit_tls: bool,
     /// Addresses that are never held.
     pub exempt: Vec<IpAddr>,
     /// Time for one whole command line.
@@ -68,6 +70,7 @@ impl Default for Settings {
                 auth_plain: true,
                 ..Door::default()
             },
+            implicit_tls: false,
             exempt: Vec::new(),
             command_timeout: Duration::from_secs(300),
             session_timeout: Duration::from_secs(3600),
@@ -77,7 +80,7 @@ impl Default for Settings {
 }
 
 const NAMES: &str = "mode, delay, scope, hold_max, recipients_max, errors_max, capabilities, domains, recipients, \
-                     strict, exempt, command_timeout, session_timeout, grace";
+                     strict, exempt, kind, tls, auth_plain, xclient, upstream_secure, size_max, command_timeout, session_timeout, grace";
 
 impl Settings {
     pub(super) fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
@@ -111,8 +114,25 @@ impl Settings {
             "capabilities" => self.capabilities = keywords(value),
             "domains" => self.domains = words(),
             "recipients" => self.recipients = Some(words()),
-            "strict" => self.strict = choice(value, &[("yes", true), ("no", false)])?,
+            "strict" => self.strict = yes_no(value)?,
             "exempt" => self.exempt = addresses(value)?,
+            "kind" => {
+                self.door.kind =
+                    choice(value, &[("mx", Kind::Mx), ("submission", Kind::Submission)])?;
+            }
+            "tls" => {
+                let implicit = choice(value, &[("starttls", false), ("implicit", true)])?;
+                self.implicit_tls = implicit;
+                self.door.starttls = !implicit;
+            }
+            "auth_plain" => self.door.auth_plain = yes_no(value)?,
+            "xclient" => self.door.xclient = yes_no(value)?,
+            "upstream_secure" => self.door.upstream_secure = yes_no(value)?,
+            "size_max" => {
+                self.door.size_max = value
+                    .parse()
+                    .map_err(|_| format!("found {value:?}, allowed: octets"))?;
+            }
             "command_timeout" => self.command_timeout = text::time(value)?,
             "session_timeout" => self.session_timeout = text::time(value)?,
             "grace" => self.grace = text::time(value)?,
@@ -139,6 +159,7 @@ impl Settings {
             capabilities: Capabilities::from_ehlo(&self.ehlo()),
             filter: Filter::new(domains, names, self.strict),
             door: self.door,
+            implicit_tls: self.implicit_tls,
             command_timeout: self.command_timeout,
             session_timeout: self.session_timeout,
             held_unread_max: HELD_UNREAD_MAX,
@@ -189,6 +210,10 @@ fn choice<T: Copy>(value: &str, allowed: &[(&str, T)]) -> Result<T, String> {
             let names: Vec<&str> = allowed.iter().map(|(name, _)| *name).collect();
             format!("found {value:?}, allowed: {}", names.join(", "))
         })
+}
+
+fn yes_no(value: &str) -> Result<bool, String> {
+    choice(value, &[("yes", true), ("no", false)])
 }
 
 fn number(value: &str) -> Result<u32, String> {

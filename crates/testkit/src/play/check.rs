@@ -2,7 +2,7 @@
 
 use tarpit_core::policy::Mode;
 use tarpit_core::record::HoldRecord;
-use tarpit_smtp::{MailParams, write_mail};
+use tarpit_smtp::write_mail;
 
 use super::{Checked, Player, shown};
 use crate::dialog::{HoldLine, MessageLine, session_field};
@@ -103,14 +103,8 @@ impl Player<'_> {
         let Some(envelope) = self.world.peer(self.current).session.envelope() else {
             return Err("there is no transaction".to_owned());
         };
-        let params = MailParams {
-            size: envelope.size,
-            body: envelope.body,
-            auth: envelope.auth.as_deref(),
-            ..MailParams::default()
-        };
         let mut printed = Vec::new();
-        write_mail(&mut printed, &envelope.reverse_path, &params.printed());
+        write_mail(&mut printed, &envelope.reverse_path, &envelope.params);
         let printed = shown(printed.trim_ascii_end());
         if printed == line {
             Ok(())

@@ -1,10 +1,10 @@
 //! The loop of the driver: what the machine asked for is carried out, until only time, the upstream
 //! or the client can move it on.
 
-use tarpit_core::{DataEnd, Input, Then};
+use tarpit_core::{Admission, DataEnd, Input, Prefixes, Source, Then};
 
 use super::World;
-use super::peer::{Relay, Rest};
+use super::peer::{Relay, Rest, Take};
 
 impl World {
     /// Carries out what the machine asked for.
@@ -40,8 +40,35 @@ impl World {
                 peer.rest = Rest::Relay(Relay::default());
                 self.relay_on(number);
             }
-            // No door of these tests allows them yet.
-            Then::Chunk(_) | Then::StartTls | Then::Identify(_) => self.step(number, Input::Gone),
+            Then::Chunk(chunk) => {
+                peer.rest = Rest::Take(Take::new(chunk));
+                if peer.reset.is_some() {
+                    self.step(number, Input::DataEnd(DataEnd::ClientGone { reply: None }));
+                } else {
+                    self.take_on(number);
+                }
+            }
+            Then::StartTls if peer.reset.is_some() || peer.half_closed => {
+                self.step(number, Input::Gone);
+            }
+            Then::StartTls => {
+                // RFC 3207 §4.2: whatever came before the handshake is nobody's.
+                peer.unread.clear();
+                peer.ahead = 0;
+                peer.rest = Rest::Handshake;
+            }
+            Then::Identify(introduction) => {
+                let source = introduction.address.map_or_else(
+                    || peer.session.source(),
+                    |address| Source::of(address, Prefixes::default()),
+                );
+                let input = Input::Identified {
+                    source,
+                    exempt: false,
+                    admission: Admission::Open,
+                };
+                self.step(number, input);
+            }
             Then::Close => peer.rest = Rest::Closed,
         }
     }
@@ -86,6 +113,32 @@ impl World {
                 }
                 return;
             }
+        }
+    }
+
+    pub(super) fn take(&mut self, number: usize) {
+        self.take_on(number);
+        self.settle();
+    }
+
+    /// Takes the octets of a chunk from what the client sent.
+    fn take_on(&mut self, number: usize) {
+        let peer = self.peer_mut(number);
+        let Rest::Take(take) = &mut peer.rest else {
+            return;
+        };
+        let count = take.take(&mut peer.unread);
+        peer.ahead = peer.ahead.saturating_sub(count);
+        let end = if take.left > 0 {
+            peer.half_closed
+                .then_some(DataEnd::ClientGone { reply: None })
+        } else if take.chunk.pass {
+            take.fate.take()
+        } else {
+            Some(DataEnd::Discarded)
+        };
+        if let Some(end) = end {
+            self.step(number, Input::DataEnd(end));
         }
     }
 

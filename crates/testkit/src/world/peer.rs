@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use tarpit_core::record::HoldRecord;
-use tarpit_core::{Ask, DataEnd, Env, Input, Outbox, Session, SessionId, Source, Then, Tick};
+use tarpit_core::{
+    Ask, Chunk, DataEnd, Env, Input, Outbox, Session, SessionId, Source, Then, Tick,
+};
 use tarpit_smtp::{DataScanner, ScanState};
 
 /// Where a session rests.
@@ -21,6 +23,10 @@ pub enum Rest {
     Ask(Ask),
     /// It passes message data on.
     Relay(Relay),
+    /// It takes a chunk of message data.
+    Take(Take),
+    /// It waits for the client's TLS handshake.
+    Handshake,
     /// It is over.
     Closed,
 }
@@ -60,6 +66,51 @@ impl Relay {
                 ScanState::End => self.at_end = true,
             }
         }
+    }
+}
+
+/// A chunk on its way.
+#[derive(Debug)]
+pub struct Take {
+    /// What the machine asked for.
+    pub chunk: Chunk,
+    /// What the upstream would have got of it.
+    pub body: Vec<u8>,
+    /// Octets that have not come yet.
+    pub left: u64,
+    /// The client left after the last of them.
+    pub client_gone: bool,
+    /// What becomes of it, if that is known before its end.
+    pub fate: Option<DataEnd>,
+}
+
+impl Take {
+    pub(super) const fn new(chunk: Chunk) -> Self {
+        Self {
+            chunk,
+            body: Vec::new(),
+            left: chunk.size,
+            client_gone: false,
+            fate: None,
+        }
+    }
+
+    /// Takes the octets of the chunk; what follows stays. Returns how many it took.
+    pub(super) fn take(&mut self, unread: &mut Vec<u8>) -> usize {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let count = unread.len().min(most);
+        let taken = unread.drain(..count);
+        if self.chunk.pass {
+            self.body.extend(taken);
+        }
+        self.left -= count as u64;
+        count
+    }
+
+    /// All its octets are there, and the upstream's reply is awaited.
+    #[must_use]
+    pub const fn is_asked(&self) -> bool {
+        self.left == 0 && self.chunk.pass
     }
 }
 
@@ -132,12 +183,17 @@ impl Peer {
         &self.unread
     }
 
-    /// The question that is open: `.` for the reply to end-of-data.
+    /// The question that is open: `.` for the reply to end-of-data, `BDAT 5 LAST` for that to a
+    /// chunk.
     #[must_use]
     pub fn question(&self) -> Option<String> {
         match &self.rest {
             Rest::Ask(ask) => Some(super::question_of(ask)),
             Rest::Relay(relay) if relay.at_end => Some(".".to_owned()),
+            Rest::Take(take) if take.is_asked() => {
+                let last = if take.chunk.last { " LAST" } else { "" };
+                Some(format!("BDAT {}{last}", take.chunk.size))
+            }
             _ => None,
         }
     }

@@ -32,12 +32,18 @@ async fn the_ehlo_after_xclient_counts() {
         eof",
     ];
     let mut world = World::new(Identity::Xclient, &[script]).await;
-    let mut body = envelope(1, &[]);
-    body.body = Some(tarpit_smtp::Body::EightBitMime);
+    let eight_bit = MailParams {
+        body: Some(tarpit_smtp::Body::EightBitMime),
+        ..MailParams::default()
+    };
+    let body = envelope_with(1, &[], &eight_bit);
     assert_eq!(world.rcpt(&body, "a@x.example").await, "250 a ok");
     // SIZE was offered to us, not to this client.
-    let mut size = envelope(2, &[]);
-    size.size = Some(10);
+    let sized = MailParams {
+        size: Some(10),
+        ..MailParams::default()
+    };
+    let size = envelope_with(2, &[], &sized);
     assert_eq!(world.rcpt(&size, "a@x.example").await, "lacks");
     world.done().await;
 }

@@ -56,9 +56,12 @@ async fn pipelines_where_it_is_offered_and_says_parameters_again() {
         eof",
     ];
     let mut world = World::new(Identity::None, &[script]).await;
-    let mut envelope = envelope(1, &["a@x.example"]);
-    envelope.size = Some(10);
-    envelope.body = Some(tarpit_smtp::Body::EightBitMime);
+    let params = MailParams {
+        size: Some(10),
+        body: Some(tarpit_smtp::Body::EightBitMime),
+        ..MailParams::default()
+    };
+    let envelope = envelope_with(1, &["a@x.example"], &params);
     assert_eq!(world.rcpt(&envelope, "b@x.example").await, "550 5.1.1 no b");
     world.done().await;
 }
@@ -251,13 +254,20 @@ async fn a_parameter_is_never_dropped() {
     let without = "C: QUIT\nS: 221 bye\neof";
     let scripts: [&[&str]; 3] = [&[BARE, without], &[BARE, without], &[BARE, without]];
     let mut world = World::new(Identity::None, &scripts).await;
-    let mut size = envelope(1, &[]);
-    size.size = Some(10);
-    let mut body = envelope(2, &[]);
-    body.body = Some(tarpit_smtp::Body::SevenBit);
-    let mut auth = envelope(3, &[]);
-    auth.auth = Some("<>".into());
-    for envelope in [size, body, auth] {
+    let size = MailParams {
+        size: Some(10),
+        ..MailParams::default()
+    };
+    let body = MailParams {
+        body: Some(tarpit_smtp::Body::SevenBit),
+        ..MailParams::default()
+    };
+    let auth = MailParams {
+        auth: Some("<>"),
+        ..MailParams::default()
+    };
+    for (serial, params) in [(1, size), (2, body), (3, auth)] {
+        let envelope = envelope_with(serial, &[], &params);
         assert_eq!(world.rcpt(&envelope, "a@x.example").await, "lacks");
         world.probe_wanted().await;
     }

@@ -1,26 +1,19 @@
 //! What clients will be offered, what not, and why.
 
-use tarpit_smtp::Capabilities;
+use tarpit_smtp::{Capabilities, Offer};
 
 /// Why a capability of the upstream isn't passed on. Keywords without a line here are unknown
 /// to Tarpit, and so is what their parameters would mean.
 const REASONS: &[(&str, &str)] = &[
     (
         "STARTTLS",
-        "Tarpit has no TLS yet, and can't look into what it doesn't decrypt",
-    ),
-    (
-        "CHUNKING",
-        "Tarpit doesn't implement BDAT yet; DATA carries every message",
+        "it is for us; clients are offered Tarpit's own, if it has a certificate",
     ),
     ("BINARYMIME", "needs CHUNKING"),
+    ("SMTPUTF8", "needs 8BITMIME"),
     (
-        "SMTPUTF8",
-        "Tarpit doesn't implement internationalized addresses yet",
-    ),
-    (
-        "DSN",
-        "Tarpit doesn't pass on its parameters yet; the sender's server reports instead",
+        "REQUIRETLS",
+        "only clients that use TLS are offered it, if the way to the server is verified TLS",
     ),
     (
         "ETRN",
@@ -42,9 +35,17 @@ const REASONS: &[(&str, &str)] = &[
     ("XFORWARD", "it is for gateways, not for clients"),
 ];
 
+/// To a client that may do whatever a listener can allow.
+fn passed_on(capabilities: &Capabilities) -> Capabilities {
+    capabilities.restricted(&Offer {
+        auth: true,
+        ..Offer::default()
+    })
+}
+
 /// The capabilities that the gateway passes on: one entry for each line of its reply to EHLO.
 pub(super) fn offered(capabilities: &Capabilities) -> Vec<String> {
-    let reply = tarpit_core::offered(capabilities).to_ehlo("");
+    let reply = passed_on(capabilities).to_ehlo("");
     let lines = reply.lines().skip(1);
     lines
         .map(|line| String::from_utf8_lossy(line).into_owned())
@@ -54,7 +55,7 @@ pub(super) fn offered(capabilities: &Capabilities) -> Vec<String> {
 /// The capabilities that the upstream announces and the gateway doesn't pass on, with the
 /// reason.
 pub(super) fn withheld(capabilities: &Capabilities) -> Vec<(String, &'static str)> {
-    let offered = tarpit_core::offered(capabilities).offers();
+    let offered = passed_on(capabilities).offers();
     let own = capabilities.offers().minus(offered);
     let own = own.iter().map(|extension| extension.as_str().to_owned());
     let others = capabilities
@@ -107,6 +108,7 @@ mod tests {
             [
                 "8BITMIME",
                 "AUTH PLAIN LOGIN",
+                "CHUNKING",
                 "PIPELINING",
                 "SIZE 10240000"
             ]
@@ -118,14 +120,7 @@ mod tests {
         withheld.sort();
         assert_eq!(
             withheld,
-            [
-                "CHUNKING",
-                "ETRN",
-                "STARTTLS",
-                "VRFY",
-                "XCLIENT",
-                "XSOMETHING"
-            ]
+            ["ETRN", "STARTTLS", "VRFY", "XCLIENT", "XSOMETHING"]
         );
         assert_eq!(missing(&capabilities), ["ENHANCEDSTATUSCODES"]);
     }
