@@ -13,8 +13,10 @@ use crate::front::Via;
 use crate::link::Link;
 use crate::live::Live;
 use crate::places::Place;
+use crate::relay::Inflow;
 use crate::stream::Stream;
 use crate::tls::{TlsFailure, TlsInfo};
+use crate::upstream::ClientIdentity;
 
 /// One client. A held one is this, its session and nothing else.
 #[derive(Debug)]
@@ -43,6 +45,8 @@ pub(crate) struct Conn {
     pub(crate) over_source_limit: bool,
     /// The client shut down its sending side; what is due is still tried.
     pub(crate) half_closed: bool,
+    /// How the message that comes in chunks is coming in, between two of them.
+    pub(crate) inflow: Option<Inflow>,
     /// It said something.
     pub(crate) spoke: bool,
     pub(crate) place: Place,
@@ -51,6 +55,23 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
+    /// Who the client is, as the upstream is to be told.
+    pub(crate) fn who(&self) -> ClientIdentity {
+        let (helo, esmtp) = self.session.helo();
+        ClientIdentity {
+            address: self.peer,
+            local: self.local,
+            helo: helo.map(Into::into),
+            esmtp,
+        }
+    }
+
+    /// The upstream was found to relay for us after this session was let in.
+    pub(crate) fn is_relayed(&self) -> bool {
+        let listener = &self.live.config.listeners[self.listener];
+        self.live.mail(self.listener).relays() && !listener.is_loopback()
+    }
+
     /// When an idle or held session has to let go of its upstream connection.
     pub(crate) fn grace_end(&self) -> Instant {
         self.answered + self.live.grace(self.listener)

@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use tarpit_core::record::SessionEnd;
-use tarpit_core::{Answer, Ask, DataEnd, Door, Env, Input, Outbox, Then, Tick, Trouble};
+use tarpit_core::{Answer, Ask, Chunk, DataEnd, Door, Env, Input, Outbox, Then, Tick, Trouble};
 use tarpit_smtp::Capabilities;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -24,10 +24,10 @@ use crate::conn::Conn;
 use crate::front;
 use crate::log;
 use crate::pit::{self, Registration, Woken, reached};
-use crate::relay::relay;
+use crate::relay::{relay, relay_chunk};
 use crate::shared::{Shared, Stop};
 use crate::stream::{Left, Stream};
-use crate::upstream::{Claim, ClientIdentity};
+use crate::upstream::Claim;
 
 /// A client that does not take a few kilobytes in this time never reads.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -144,8 +144,7 @@ impl Activity<'_> {
                     let input = front::introduce(self.shared, &mut self.conn, &who);
                     self.handle(input)
                 }
-                // No door allows these yet.
-                Then::Chunk(_) => self.handle(Input::Gone),
+                Then::Chunk(chunk) => self.chunk(chunk).await,
                 Then::Hold { .. } if self.is_overrun() => self.handle(Input::Overrun),
                 Then::Hold { until } => {
                     if self.flush().await {
@@ -234,23 +233,13 @@ impl Activity<'_> {
 
     /// A question to the upstream. The client hears what is due already if the answer takes time.
     async fn ask(&mut self, ask: &Ask) -> Then {
-        if self.is_relayed() {
+        if self.conn.is_relayed() {
             return self.handle(Input::Answer(Answer::Trouble(Trouble::Relays)));
         }
         let now = self.shared.clock.now();
         let conn = &mut *self.conn;
-        let (helo, esmtp) = conn.session.helo();
-        let who = ClientIdentity {
-            address: conn.peer,
-            local: conn.local,
-            helo: helo.map(Into::into),
-            esmtp,
-        };
-        let source = conn.session.source();
-        let claim = Claim {
-            source,
-            known: self.shared.ledger.is_known(now, source),
-        };
+        let who = conn.who();
+        let claim = claim(self.shared, conn, now);
         if claim.known && matches!(ask, Ask::Rcpt(_)) && is_data(&conn.unread) {
             conn.link.expect_data();
         }
@@ -290,10 +279,19 @@ impl Activity<'_> {
         }
     }
 
-    /// The upstream was found to relay for us after this session was let in.
-    fn is_relayed(&self) -> bool {
-        let listener = &self.conn.live.config.listeners[self.conn.listener];
-        self.conn.live.mail(self.conn.listener).relays() && !listener.is_loopback()
+    async fn chunk(&mut self, chunk: Chunk) -> Then {
+        if !self.flush().await {
+            self.conn.link.abort_message();
+            return self.handle(Input::DataEnd(DataEnd::ClientGone { reply: None }));
+        }
+        let now = self.shared.clock.now();
+        let conn = &mut *self.conn;
+        let claim = claim(self.shared, conn, now);
+        let policy = &conn.live.config.listeners[conn.listener].policy;
+        let limit = conn.session.time_to_ask(now, policy);
+        let end = Box::pin(relay_chunk(self.shared, conn, chunk, claim, limit)).await;
+        self.conn.answered = Instant::now();
+        self.handle(Input::DataEnd(end))
     }
 
     async fn relay(&mut self) -> Then {
@@ -317,6 +315,15 @@ fn is_data(unread: &[u8]) -> bool {
     unread
         .get(..DATA.len())
         .is_some_and(|line| line.eq_ignore_ascii_case(DATA))
+}
+
+/// On whose behalf the upstream is asked.
+fn claim(shared: &Shared, conn: &Conn, now: Tick) -> Claim {
+    let source = conn.session.source();
+    Claim {
+        source,
+        known: shared.ledger.is_known(now, source),
+    }
 }
 
 /// What became of a question.

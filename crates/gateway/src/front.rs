@@ -121,6 +121,7 @@ fn seat(shared: &Shared, caller: Caller) -> (Box<Conn>, Admission) {
         over_source_limit: place.of_source > limit && exempt.is_none(),
         unread: Vec::new(),
         half_closed: false,
+        inflow: None,
         spoke: false,
         place,
         stream: Stream::plain(tcp),

@@ -29,6 +29,7 @@ mod relay;
 mod shared;
 mod stream;
 pub mod tls;
+mod trace;
 pub mod upstream;
 
 pub use gateway::{Gateway, Handle, StartError};

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use tarpit_core::{Answer, Ask, Envelope, Trouble};
+use tarpit_core::{Answer, Ask, Chunk, DataEnd, Envelope, Trouble};
 use tarpit_smtp::Reply;
 
 use crate::maildir::MaildirLink;
-use crate::upstream::{Claim, ClientIdentity, Lost, UpstreamLink};
+use crate::upstream::{Claim, ClientIdentity, Lost, Stopped, UpstreamLink};
 
 /// A closed pair rather than a trait: there are two, and each call says which it is.
 #[derive(Debug)]
@@ -70,6 +70,47 @@ impl Link {
         }
     }
 
+    /// Makes ready for the octets of a chunk; an error is the answer in place of the chunk's.
+    pub(crate) async fn open_chunk(
+        &mut self,
+        chunk: &Chunk,
+        who: &ClientIdentity,
+        claim: Claim,
+        envelope: Option<&Envelope>,
+        limit: Duration,
+    ) -> Result<(), Answer> {
+        match self {
+            Self::Upstream(link) => link.open_chunk(chunk, who, claim, envelope, limit).await,
+            Self::Maildir(link) => link.open_chunk(chunk, who, envelope),
+        }
+    }
+
+    pub(crate) async fn send_chunk(
+        &mut self,
+        octets: &[u8],
+        limit: Duration,
+    ) -> Result<(), Stopped> {
+        match self {
+            Self::Upstream(link) => link.send_chunk(octets, limit).await,
+            Self::Maildir(link) => link.send_data(octets).await.map_err(Stopped::Trouble),
+        }
+    }
+
+    pub(crate) async fn end_chunk(&mut self, last: bool, limit: Duration) -> DataEnd {
+        match self {
+            Self::Upstream(link) => link.end_chunk(limit).await,
+            Self::Maildir(link) => DataEnd::Reply(link.end_chunk(last).await),
+        }
+    }
+
+    /// Gives up what there is of a message.
+    pub(crate) fn abort_message(&mut self) {
+        match self {
+            Self::Upstream(link) => link.abort_message(),
+            Self::Maildir(link) => link.abort(),
+        }
+    }
+
     pub(crate) async fn early_reply(&mut self) -> Option<Reply> {
         match self {
             Self::Upstream(link) => link.early_reply().await,
@@ -94,7 +135,7 @@ impl Link {
 
     /// Whether there is an upstream connection that an idle session must let go of.
     pub(crate) fn is_lettable(&self) -> bool {
-        matches!(self, Self::Upstream(link) if link.is_connected() && !link.is_pinned())
+        matches!(self, Self::Upstream(link) if link.is_connected() && !link.is_pinned() && !link.is_in_message())
     }
 
     pub(crate) fn close(&mut self) {

@@ -17,7 +17,6 @@ mod names;
 mod spool;
 #[cfg(test)]
 mod tests;
-mod trace;
 
 use std::collections::HashSet;
 use std::io;
@@ -25,11 +24,12 @@ use std::mem;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use tarpit_core::{Answer, Ask, Envelope, Trouble};
+use tarpit_core::{Answer, Ask, Chunk, Envelope, Trouble};
 use tarpit_smtp::{Capabilities, Reply, ReplyCode, Unstuffer};
 
 use crate::clock;
 use crate::config;
+use crate::trace;
 use crate::upstream::ClientIdentity;
 use deliver::Mailbox;
 use spool::Spool;
@@ -87,6 +87,8 @@ impl MaildirStore {
             size: Some(self.config.size_max),
             eight_bit_mime: true,
             enhanced_status_codes: true,
+            chunking: true,
+            binary_mime: true,
             ..Capabilities::default()
         }
     }
@@ -148,7 +150,8 @@ struct Incoming {
     /// The forward-path, if there is one only.
     only_path: Option<Box<str>>,
     mailboxes: Vec<Mailbox>,
-    unstuffer: Unstuffer,
+    /// Takes the dots out that DATA needs; chunks have none.
+    unstuffer: Option<Unstuffer>,
     spool: Spool,
 }
 
@@ -208,7 +211,7 @@ impl MaildirLink {
             reverse_path: envelope.reverse_path.clone(),
             only_path,
             mailboxes,
-            unstuffer: Unstuffer::new(),
+            unstuffer: Some(Unstuffer::new()),
             spool: Spool::new(),
         }));
         reply(354, "End data with <CR><LF>.<CR><LF>")
@@ -236,7 +239,10 @@ impl MaildirLink {
         let Receiving::Body(incoming) = &mut self.receiving else {
             return;
         };
-        incoming.unstuffer.unstuff(piece, incoming.spool.memory());
+        match &mut incoming.unstuffer {
+            Some(unstuffer) => unstuffer.unstuff(piece, incoming.spool.memory()),
+            None => incoming.spool.memory().extend_from_slice(piece),
+        }
         // RFC 1870 §5: octets with CRLF, without the dots that were doubled in transit.
         if incoming.spool.len() > self.store.config.size_max {
             self.receiving = Receiving::TooLarge;
@@ -268,13 +274,7 @@ impl MaildirLink {
         }
         let incoming = match mem::replace(&mut self.receiving, Receiving::Nothing) {
             Receiving::Body(incoming) => incoming,
-            Receiving::TooLarge => {
-                let text = format!(
-                    "5.3.4 Message is larger than {} octets",
-                    self.store.config.size_max
-                );
-                return reply(552, &text);
-            }
+            Receiving::TooLarge => return self.too_large(),
             Receiving::Nothing | Receiving::Failed => return cannot_store(),
         };
         let store = Arc::clone(&self.store);
@@ -287,6 +287,47 @@ impl MaildirLink {
                 cannot_store()
             }
         }
+    }
+
+    /// Makes ready for the octets of a chunk (RFC 3030), which come by [`Self::send_data`].
+    ///
+    /// # Errors
+    /// The answer in place of the chunk's.
+    pub fn open_chunk(
+        &mut self,
+        chunk: &Chunk,
+        who: &ClientIdentity,
+        envelope: Option<&Envelope>,
+    ) -> Result<(), Answer> {
+        if chunk.first {
+            let reply = self.data(who, envelope);
+            match &mut self.receiving {
+                Receiving::Body(incoming) if reply.code().is_intermediate() => {
+                    incoming.unstuffer = None;
+                }
+                _ => return Err(Answer::Reply(reply)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The reply to a chunk; after the last one the message is delivered, as after
+    /// [`Self::end_of_data`].
+    pub async fn end_chunk(&mut self, last: bool) -> Reply {
+        if last {
+            return self.end_of_data(b"").await;
+        }
+        match self.receiving {
+            Receiving::Body(_) => reply(250, "2.0.0 Ok"),
+            // Refused at once: there is no need to send the rest.
+            Receiving::TooLarge => self.too_large(),
+            Receiving::Nothing | Receiving::Failed => cannot_store(),
+        }
+    }
+
+    fn too_large(&self) -> Reply {
+        let limit = self.store.config.size_max;
+        reply(552, &format!("5.3.4 Message is larger than {limit} octets"))
     }
 
     /// Forgets a message whose end won't come.

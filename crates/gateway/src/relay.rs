@@ -1,12 +1,18 @@
 //! Message data on its way: passed on while it arrives, in constant memory, owned by nobody.
 //!
 //! CR and LF are withheld until they are judged; a bare one, and anything after it, never reaches
-//! the upstream. DATA can only be aborted by closing the upstream connection without the dot; the
-//! client is then read to its end of data and told what happened, since it reads no reply before
-//! that.
+//! the upstream (or reaches it as CRLF, where the listener says so). DATA can only be aborted by
+//! closing the upstream connection without the dot; the client is then read to its end of data and
+//! told what happened, since it reads no reply before that. Chunks are counted, not searched:
+//! `relay/chunk.rs`.
 //!
 //! There is no limit on the whole: slow honest mail of 25 MiB exists. There is one for each block,
 //! and a least average rate.
+
+mod chunk;
+mod inflow;
+mod size;
+mod trace;
 
 use std::time::Duration;
 
@@ -14,11 +20,15 @@ use tarpit_core::{DataEnd, Trouble};
 use tarpit_smtp::{BareNewline, DataScanner, Reply, Scan, ScanState};
 use tokio::time::Instant;
 
-use crate::buffers::{Buffer, For};
+use crate::config;
 use crate::conn::Conn;
-use crate::pit::reached;
-use crate::shared::{Shared, Stop};
+use crate::front::is_listed;
+use crate::shared::Shared;
 use crate::upstream::Lost;
+
+pub(crate) use chunk::relay_chunk;
+pub(crate) use inflow::Inflow;
+use size::Size;
 
 /// What is done with the data.
 enum Fate {
@@ -32,10 +42,8 @@ enum Fate {
 struct Relay {
     scanner: DataScanner,
     fate: Fate,
-    started: Instant,
-    received: u64,
-    block: Duration,
-    rate_min: u64,
+    inflow: Inflow,
+    size: Size,
     end_of_data: Duration,
 }
 
@@ -43,12 +51,10 @@ struct Relay {
 pub(crate) async fn relay(shared: &Shared, conn: &mut Conn) -> DataEnd {
     let limits = &conn.live.config.limits;
     let mut relay = Relay {
-        scanner: DataScanner::new(BareNewline::Reject),
+        scanner: DataScanner::new(rule(conn)),
         fate: Fate::Pass,
-        started: Instant::now(),
-        received: 0,
-        block: limits.data_block_timeout,
-        rate_min: limits.data_rate_min.into(),
+        inflow: Inflow::start(limits),
+        size: Size::limited(size_max(conn)),
         end_of_data: limits.end_of_data_timeout,
     };
     let end = relay.run(shared, conn).await;
@@ -58,8 +64,36 @@ pub(crate) async fn relay(shared: &Shared, conn: &mut Conn) -> DataEnd {
     end
 }
 
+/// What becomes of a bare LF of this client.
+fn rule(conn: &Conn) -> BareNewline {
+    let listener = &conn.live.config.listeners[conn.listener];
+    let is_normalized = listener.bare_newline == config::BareNewline::Normalize
+        || is_listed(&listener.normalize, conn.peer.ip());
+    if is_normalized {
+        BareNewline::Normalize
+    } else {
+        BareNewline::Reject
+    }
+}
+
+/// The smaller of our limit and the upstream's (RFC 1870 §6.3), in octets.
+fn size_max(conn: &Conn) -> Option<u64> {
+    let announced = conn.live.mail(conn.listener).capabilities();
+    let theirs = announced.and_then(|capabilities| capabilities.size);
+    let ours = conn.live.config.limits.message_size_max;
+    [theirs, Some(ours)]
+        .into_iter()
+        .flatten()
+        // 0 states none (RFC 1870 §3).
+        .filter(|limit| *limit > 0)
+        .min()
+}
+
 impl Relay {
     async fn run(&mut self, shared: &Shared, conn: &mut Conn) -> DataEnd {
+        if let Some(head) = trace::head(conn) {
+            self.send(conn, [head.as_bytes(), b""]).await;
+        }
         let early = std::mem::take(&mut conn.unread);
         if !early.is_empty()
             && let Some(end) = self.block(conn, &early).await
@@ -67,38 +101,14 @@ impl Relay {
             return end;
         }
         loop {
-            let (buffer, count) = match self.read(shared, conn).await {
+            let (buffer, count) = match self.inflow.read(shared, conn, usize::MAX).await {
                 Ok(block) => block,
                 Err(end) => return end,
             };
-            self.received = self.received.saturating_add(count as u64);
             if let Some(end) = self.block(conn, &buffer[..count]).await {
                 return end;
             }
         }
-    }
-
-    /// Reads one block within the time for it. A client that is waited for holds no buffer.
-    async fn read(&self, shared: &Shared, conn: &mut Conn) -> Result<(Buffer, usize), DataEnd> {
-        let mut stop = shared.stop.subscribe();
-        let block = conn.read(For::Data, usize::MAX);
-        tokio::select! {
-            biased;
-            () = reached(&mut stop, Stop::Now) => Err(DataEnd::Drained),
-            read = tokio::time::timeout(self.block, block) => match read {
-                Ok(Ok((_, 0)) | Err(_)) => Err(DataEnd::ClientGone { reply: None }),
-                Ok(Ok((_, count))) if self.is_too_slow(count) => Err(DataEnd::TooSlow),
-                Ok(Ok(block)) => Ok(block),
-                Err(_) => Err(DataEnd::TooSlow),
-            },
-        }
-    }
-
-    /// Below the least average rate, once there was time enough to judge.
-    fn is_too_slow(&self, count: usize) -> bool {
-        let elapsed = self.started.elapsed();
-        let received = self.received.saturating_add(count as u64);
-        elapsed > self.block && received < elapsed.as_secs().saturating_mul(self.rate_min)
     }
 
     /// One block of the client. `Some` once the message has ended; what follows it is kept for the
@@ -120,10 +130,7 @@ impl Relay {
                     block = &block[consumed..];
                 }
                 ScanState::Bare(_) => {
-                    if matches!(self.fate, Fate::Pass) {
-                        conn.link.abort();
-                        self.fate = Fate::Discard(DataEnd::BareNewline);
-                    }
+                    self.give_up(conn, DataEnd::BareNewline);
                     block = &block[consumed..];
                     if block.is_empty() {
                         return None;
@@ -138,21 +145,45 @@ impl Relay {
         }
     }
 
+    /// The upstream is closed on without the dot; the first reason counts.
+    fn give_up(&mut self, conn: &mut Conn, why: DataEnd) {
+        if matches!(self.fate, Fate::Pass) {
+            conn.link.abort();
+            self.fate = Fate::Discard(why);
+        }
+    }
+
     async fn pass(&mut self, conn: &mut Conn, pieces: &[&[u8]]) {
+        self.judge(conn, pieces);
         for two in pieces.chunks(2) {
-            if matches!(self.fate, Fate::Discard(_)) {
-                return;
-            }
-            let sent = conn.link.send_data(pair(two), self.block).await;
-            if let Err(trouble) = sent {
-                self.fate = Fate::Discard(upstream_left(conn, trouble).await);
-            }
+            self.send(conn, pair(two)).await;
+        }
+    }
+
+    /// What can be said of the content before it goes on.
+    fn judge(&mut self, conn: &mut Conn, pieces: &[&[u8]]) {
+        for piece in pieces {
+            self.size.count(piece);
+        }
+        if self.size.is_over() {
+            self.give_up(conn, DataEnd::TooLarge);
+        }
+    }
+
+    async fn send(&mut self, conn: &mut Conn, body: [&[u8]; 2]) {
+        if matches!(self.fate, Fate::Discard(_)) {
+            return;
+        }
+        let sent = conn.link.send_data(body, self.inflow.block()).await;
+        if let Err(trouble) = sent {
+            self.fate = Fate::Discard(upstream_left(conn, trouble).await);
         }
     }
 
     /// The client has sent everything: the upstream's word on it, or what went wrong before.
     async fn end(&mut self, conn: &mut Conn, pieces: &[&[u8]]) -> DataEnd {
         let (before, last) = pieces.split_at(pieces.len().saturating_sub(2));
+        self.judge(conn, last);
         self.pass(conn, before).await;
         if let Fate::Discard(end) = std::mem::replace(&mut self.fate, Fate::Pass) {
             return end;

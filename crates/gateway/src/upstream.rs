@@ -30,6 +30,7 @@ use tokio::sync::{Mutex, Notify, watch};
 use crate::config;
 
 mod auth;
+mod chunks;
 mod connection;
 mod health;
 mod identity;
@@ -45,7 +46,7 @@ mod wire;
 
 pub use health::{Health, relay_warning};
 pub use identity::ClientIdentity;
-pub use link::UpstreamLink;
+pub use link::{Stopped, UpstreamLink};
 pub use probe::ProbeReport;
 pub use stock::Claim;
 pub use wire::Lost;

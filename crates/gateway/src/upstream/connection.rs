@@ -6,6 +6,7 @@
 use tarpit_core::Trouble;
 use tarpit_smtp::{Capabilities, Extensions, Reply, write_ehlo};
 
+use super::chunks::Chunks;
 use super::identity::{Told, proxy_header, xclient};
 use super::stock::Permit;
 use super::wire::{REPLY_LIMIT, Wire};
@@ -65,6 +66,8 @@ pub(super) struct Connection {
     pub(super) capabilities: Capabilities,
     pub(super) told: Told,
     pub(super) standing: Standing,
+    /// The message that comes in chunks; it stands as [`Standing::Data`].
+    pub(super) chunks: Option<Box<Chunks>>,
     /// DATA went out behind the recipient that was accepted last, and its reply is awaited: until
     /// then the connection is good for nothing but that reply.
     pub(super) data_ahead: bool,
@@ -148,6 +151,7 @@ impl Connection {
             capabilities,
             told,
             standing: Standing::Nothing,
+            chunks: None,
             data_ahead: false,
             auth: Auth::None,
             refusals: 0,

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tarpit_core::{Answer, Ask, Envelope, Trouble};
+use tarpit_core::{Answer, Ask, Envelope, Recipient, Trouble};
 use tarpit_smtp::Reply;
 use tokio::time::timeout;
 
@@ -20,7 +20,10 @@ use super::identity::{ClientIdentity, Told};
 use super::leave::leave;
 use super::stock::{Claim, Slot};
 
+mod chunk;
 mod message;
+
+pub use chunk::Stopped;
 
 /// How long a session waits for its turn to get a connection. Longer, and the client had better
 /// come back: it will be told that the upstream is busy.
@@ -57,6 +60,46 @@ pub struct UpstreamLink {
 
 /// A held session keeps this.
 const _: () = assert!(size_of::<UpstreamLink>() <= 40);
+
+/// What is put to the upstream.
+#[derive(Clone, Copy)]
+enum Question<'a> {
+    Rcpt {
+        recipient: &'a Recipient,
+        /// The client has said DATA right behind it.
+        data_follows: bool,
+    },
+    Data,
+    /// Whether the message may come in chunks; 354 stands for yes.
+    Chunks,
+    Auth {
+        mechanism: &'static str,
+        initial: Option<&'a str>,
+    },
+    AuthLine(&'a str),
+}
+
+impl<'a> Question<'a> {
+    fn of(ask: &'a Ask, data_follows: bool) -> Self {
+        match ask {
+            Ask::Rcpt(recipient) => Self::Rcpt {
+                recipient,
+                data_follows,
+            },
+            Ask::Data => Self::Data,
+            Ask::Auth { mechanism, initial } => Self::Auth {
+                mechanism,
+                initial: initial.as_deref(),
+            },
+            Ask::AuthLine(text) => Self::AuthLine(text),
+        }
+    }
+
+    /// Whether message data follows: then nothing is gained by a fresh connection.
+    const fn is_message(self) -> bool {
+        matches!(self, Self::Data | Self::Chunks)
+    }
+}
 
 /// Where a connection may come from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -104,12 +147,24 @@ impl UpstreamLink {
         limit: Duration,
     ) -> Answer {
         let data_follows = std::mem::take(&mut self.data_follows);
+        self.put(Question::of(ask, data_follows), who, claim, envelope, limit)
+            .await
+    }
+
+    async fn put(
+        &mut self,
+        question: Question<'_>,
+        who: &ClientIdentity,
+        claim: Claim,
+        envelope: Option<&Envelope>,
+        limit: Duration,
+    ) -> Answer {
         if self.authenticated && self.connection.is_none() {
             return Answer::Trouble(Trouble::AuthLost);
         }
         let was_pinned = self.is_pinned();
         self.queued = false;
-        let answer = self.answer(ask, who, claim, envelope, data_follows);
+        let answer = self.answer(question, who, claim, envelope);
         let result = timeout(limit, answer).await;
         let failure = match result {
             Ok(Ok(reply)) => return Answer::Reply(reply),
@@ -155,13 +210,12 @@ impl UpstreamLink {
 
     async fn answer(
         &mut self,
-        ask: &Ask,
+        question: Question<'_>,
         who: &ClientIdentity,
         claim: Claim,
         envelope: Option<&Envelope>,
-        data_follows: bool,
     ) -> Result<Reply, Failure> {
-        if let Ask::AuthLine(text) = ask {
+        if let Question::AuthLine(text) = question {
             return self.auth_line(text).await;
         }
         if let (Some(refused), Some(envelope)) = (&self.refused, envelope)
@@ -169,15 +223,15 @@ impl UpstreamLink {
         {
             return Err(Failure::Sender(refused.1.clone()));
         }
-        if !matches!(ask, Ask::Data) {
+        if !question.is_message() {
             self.retire(envelope);
         }
         let mut origin = Origin::Anywhere;
         loop {
             // What runs ahead belongs to this transaction, which has one client and one name.
             let is_new =
-                !self.is_data_ahead(ask, envelope) && self.connect(who, claim, origin).await?;
-            match self.put(ask, envelope, data_follows).await {
+                !self.is_data_ahead(question, envelope) && self.connect(who, claim, origin).await?;
+            match self.say(question, envelope).await {
                 // It was alive when last used; what died since is not the client's concern.
                 Err(Failure::Broken(Trouble::Closed)) if !is_new && !self.is_pinned() => {
                     self.connection = None;
@@ -189,8 +243,8 @@ impl UpstreamLink {
     }
 
     /// Whether the answer is on its way already.
-    fn is_data_ahead(&self, ask: &Ask, envelope: Option<&Envelope>) -> bool {
-        matches!(ask, Ask::Data)
+    fn is_data_ahead(&self, question: Question<'_>, envelope: Option<&Envelope>) -> bool {
+        matches!(question, Question::Data)
             && matches!(
                 (&self.connection, envelope),
                 (Some(connection), Some(envelope))
@@ -199,17 +253,16 @@ impl UpstreamLink {
     }
 
     /// The question itself, on the connection that is there.
-    async fn put(
+    async fn say(
         &mut self,
-        ask: &Ask,
+        question: Question<'_>,
         envelope: Option<&Envelope>,
-        data_follows: bool,
     ) -> Result<Reply, Failure> {
         let Some(connection) = &mut self.connection else {
             return Err(Trouble::Closed.into());
         };
-        if let Ask::Auth { mechanism, initial } = ask {
-            let reply = connection.auth(mechanism, initial.as_deref()).await?;
+        if let Question::Auth { mechanism, initial } = question {
+            let reply = connection.auth(mechanism, initial).await?;
             self.authenticated = connection.auth == Auth::Done;
             return Ok(reply);
         }
@@ -226,11 +279,17 @@ impl UpstreamLink {
             }
             self.replays += 1;
         }
-        let result = match ask {
-            Ask::Rcpt(recipient) => {
+        let mut data_followed = false;
+        let result = match question {
+            Question::Rcpt {
+                recipient,
+                data_follows,
+            } => {
+                data_followed = data_follows;
                 let asked = connection.rcpt(envelope, before, recipient, data_follows);
                 asked.await
             }
+            Question::Chunks => connection.begin_chunks(envelope, before).await,
             _ => connection.data(envelope, before).await,
         };
         match &result {
@@ -242,7 +301,7 @@ impl UpstreamLink {
         }
         self.spoilt = false;
         let is_answered = !matches!(result, Err(Failure::Broken(_)));
-        if data_follows && is_answered && connection.is_lost_ahead() {
+        if data_followed && is_answered && connection.is_lost_ahead() {
             self.connection = None;
         }
         result
@@ -357,6 +416,21 @@ impl UpstreamLink {
             let keep = connection.told == Told::Nothing;
             leave(&self.upstream.stock, connection, keep);
         }
+    }
+
+    /// Gives up a message of which the upstream has got a part. Nothing happens if there is none.
+    pub fn abort_message(&mut self) {
+        if self.is_in_message() {
+            self.abort();
+        }
+    }
+
+    /// Whether the upstream has got a part of a message.
+    #[must_use]
+    pub fn is_in_message(&self) -> bool {
+        self.connection
+            .as_ref()
+            .is_some_and(|connection| connection.standing == Standing::Data)
     }
 
     /// Whether there is an upstream connection.

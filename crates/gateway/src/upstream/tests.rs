@@ -15,6 +15,7 @@ use crate::config::{self, Identity};
 
 mod ahead;
 mod auth;
+mod chunks;
 mod identity;
 mod message;
 mod pool;

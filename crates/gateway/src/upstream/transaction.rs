@@ -115,10 +115,16 @@ impl Connection {
             let reply = self.wire.reply(DATA_LIMIT).await?;
             return self.begin_data(reply);
         }
-        let lines = self.missing(envelope)?;
-        self.converse(&lines, envelope.serial, before).await?;
+        self.stand(envelope, before).await?;
         let reply = self.wire.verb(Verb::Data, DATA_LIMIT).await?;
         self.begin_data(reply)
+    }
+
+    /// Makes the envelope stand here, as accepted.
+    pub(super) async fn stand(&mut self, envelope: &Envelope, before: bool) -> Result<(), Failure> {
+        let lines = self.missing(envelope)?;
+        self.converse(&lines, envelope.serial, before).await?;
+        Ok(())
     }
 
     fn begin_data(&mut self, reply: Reply) -> Result<Reply, Failure> {

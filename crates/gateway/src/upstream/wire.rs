@@ -243,6 +243,25 @@ impl Wire {
         })
     }
 
+    /// What is sent next is answered, although it is sent as message data.
+    pub(super) const fn expect_reply(&mut self) {
+        self.pending += 1;
+    }
+
+    /// The reply to a chunk. To the last one 421 is an answer, as to the dot.
+    pub(super) async fn chunk_reply(
+        &mut self,
+        last: bool,
+        limit: Duration,
+    ) -> Result<Reply, Trouble> {
+        if !last {
+            return self.reply(limit).await;
+        }
+        timeout(limit, self.answer_to_dot())
+            .await
+            .unwrap_or(Err(Trouble::TimedOut))
+    }
+
     /// Here 421 is an answer as well: the upstream closes, and it has not taken the message (RFC 5321
     /// §4.2.5). The client is not closed on, so for it that is 451, with the upstream's words.
     async fn answer_to_dot(&mut self) -> Result<Reply, Trouble> {

@@ -1,4 +1,4 @@
-//! The header fields that a final receiver adds (RFC 5321 §4.4). All that a client said is reduced
+//! Header fields that say where a message came through (RFC 5321 §4.4). All that a client said is reduced
 //! to harmless octets first: a HELO or an address never starts a line of its own.
 
 use std::net::{IpAddr, SocketAddr};
@@ -6,14 +6,14 @@ use std::net::{IpAddr, SocketAddr};
 use crate::upstream::ClientIdentity;
 
 /// Return-Path, Delivered-To and Received, each with its CRLF.
-pub(super) fn head(reverse_path: &str, address: &str, received: &str) -> String {
+pub(crate) fn head(reverse_path: &str, address: &str, received: &str) -> String {
     let (reverse_path, address) = (printable(reverse_path), printable(address));
     format!("Return-Path: <{reverse_path}>\r\nDelivered-To: {address}\r\n{received}")
 }
 
 /// The Received field. `only_path` is the forward-path if there is one only: with several, it
 /// would tell each recipient of the others (RFC 5321 §7.2).
-pub(super) fn received(
+pub(crate) fn received(
     who: &ClientIdentity,
     hostname: &str,
     id: &str,
