@@ -18,9 +18,10 @@ cargo xtask COMMAND
   test [--fast]   everything that must hold before a change lands: format, lints, docs, purity of
                   the deciding crates, all tests. Installs what the interop tests need first.
                   --fast leaves out the interop tests, and with them all installing.
-  install         what the interop tests need: Postfix and Exim, unpacked into folders of their
-                  own below target/ and never set up on this machine; swaks and Python by the
-                  package manager. Needs root or sudo, on Debian 12 or its like.
+  install         what the interop tests need: mail servers and proxies, unpacked into folders of
+                  their own below target/ and never set up on this machine; swaks, msmtp, curl,
+                  Node and Python by the package manager; Haraka, nodemailer and aiosmtpd from
+                  their registries, below target/. Needs root or sudo, on Debian 12 or its like.
   generate        writes the files that are generated from tables in the code
   bench [ARGS]    the benchmark, in release mode; ARGS go to it (--help lists them). Unpacks
                   HAProxy and nginx below target/ first, to measure them beside the gateway.

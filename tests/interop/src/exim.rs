@@ -1,22 +1,27 @@
-//! Exim from a private folder, as a second kind of server behind the gateway.
+//! Exim from a private folder: as the server behind the gateway, or as a client before it.
 //!
 //! It is started by root with a configuration of its own and changes to its user `Debian-exim`
 //! at once. For each delivery it starts itself anew as that user, who may not keep root's rights
 //! with a private configuration; it needs none, since all its files are its own.
 
-use std::fmt::Write as _;
+mod settings;
+
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
+use crate::certificates::KeyPair;
+use crate::courier::{Tls, Way};
 use crate::place::{free_port, libraries, unpacked};
 use crate::postfix::read_maildir;
 use crate::process::{Group, wait_for};
+use crate::server::MailServer;
 use crate::tools::user_ids;
 
 /// How long a start or a delivery may take on a busy machine.
@@ -26,18 +31,62 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Exim {
     _process: Group,
-    port: u16,
+    ports: Ports,
     // Behind the process: fields are dropped in order, and the folder must outlive it.
     folder: TempDir,
 }
 
+/// Where an Exim listens on 127.0.0.1.
+#[derive(Clone, Copy, Debug)]
+struct Ports {
+    plain: u16,
+    implicit: Option<u16>,
+    proxy: u16,
+}
+
+/// What an Exim is for.
+#[derive(Clone, Copy, Debug)]
+enum Role<'a> {
+    Server {
+        login: (&'a str, &'a str),
+        pair: Option<&'a KeyPair>,
+    },
+    Relay(&'a Way),
+}
+
 impl Exim {
-    /// A server for `example.org` that knows [`crate::USERS`] and `user@example.org` with
-    /// `password` (AUTH PLAIN and LOGIN), and trusts nobody's address.
+    /// A server for `example.org` that knows [`crate::USERS`] and [`crate::UTF8_USER`], and
+    /// `user@example.org` with `password` (AUTH PLAIN and LOGIN), and trusts nobody's address.
     ///
     /// # Errors
     /// When Exim is not installed, or doesn't come up.
     pub fn start(user: &str, password: &str) -> Result<Self> {
+        Self::launch(Role::Server {
+            login: (user, password),
+            pair: None,
+        })
+    }
+
+    /// The same with a certificate: it offers STARTTLS, and has a port where TLS comes first.
+    ///
+    /// # Errors
+    /// When Exim is not installed, or doesn't come up.
+    pub fn start_with_tls(user: &str, password: &str, pair: &KeyPair) -> Result<Self> {
+        Self::launch(Role::Server {
+            login: (user, password),
+            pair: Some(pair),
+        })
+    }
+
+    /// A sending Exim: takes everything from loopback, and sends it `way`.
+    ///
+    /// # Errors
+    /// When Exim is not installed, or doesn't come up.
+    pub fn relaying(way: &Way) -> Result<Self> {
+        Self::launch(Role::Relay(way))
+    }
+
+    fn launch(role: Role<'_>) -> Result<Self> {
         let root = unpacked("exim")?;
         let folder = tempfile::Builder::new().prefix("tarpit-exim-").tempdir()?;
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
@@ -47,20 +96,19 @@ impl Exim {
             fs::create_dir(&path)?;
             chown(&path, Some(uid), Some(gid)).context("the interop tests run as root")?;
         }
-        let port = free_port()?;
+        let secure = matches!(role, Role::Server { pair: Some(_), .. });
+        let ports = Ports {
+            plain: free_port()?,
+            implicit: secure.then(free_port).transpose()?,
+            proxy: free_port()?,
+        };
         let config = folder.path().join("exim.conf");
-        fs::write(
-            &config,
-            configuration(&root, folder.path(), port, (user, password))?,
-        )?;
+        fs::write(&config, settings::text(&root, folder.path(), ports, role)?)?;
 
         let mut command = Command::new(root.join("usr/sbin/exim4"));
-        // -bdf: a daemon that stays in the foreground.
-        command
-            .arg("-C")
-            .arg(&config)
-            .args(["-bdf", "-oX", &format!("[127.0.0.1]:{port}")]);
-        command.env("LD_LIBRARY_PATH", libraries(&root));
+        // -bdf: a daemon that stays in the foreground; -q1s would start a process each second.
+        command.arg("-C").arg(&config).arg("-bdf");
+        command.env("LD_LIBRARY_PATH", library_path(&root));
         let output = fs::File::create(folder.path().join("exim.out"))?;
         let mut process = Group::spawn_with_output(&command, &output)?;
         let log = folder.path().join("log/main.log");
@@ -79,7 +127,7 @@ impl Exim {
         }
         Ok(Self {
             _process: process,
-            port,
+            ports,
             folder,
         })
     }
@@ -87,7 +135,7 @@ impl Exim {
     /// The port on 127.0.0.1 where it listens.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        self.ports.plain
     }
 
     /// All that it logged.
@@ -104,7 +152,7 @@ impl Exim {
     /// # Errors
     /// When there are fewer after half a minute, or more.
     pub fn wait_mailbox(&self, user: &str, count: usize) -> Result<Vec<Vec<u8>>> {
-        let new = self.folder.path().join("mail").join(user).join("new");
+        let new = self.mailbox(user);
         let enough = || {
             read_maildir(&new)
                 .ok()
@@ -125,79 +173,32 @@ impl Exim {
     }
 }
 
-fn configuration(root: &Path, folder: &Path, port: u16, login: (&str, &str)) -> Result<String> {
-    let (user, password) = login;
-    let (folder, exim) = (folder.display(), root.join("usr/sbin/exim4"));
-    let users = crate::USERS.join(" : ");
-    let mut text = String::new();
-    write!(
-        text,
-        "exim_path = {}
-keep_environment = LD_LIBRARY_PATH
-exim_user = Debian-exim
-exim_group = Debian-exim
-spool_directory = {folder}/spool
-log_file_path = {folder}/log/%s.log
-pid_file_path = {folder}/log/exim.pid
-primary_hostname = exim.example.org
-daemon_smtp_ports = {port}
-local_interfaces = 127.0.0.1
-domainlist local_domains = example.org
-acl_smtp_rcpt = recipient
-# Addresses of tests have no names; a look-up would only wait for a resolver.
-host_lookup =
-helo_try_verify_hosts =
-helo_allow_chars = _
-rfc1413_hosts =
-tls_advertise_hosts =
-message_size_limit = 50M
-smtp_accept_max = 100
-deliver_drop_privilege = true
-never_users =
-trusted_users = Debian-exim
+impl MailServer for Exim {
+    fn port(&self) -> u16 {
+        self.ports.plain
+    }
 
-begin acl
-recipient:
-  accept authenticated = *
-  deny message = relay not permitted
-       domains = !+local_domains
-  deny message = unknown user
-       !verify = recipient
-  accept
+    fn implicit_port(&self) -> Option<u16> {
+        self.ports.implicit
+    }
 
-begin routers
-users:
-  driver = accept
-  domains = +local_domains
-  local_parts = {users}
-  transport = maildir
+    fn proxy_port(&self) -> Option<u16> {
+        Some(self.ports.proxy)
+    }
 
-begin transports
-maildir:
-  driver = appendfile
-  directory = {folder}/mail/$local_part_data
-  maildir_format
-  create_directory
-  envelope_to_add
-  return_path_add
-  delivery_date_add
-  user = Debian-exim
+    fn log(&self) -> String {
+        Self::log(self)
+    }
 
-begin authenticators
-plain:
-  driver = plaintext
-  public_name = PLAIN
-  server_prompts = :
-  server_condition = ${{if and{{{{eq{{$auth2}}{{{user}@example.org}}}}{{eq{{$auth3}}{{{password}}}}}}}}}
-  server_set_id = $auth2
-login:
-  driver = plaintext
-  public_name = LOGIN
-  server_prompts = Username:: : Password::
-  server_condition = ${{if and{{{{eq{{$auth1}}{{{user}@example.org}}}}{{eq{{$auth2}}{{{password}}}}}}}}}
-  server_set_id = $auth1
-",
-        exim.display()
-    )?;
-    Ok(text)
+    fn mailbox(&self, user: &str) -> PathBuf {
+        self.folder.path().join("mail").join(user).join("new")
+    }
+}
+
+/// Some of its libraries lie outside the folder of the architecture.
+fn library_path(root: &Path) -> OsString {
+    let mut path = libraries(root).into_os_string();
+    path.push(":");
+    path.push(root.join("usr/lib"));
+    path
 }

@@ -11,27 +11,42 @@
 //! exactly what its author did not know about the server. Only failures come from a scripted
 //! server ([`FaultServer`]), since a real one can't be told when to fail.
 
+mod aiosmtpd;
+mod certificates;
 mod client;
+mod courier;
 mod exim;
 mod fault;
 mod gateway;
+mod haraka;
 mod message;
+mod opensmtpd;
 mod place;
 mod postfix;
 mod proc;
 mod process;
+mod server;
 mod tools;
 
+pub use aiosmtpd::Aiosmtpd;
+pub use certificates::{Certificates, KeyPair};
 pub use client::{Client, Reply};
+pub use courier::{Courier, Letter, Relay, Tls, Way};
 pub use exim::Exim;
 pub use fault::{Fault, FaultServer, Stage};
 pub use gateway::{Gateway, Record, config};
-pub use message::{dot_stuffed, large, plain, received_part, stuffed};
+pub use haraka::Haraka;
+pub use message::{dot_stuffed, eight_bit, large, long_lines, plain, received_part, stuffed};
+pub use opensmtpd::OpenSmtpd;
 pub use place::{free_port, gateway_binary, own_address, repository};
 pub use postfix::{Postfix, PostfixBuilder};
 pub use process::{Group, wait_for};
 pub use rustix::process::Signal;
+pub use server::{MailServer, count_messages, tail, wait_message};
 pub use tools::{python, swaks};
 
 /// The users that every server of this crate knows, in `example.org`.
 pub const USERS: [&str; 5] = ["alice", "bob", "carol", "postmaster", "abuse"];
+
+/// A user of `example.org` whose name is not ASCII; servers that speak SMTPUTF8 know it.
+pub const UTF8_USER: &str = "j\u{fc}rgen";

@@ -15,6 +15,33 @@ pub fn dot_stuffed(tag: &str) -> Vec<u8> {
     )
 }
 
+/// A message with lines far longer than the 998 octets of RFC 5322 §2.1.1: many programs write
+/// such, and most servers take them.
+#[must_use]
+pub fn long_lines(tag: &str) -> Vec<u8> {
+    let line = b"0123456789abcdef".repeat(350);
+    let body = [
+        &line[..998],
+        b"\r\n",
+        &line[..999],
+        b"\r\n.",
+        &line,
+        b"\r\nend\r\n",
+    ]
+    .concat();
+    with_body(tag, &body)
+}
+
+/// A message whose body has all octets above 127, and so is no UTF-8.
+#[must_use]
+pub fn eight_bit(tag: &str) -> Vec<u8> {
+    let high: Vec<u8> = (0x80..=0xff).collect();
+    with_body(
+        tag,
+        &[&high[..], b"\r\n", "gr\u{fc}\u{df}e".as_bytes(), b"\r\n"].concat(),
+    )
+}
+
 /// A message of at least `octets`, each line different.
 #[must_use]
 pub fn large(tag: &str, octets: usize) -> Vec<u8> {

@@ -79,6 +79,11 @@ pub fn gateway_binary() -> Result<PathBuf> {
 
 /// The folder into which `cargo xtask install` unpacked the package of `server`.
 pub(crate) fn unpacked(server: &str) -> Result<PathBuf> {
+    Ok(installed(server)?.join("root"))
+}
+
+/// The folder of one thing that `cargo xtask install` brought in.
+pub(crate) fn installed(name: &str) -> Result<PathBuf> {
     let mut places = Vec::new();
     if let Some(root) = std::env::var_os("TARPIT_INTEROP_ROOT") {
         places.push(PathBuf::from(root));
@@ -92,12 +97,12 @@ pub(crate) fn unpacked(server: &str) -> Result<PathBuf> {
     );
     places.push(repository().join("target/interop-root"));
     for place in &places {
-        let folder = place.join(server);
+        let folder = place.join(name);
         if folder.join("stamp").is_file() {
-            return Ok(folder.join("root"));
+            return Ok(folder);
         }
     }
-    bail!("{server} is not there: run `cargo xtask install` (looked in {places:?})")
+    bail!("{name} is not there: run `cargo xtask install` (looked in {places:?})")
 }
 
 /// The folder of shared libraries for this machine's architecture below `root`.

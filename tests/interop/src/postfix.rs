@@ -19,7 +19,8 @@ use tempfile::TempDir;
 pub use build::PostfixBuilder;
 
 use crate::process::{Group, wait_for};
-use build::{library_path, write_settled};
+use crate::server::MailServer;
+use build::{Ports, library_path, write_settled};
 
 /// How long a start, a stop or a delivery may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Postfix {
     process: Option<Group>,
-    port: u16,
+    ports: Ports,
     root: PathBuf,
     // Behind the process: fields are dropped in order, and the folder must outlive it.
     folder: TempDir,
@@ -61,7 +62,7 @@ impl Postfix {
     /// The port on 127.0.0.1 where it listens; the same after a restart.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        self.ports.plain
     }
 
     /// All that it logged.
@@ -191,6 +192,28 @@ impl Postfix {
 
     fn starts(&self) -> usize {
         self.log().matches("daemon started").count()
+    }
+}
+
+impl MailServer for Postfix {
+    fn port(&self) -> u16 {
+        self.ports.plain
+    }
+
+    fn implicit_port(&self) -> Option<u16> {
+        self.ports.implicit
+    }
+
+    fn proxy_port(&self) -> Option<u16> {
+        self.ports.proxy
+    }
+
+    fn log(&self) -> String {
+        Self::log(self)
+    }
+
+    fn mailbox(&self, user: &str) -> PathBuf {
+        self.folder.path().join("mail").join(user).join("new")
     }
 }
 

@@ -57,6 +57,17 @@ pub(crate) fn listening(id: u32) -> Result<Vec<SocketAddr>> {
     Ok(addresses)
 }
 
+/// Whether anybody listens on this port of an IPv4 address, as the kernel knows it: a trial
+/// connection would be a session in what the tests look at.
+pub(crate) fn is_listening(port: u16) -> bool {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    table.lines().skip(1).any(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let local = fields.next().and_then(|local| address(local).ok());
+        local.is_some_and(|local| local.port() == port) && fields.nth(1) == Some(LISTEN)
+    })
+}
+
 /// `0100007F:0019`: each 32 bits of the address in the machine's own byte order, then the port.
 fn address(text: &str) -> Result<SocketAddr> {
     let (host, port) = text.split_once(':').context("no port")?;

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result, ensure};
 
 use super::Postfix;
+use crate::certificates::KeyPair;
 use crate::place::{free_port, libraries, unpacked};
 use crate::tools::{group_id, user_ids};
 
@@ -25,6 +26,16 @@ pub struct PostfixBuilder {
     settings: BTreeMap<String, String>,
     users: Vec<String>,
     passwords: Vec<(String, String)>,
+    implicit_tls: bool,
+    proxy_listener: bool,
+}
+
+/// Where a Postfix listens on 127.0.0.1.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ports {
+    pub(super) plain: u16,
+    pub(super) implicit: Option<u16>,
+    pub(super) proxy: Option<u16>,
 }
 
 impl PostfixBuilder {
@@ -35,6 +46,8 @@ impl PostfixBuilder {
             settings: BTreeMap::new(),
             users,
             passwords: Vec::new(),
+            implicit_tls: false,
+            proxy_listener: false,
         }
     }
 
@@ -70,6 +83,25 @@ impl PostfixBuilder {
         self.set("smtpd_upstream_proxy_protocol", "haproxy")
     }
 
+    /// Expects the PROXY protocol before SMTP on a port of its own, see
+    /// [`crate::MailServer::proxy_port`].
+    #[must_use]
+    pub fn proxy_listener(mut self) -> Self {
+        self.proxy_listener = true;
+        self
+    }
+
+    /// Offers STARTTLS, and listens on a port where TLS comes first.
+    #[must_use]
+    pub fn tls(mut self, pair: &KeyPair) -> Self {
+        self.implicit_tls = true;
+        // The key comes first in the file that Postfix reads both from.
+        let files = format!("{}, {}", pair.key.display(), pair.chain.display());
+        self.set("smtpd_tls_chain_files", &files)
+            .set("smtpd_tls_security_level", "may")
+            .set("smtpd_tls_loglevel", "1")
+    }
+
     /// Offers AUTH, and knows `user@example.org` with this password.
     #[must_use]
     pub fn password(mut self, user: &str, password: &str) -> Self {
@@ -90,13 +122,17 @@ impl PostfixBuilder {
             .tempdir()?;
         // Postfix's own users must get to what is theirs.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
-        let port = free_port()?;
+        let ports = Ports {
+            plain: free_port()?,
+            implicit: self.implicit_tls.then(free_port).transpose()?,
+            proxy: self.proxy_listener.then(free_port).transpose()?,
+        };
         make_folders(folder.path())?;
         self.write_sasl(&root, folder.path())?;
-        self.write_config(&root, folder.path(), port)?;
+        self.write_config(&root, folder.path(), ports)?;
         let mut postfix = Postfix {
             process: None,
-            port,
+            ports,
             root,
             folder,
         };
@@ -104,7 +140,7 @@ impl PostfixBuilder {
         Ok(postfix)
     }
 
-    fn write_config(&self, root: &Path, folder: &Path, port: u16) -> Result<()> {
+    fn write_config(&self, root: &Path, folder: &Path, ports: Ports) -> Result<()> {
         let etc = folder.join("etc");
         let users = self.users.iter().fold(String::new(), |mut text, user| {
             let _ = writeln!(text, "{user}@example.org {user}/");
@@ -117,7 +153,7 @@ impl PostfixBuilder {
             writeln!(main, "{name} = {value}")?;
         }
         write_settled(&etc.join("main.cf"), &main)?;
-        write_settled(&etc.join("master.cf"), &services(port))?;
+        write_settled(&etc.join("master.cf"), &services(ports))?;
         Ok(())
     }
 
@@ -209,12 +245,25 @@ cyrus_sasl_config_path = {folder}/etc/sasl
     )
 }
 
-fn services(port: u16) -> String {
-    let mut text = format!("127.0.0.1:{port} inet n - n - - smtpd\n");
+fn services(ports: Ports) -> String {
+    let mut text = format!("127.0.0.1:{} inet n - n - - smtpd\n", ports.plain);
+    if let Some(port) = ports.implicit {
+        let _ = writeln!(
+            text,
+            "127.0.0.1:{port} inet n - n - - smtpd\n  -o smtpd_tls_wrappermode=yes"
+        );
+    }
+    if let Some(port) = ports.proxy {
+        let _ = writeln!(
+            text,
+            "127.0.0.1:{port} inet n - n - - smtpd\n  -o smtpd_upstream_proxy_protocol=haproxy"
+        );
+    }
     text.push_str(
         "pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
+tlsmgr unix - - n 1000? 1 tlsmgr
 rewrite unix - - n - - trivial-rewrite
 bounce unix - - n - 0 bounce
 defer unix - - n - 0 bounce

@@ -10,6 +10,7 @@ mod harvest;
 mod identity;
 mod leaving;
 mod mail;
+mod matrix;
 mod pit;
 mod queue;
 mod relaying;
