@@ -141,7 +141,7 @@ impl Session {
         if self.envelope.is_some() {
             return self.refuse(Finding::NestedMail, turn);
         }
-        // RFC 9422 §4.1: every MAIL counts, whatever came of it.
+        // RFC 9422 §4.1: MAIL counts whatever comes of it.
         self.serial = self.serial.wrapping_add(1);
         let mails_max = turn.env.capabilities.limits.mail_max;
         if mails_max.is_some_and(|most| self.serial > most) {
