@@ -79,7 +79,7 @@ pub(crate) fn session(conn: &Conn, now: Tick, metrics: &Metrics) {
         tls_cipher = agreed.map(|tls| tls.cipher),
         tls_sni = agreed.and_then(|tls| tls.sni.as_deref()).map(shown),
         tls_resumed = agreed.map(|tls| tls.resumed),
-        tls_failed = failed.map(tracing::field::display),
+        tls_failed = failed.map(ToString::to_string),
         authenticated = record.authenticated,
         exempt = record.exempt,
         exempt_reason = exemption.map(|exemption| &*exemption.reason),

@@ -1,0 +1,8 @@
+//! TLS through the whole gateway: from the first octet and after STARTTLS, with mail to the
+//! built-in maildir.
+
+mod client;
+mod records;
+mod stage;
+
+mod implicit;
