@@ -6,3 +6,4 @@ mod records;
 mod stage;
 
 mod implicit;
+mod starttls;
