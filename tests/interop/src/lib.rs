@@ -20,13 +20,17 @@ mod fault;
 mod gateway;
 mod haraka;
 mod message;
+mod netns;
 mod opensmtpd;
 mod place;
 mod postfix;
 mod proc;
 mod process;
 mod server;
+mod site;
+mod supervisor;
 mod tools;
+mod unit;
 
 pub use aiosmtpd::Aiosmtpd;
 pub use certificates::{Certificates, KeyPair};
@@ -37,13 +41,17 @@ pub use fault::{Fault, FaultServer, Stage};
 pub use gateway::{Gateway, Record, config};
 pub use haraka::Haraka;
 pub use message::{dot_stuffed, eight_bit, large, long_lines, plain, received_part, stuffed};
+pub use netns::Net;
 pub use opensmtpd::OpenSmtpd;
 pub use place::{free_port, gateway_binary, own_address, repository};
 pub use postfix::{Postfix, PostfixBuilder};
 pub use process::{Group, wait_for};
 pub use rustix::process::Signal;
 pub use server::{MailServer, count_messages, tail, wait_message};
+pub use site::Site;
+pub use supervisor::{Service, State};
 pub use tools::{python, swaks};
+pub use unit::{ExecLine, Unit};
 
 /// The users that every server of this crate knows, in `example.org`.
 pub const USERS: [&str; 5] = ["alice", "bob", "carol", "postmaster", "abuse"];

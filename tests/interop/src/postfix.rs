@@ -134,6 +134,39 @@ impl Postfix {
         Ok(count)
     }
 
+    /// The environment in which postconf(1) works on this Postfix.
+    #[must_use]
+    pub fn environment(&self) -> [(&'static str, String); 3] {
+        [
+            (
+                "MAIL_CONFIG",
+                self.folder.path().join("etc").display().to_string(),
+            ),
+            (
+                "LD_LIBRARY_PATH",
+                library_path(&self.root).to_string_lossy().into_owned(),
+            ),
+            ("PATH", self.root.join("usr/sbin").display().to_string()),
+        ]
+    }
+
+    /// Lets it read its files again, as `postfix reload` does, and waits until it has.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn reload(&self) -> Result<()> {
+        for name in ["main.cf", "master.cf"] {
+            let file = self.folder.path().join("etc").join(name);
+            write_settled(&file, &fs::read_to_string(&file)?)?;
+        }
+        let before = self.log().matches("reload -- version").count();
+        let process = self.process.as_ref().context("it does not run")?;
+        process.signal(rustix::process::Signal::HUP)?;
+        let done = || self.log().matches("reload -- version").count() > before;
+        wait_for(PATIENCE, || done().then_some(()))
+            .with_context(|| format!("no reload:\n{}", self.log()))
+    }
+
     /// Kills all its processes at once.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {

@@ -20,6 +20,9 @@ use crate::tools::{group_id, user_ids};
 /// `nobody`: delivers into the maildirs. Postfix refuses to deliver as root or as itself.
 const MAILBOX_OWNER: u32 = 65_534;
 
+/// The port of mail between servers.
+const MX: u16 = 25;
+
 /// What a Postfix is to be like. Each method returns the builder.
 #[derive(Clone, Debug)]
 pub struct PostfixBuilder {
@@ -28,6 +31,7 @@ pub struct PostfixBuilder {
     passwords: Vec<(String, String)>,
     implicit_tls: bool,
     proxy_listener: bool,
+    is_mx: bool,
 }
 
 /// Where a Postfix listens on 127.0.0.1.
@@ -48,6 +52,7 @@ impl PostfixBuilder {
             passwords: Vec::new(),
             implicit_tls: false,
             proxy_listener: false,
+            is_mx: false,
         }
     }
 
@@ -69,6 +74,14 @@ impl PostfixBuilder {
     #[must_use]
     pub fn stock_networks(self) -> Self {
         self.set("mynetworks", "127.0.0.0/8 [::ffff:127.0.0.0]/104 [::1]/128")
+    }
+
+    /// On port 25 of every address, as the package leaves it. For a network namespace.
+    #[must_use]
+    pub fn mx(mut self) -> Self {
+        self.is_mx = true;
+        self.set("inet_interfaces", "all")
+            .set("inet_protocols", "all")
     }
 
     /// Takes XCLIENT from loopback.
@@ -123,7 +136,7 @@ impl PostfixBuilder {
         // Postfix's own users must get to what is theirs.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
         let ports = Ports {
-            plain: free_port()?,
+            plain: if self.is_mx { MX } else { free_port()? },
             implicit: self.implicit_tls.then(free_port).transpose()?,
             proxy: self.proxy_listener.then(free_port).transpose()?,
         };
@@ -246,7 +259,12 @@ cyrus_sasl_config_path = {folder}/etc/sasl
 }
 
 fn services(ports: Ports) -> String {
-    let mut text = format!("127.0.0.1:{} inet n - n - - smtpd\n", ports.plain);
+    let smtp = match ports.plain {
+        // On every address, as the package has it.
+        MX => "smtp".to_owned(),
+        port => format!("127.0.0.1:{port}"),
+    };
+    let mut text = format!("{smtp} inet n - n - - smtpd\n");
     if let Some(port) = ports.implicit {
         let _ = writeln!(
             text,

@@ -13,5 +13,6 @@ mod mail;
 mod matrix;
 mod pit;
 mod queue;
+mod redirect;
 mod relaying;
 mod servers;
