@@ -35,6 +35,8 @@ const UNPACKED: &[(&str, &[&str])] = &[
     ("exim", &["exim4-daemon-heavy"]),
     ("opensmtpd", &["opensmtpd"]),
     (PROXIES, PROXY_PACKAGES),
+    // For systemd-analyze, which judges the unit that we ship.
+    ("systemd", &["systemd"]),
 ];
 
 /// The folder of the proxies that stand in front of the gateway, and beside it in the benchmark.
@@ -68,6 +70,9 @@ const INSTALLED: &[(&str, &[&str])] = &[
         ],
     ),
     ("npm", &["npm", "--version"]),
+    // Network namespaces, and the redirect that belongs to the unit.
+    ("iproute2", &["ip", "-Version"]),
+    ("nftables", &["/usr/sbin/nft", "--version"]),
 ];
 
 /// Users that the servers change to, with their groups, as their packages would make them.
