@@ -82,14 +82,11 @@ pub(crate) async fn serve(shared: &Shared, conn: Box<Conn>, first: First) -> Box
 
 /// One activity: from an input to the next wait.
 async fn drive(shared: &Shared, conn: Box<Conn>, first: First) -> Next {
-    let mut capabilities = conn
+    let capabilities = conn
         .live
         .mail(conn.listener)
         .capabilities()
-        .map(|known| (*known).clone())
         .unwrap_or_default();
-    // Until chunks are relayed.
-    capabilities.chunking = false;
     let door = door(&conn);
     let mut activity = Activity {
         shared,

@@ -24,6 +24,7 @@ const GATHER_MAX: usize = 16 * 1024;
 impl Activity<'_> {
     /// Commands that are at hand, or the next bytes of the client.
     pub(super) async fn read(&mut self) -> Then {
+        self.drop_message();
         let mut deadline = self.deadline();
         loop {
             while !self.conn.unread.is_empty() {
@@ -38,6 +39,7 @@ impl Activity<'_> {
                 if !matches!(then, Then::Read) {
                     return then;
                 }
+                self.drop_message();
                 if self.out.bytes.len() > replies {
                     // A whole command was answered: the next one has its own time.
                     deadline = self.deadline();
@@ -57,6 +59,15 @@ impl Activity<'_> {
             if self.is_false_proxy() {
                 return self.handle(Input::Gone);
             }
+        }
+    }
+
+    /// The client gave up a message of which the upstream has got a part (RSET between two chunks):
+    /// the upstream hears it by the end of the connection.
+    fn drop_message(&mut self) {
+        if self.conn.inflow.is_some() && !self.conn.session.is_in_message() {
+            self.conn.inflow = None;
+            self.conn.link.abort_message();
         }
     }
 
@@ -83,6 +94,9 @@ impl Activity<'_> {
         let limits = &self.conn.live.config.limits;
         let command = if self.conn.session.is_in_auth() {
             limits.command_timeout.min(AUTH_LINE_TIMEOUT)
+        } else if self.conn.inflow.is_some() {
+            // Between two chunks the upstream waits as it does within DATA.
+            limits.command_timeout.min(limits.data_block_timeout)
         } else {
             limits.command_timeout
         };
