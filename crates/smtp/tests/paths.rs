@@ -118,3 +118,101 @@ fn special_paths() {
         assert_eq!(mailbox.domain(), "c");
     }
 }
+
+#[test]
+fn utf8() {
+    let long = "é".repeat(64);
+    let label = "漢".repeat(59);
+    for text in [
+        "用户@例子.广告",
+        "δοκιμή@παράδειγμα.δοκιμή",
+        "jörg.müller+tag@bücher.example",
+        "\"jörg m\\\"üller\"@example.org",
+        "a@b.ଭାରତ",
+        "क\u{94D}\u{200D}ष@example.org",
+        "😀@example.org",
+        &format!("{long}@b"),
+        &format!("a@{label}"),
+        "e\u{301}@example.org",
+    ] {
+        let path = ReversePath::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(path.as_str(), text);
+        assert!(!path.is_ascii());
+        let path = ForwardPath::parse(text).unwrap();
+        assert_eq!(path.to_string(), format!("<{text}>"));
+        assert!(!path.is_ascii());
+    }
+    assert!(ReversePath::Null.is_ascii());
+    assert!(ForwardPath::parse("postmaster").unwrap().is_ascii());
+    // The Kelvin sign: not the mailbox that needs no domain.
+    assert_eq!(ForwardPath::parse("postmaſter"), Err(PathError::NoDomain));
+}
+
+#[test]
+fn utf8_that_could_be_read_in_two_ways() {
+    use PathError::{Domain, Local, TooLong};
+    let long = "é".repeat(65);
+    let label = "漢".repeat(60);
+    for (text, error) in [
+        ("a\u{85}b@c", Local),
+        ("a\u{2028}b@c", Local),
+        ("a\u{2029}b@c", Local),
+        ("a\u{A0}b@c", Local),
+        ("a\u{3000}b@c", Local),
+        ("a\u{202E}b@c", Local),
+        ("a\u{2066}b@c", Local),
+        ("a\u{200B}b@c", Local),
+        ("a\u{FEFF}b@c", Local),
+        ("a\u{FFFD}b@c", Local),
+        ("a＠b@c", Local),
+        ("a＞b@c", Local),
+        ("\"a\u{85}b\"@c", Local),
+        ("\"a\\é\"@c", Local),
+        ("\"a＂b\"@c", Local),
+        ("a＠b", Local),
+        ("a@b\u{2028}c", Domain),
+        ("a@b。c", Domain),
+        ("a@b．c", Domain),
+        ("a@b｡c", Domain),
+        ("a@b．", Domain),
+        ("a@ｅxample.org", Domain),
+        ("a@examp\u{212A}e.org", Domain),
+        ("a@[IPv6：::1]", Domain),
+        ("a@[é:x]", Domain),
+        ("a@[tag:é]", Domain),
+        ("a@b\u{AD}c", Domain),
+        ("a@b\u{202C}", Domain),
+        (&format!("{long}@b"), Local),
+        (&format!("a@{label}"), Domain),
+        (&format!("a@{}", "漢.".repeat(70)), Domain),
+        (&format!("a@{}", "漢.".repeat(90)), TooLong),
+    ] {
+        assert_eq!(ReversePath::parse(text), Err(error), "{text:?}");
+        assert_eq!(ForwardPath::parse(text), Err(error), "{text:?}");
+    }
+}
+
+/// Octets that are no UTF-8 never become a path: overlong forms, surrogates, torn characters, Latin-1.
+#[test]
+fn what_is_no_utf8() {
+    use tarpit_smtp::{Command, CommandError, Verb};
+    for octets in [
+        &b"\xe9"[..],
+        b"\xc3",
+        b"\x80",
+        b"\xc0\x8d",
+        b"\xc0\xbe",
+        b"\xe0\x80\x8a",
+        b"\xed\xa0\x80",
+        b"\xf4\x90\x80\x80",
+        b"\xf8\x88\x80\x80\x80",
+        b"\xff",
+    ] {
+        let mail = [b"MAIL FROM:<a", octets, b"@b>"].concat();
+        let expected = Err(CommandError::NotAscii(Verb::Mail));
+        assert_eq!(Command::parse(&mail), expected, "{octets:x?}");
+        let rcpt = [b"RCPT TO:<a@b", octets, b">"].concat();
+        let expected = Err(CommandError::NotAscii(Verb::Rcpt));
+        assert_eq!(Command::parse(&rcpt), expected, "{octets:x?}");
+    }
+}

@@ -113,6 +113,33 @@ proptest! {
     }
 
     #[test]
+    fn normalized_data_of_hostile_octets(stream in octets(b"\r\n.a\0", 40)) {
+        invariants::data::check_normalize(&stream);
+    }
+
+    #[test]
+    fn normalized_data_of_hostile_pieces(stream in pieces(DATA_PIECES, 12), sizes in vec(1_usize..20, 200)) {
+        invariants::data::normalize(&stream, sizes.into_iter());
+    }
+
+    /// Many replacements in one scan, so that it gives its pieces in several goes.
+    #[test]
+    fn normalized_data_of_unix(stream in octets(b"\n\n.a", 200), sizes in vec(1_usize..200, 200)) {
+        let stream = [&stream[..], b"\r\n.\r\n"].concat();
+        invariants::data::normalize(&stream, sizes.into_iter());
+    }
+
+    #[test]
+    fn content_of_hostile_octets(content in octets(b"\r\n.a\0", 40)) {
+        invariants::stuff::check(&content);
+    }
+
+    #[test]
+    fn clean_content_is_stuffed(content in pieces(CLEAN_PIECES, 60), sizes in vec(1_usize..30, 300)) {
+        invariants::stuff::stuff(&content, sizes.into_iter());
+    }
+
+    #[test]
     fn clean_data_arrives(stream in pieces(CLEAN_PIECES, 20), sizes in vec(1_usize..30, 300)) {
         let stream = [&stream[..], b"\r\n.\r\n"].concat();
         invariants::data::scan(&stream, sizes.into_iter());
@@ -178,6 +205,14 @@ fn data_exhaustively() {
             invariants::data::scan(&stream, std::iter::repeat_n(1, stream.len()));
             invariants::data::scan(&stream, std::iter::repeat_n(3, stream.len()));
             invariants::data::scan(&stream, std::iter::once(stream.len()));
+            // One octet more would take half a minute.
+            if len < 7 {
+                let octets = || std::iter::repeat_n(1, stream.len());
+                invariants::data::normalize(&stream, octets());
+                invariants::data::normalize(&stream, std::iter::once(stream.len()));
+                invariants::stuff::stuff(&stream, octets());
+                invariants::stuff::stuff(&stream, std::iter::once(stream.len()));
+            }
         }
     }
 }

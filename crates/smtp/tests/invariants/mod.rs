@@ -7,6 +7,7 @@ pub(crate) mod command;
 pub(crate) mod data;
 pub(crate) mod line;
 pub(crate) mod reply;
+pub(crate) mod stuff;
 
 /// Sizes to cut an input by (what its first octet asks for, one by one, whole), and the rest of the input.
 fn chunkings(input: &[u8]) -> ([usize; 3], &[u8]) {
