@@ -10,6 +10,7 @@ use crate::run::{cargo, output, repository, run};
 const PAGES: &[(&str, &str)] = &[
     ("sample", "docs/tarpit.toml"),
     ("reference", "docs/configuration.md"),
+    ("extensions", "docs/extensions.md"),
 ];
 
 /// Writes all generated files.

@@ -1,5 +1,6 @@
 //! Replays the seeds of the fuzz targets: a plain `cargo test` keeps what fuzzing once found.
 
+#[expect(dead_code, reason = "chunkings of a given size are for the property tests")]
 mod invariants;
 
 use std::fs;
@@ -41,4 +42,34 @@ fn reply() {
 #[test]
 fn data() {
     replay("data", invariants::data::check);
+}
+
+/// The smuggling matrix again, where bare LFs are mended.
+#[test]
+fn normalize() {
+    replay("data", invariants::data::check_normalize);
+    replay("normalize", invariants::data::check_normalize);
+}
+
+#[test]
+fn stuff() {
+    replay("stuff", invariants::stuff::check);
+}
+
+#[test]
+fn xclient() {
+    replay("xclient", |input| {
+        invariants::command::check(&[b"XCLIENT ", input].concat());
+    });
+}
+
+#[test]
+fn ehlo() {
+    replay("ehlo", invariants::ehlo::check);
+}
+
+/// What the other parser makes of them is seen in fuzz/ only.
+#[test]
+fn differential() {
+    replay("differential", invariants::command::check);
 }

@@ -57,6 +57,25 @@ const COMMAND_PIECES: &[&[u8]] = &[
     b"\"",
     b"\\",
     b"@x:",
+    b"BDAT ",
+    b" LAST",
+    b"STARTTLS",
+    b"XCLIENT ",
+    b" SMTPUTF8",
+    b" RET=FULL",
+    b" ENVID=x",
+    b" BY=",
+    b";R",
+    b";NT",
+    b" REQUIRETLS",
+    b" MT-PRIORITY=-3",
+    b" HOLDFOR=",
+    b" HOLDUNTIL=2026-12-31T00:00:00Z",
+    b" NOTIFY=SUCCESS,DELAY",
+    b" ORCPT=rfc822;",
+    b" ORCPT=utf-8;",
+    b"\\x{FC}",
+    b"\xe2\x80\xa8",
     b" SIZE=",
     b" BODY=8BITMIME",
     b" AUTH=",
@@ -92,6 +111,60 @@ const REPLY_PIECES: &[&[u8]] = &[
     b"9",
     b"250-PIPELINING\r\n",
     b"250-XCLIENT NAME\r\n",
+];
+
+const EHLO_PIECES: &[&[u8]] = &[
+    b"\n",
+    b"\n\n",
+    b"\nSIZE ",
+    b"100",
+    b"9999",
+    b" ",
+    b"\nLIMITS ",
+    b"RCPTMAX=",
+    b" MAILMAX=",
+    b"\nAUTH PLAIN",
+    b" LOGIN",
+    b"\nCHUNKING",
+    b"\nBINARYMIME",
+    b"\n8BITMIME",
+    b"\nSMTPUTF8",
+    b"\nDELIVERBY ",
+    b"\nMT-PRIORITY ",
+    b"MIXER",
+    b"\nFUTURERELEASE ",
+    b"2026-12-31T00:00:00Z",
+    b"2026-12-31T00:00:00+01:00",
+    b"\nREQUIRETLS",
+    b"\nSTARTTLS",
+    b"\nXCLIENT NAME ADDR",
+    b"\nXSOMETHING",
+    b"\xff",
+    b"=",
+];
+
+const CLAIM_PIECES: &[&[u8]] = &[
+    b" ",
+    b"NAME=",
+    b"ADDR=",
+    b"IPV6:",
+    b"::1",
+    b"192.0.2.1",
+    b" PORT=",
+    b"25",
+    b" PROTO=ESMTP",
+    b" HELO=",
+    b"[UNAVAILABLE]",
+    b"a.example",
+    b"+41",
+    b"+0D",
+    b"+C3+A9",
+    b"+",
+    b"=",
+    b" LOGIN=",
+    b" REVERSE_NAME=",
+    b"\xc3\xa9",
+    b"\0",
 ];
 
 proptest! {
@@ -181,6 +254,16 @@ proptest! {
             }
             other => prop_assert!(false, "{:?}", other),
         }
+    }
+
+    #[test]
+    fn announcements(first in any::<u8>(), text in pieces(EHLO_PIECES, 40)) {
+        invariants::ehlo::check(&[&[first][..], &text].concat());
+    }
+
+    #[test]
+    fn claims(text in pieces(CLAIM_PIECES, 12)) {
+        invariants::command::check(&[b"XCLIENT ", &text[..]].concat());
     }
 
     #[test]

@@ -130,6 +130,8 @@ pub(crate) enum Page {
     Sample,
     /// docs/configuration.md
     Reference,
+    /// docs/extensions.md
+    Extensions,
     /// Man pages: tarpit(8), one for each command, tarpit.toml(5)
     Man,
     /// Completions for bash, zsh and fish

@@ -82,7 +82,7 @@ fn a_sound_server() {
     let says = [
         "It greets: 220 mail.example.org ESMTP",
         "Clients will be offered: PIPELINING, SIZE 1000000\n",
-        "STARTTLS: it is for us",
+        "STARTTLS: Each leg has its own",
         "It doesn't offer, so clients won't be offered: 8BITMIME, ENHANCEDSTATUSCODES, AUTH",
         "Identity: it takes XCLIENT",
         "Relaying: it doesn't relay for us (554 5.7.1 Relay access denied)",

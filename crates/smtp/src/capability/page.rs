@@ -14,31 +14,31 @@ needs it can be let past Tarpit with `passthrough`.
 
 `tarpit check` shows what your server announces, what of it your clients will see, and why not the rest.
 
-With several servers in one `[[upstream]]`, *your server* below means what all of them announce: a message may go to any
-of them.
+*The upstream* below is your server. Where one `[[upstream]]` has several, it announces what all of them do, with the
+smallest limits: a message may go to any of them.
 ";
 
 const SECTIONS: &[(Treatment, &str, &str)] = &[
     (
         Treatment::Offered,
-        "Announced if your server announces it",
+        "Announced if the upstream announces it",
         "",
     ),
     (
         Treatment::OfferedIf,
-        "Announced if your server announces it, and on a condition",
+        "Announced if the upstream announces it, and on a condition",
         "",
     ),
     (
         Treatment::Ours,
         "Tarpit's own",
-        "Each side of Tarpit has its own; what your server announces here is for Tarpit, not for your clients.\n\n",
+        "Tarpit announces these for itself, whether the upstream does or not.\n\n",
     ),
     (
         Treatment::Never,
         "Never announced",
-        "Their commands are answered 502 or 500, but for those where it says otherwise. Whatever isn't on this page is treated in the \
-         same way.\n\n",
+        "Their commands are answered 502 or 500, but for those where it says otherwise, and their parameters 555. Whatever isn't \
+         on this page is treated in the same way.\n\n",
     ),
 ];
 

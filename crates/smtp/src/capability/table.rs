@@ -85,14 +85,14 @@ pub const TABLE: &[CapabilityRow] = &[
         "RFC 9422",
         Ours,
         lines::LIMITS,
-        "The smaller of the upstream's limits and Tarpit's own.",
+        "The smaller of the upstream's limits and Tarpit's own; announced too where the upstream states none.",
     ),
     read(
         "STARTTLS",
         "RFC 3207",
         Ours,
         lines::STARTTLS,
-        "Encrypts the client's leg with Tarpit's certificate; the upstream's leg is encrypted as its own option says.",
+        "Each leg has its own: the client's is encrypted with Tarpit's certificate, the upstream's as its option `tls` says.",
     ),
     read(
         "AUTH",
@@ -177,7 +177,7 @@ pub const TABLE: &[CapabilityRow] = &[
         "Postfix, XCLIENT_README",
         Ours,
         lines::XCLIENT,
-        "Offered to the proxies that the configuration trusts; the upstream's own tells it who the client is.",
+        "Each leg has its own: with the upstream's, Tarpit tells it who the client is; Tarpit's is for the proxies that the configuration trusts.",
     ),
     never(
         "XFORWARD",
@@ -233,17 +233,17 @@ pub const TABLE: &[CapabilityRow] = &[
     never(
         "NO-SOLICITING",
         "RFC 3865",
-        "Tarpit doesn't know its parameter of MAIL.",
+        "It marks mail that advertises; Tarpit doesn't know its parameter of MAIL.",
     ),
     never(
         "RRVS",
         "RFC 7293",
-        "Tarpit doesn't know its parameter of RCPT.",
+        "It asks whether a mailbox has changed hands; Tarpit doesn't know its parameter of RCPT.",
     ),
     never(
         "SUBMITTER",
         "RFC 4405",
-        "Tarpit doesn't know its parameter of MAIL; Sender ID is no longer in use.",
+        "It belonged to Sender ID, which is no longer in use; Tarpit doesn't know its parameter of MAIL.",
     ),
     never(
         "UTF8SMTP",
@@ -251,18 +251,13 @@ pub const TABLE: &[CapabilityRow] = &[
         "SMTPUTF8 took the place of this experiment.",
     ),
     never(
-        "VERP",
-        "Courier and Postfix (XVERP)",
-        "Tarpit doesn't know its parameter of MAIL.",
-    ),
-    never(
         "XVERP",
         "Postfix, VERP_README",
-        "Tarpit doesn't know its parameter of MAIL.",
+        "It asks for one return address for each recipient; Tarpit doesn't know its parameter of MAIL.",
     ),
     never(
         "X-ANONYMOUSTLS",
-        "Microsoft Exchange, [MS-SMTPNTLM] and others",
+        "Microsoft Exchange",
         "Exchange servers encrypt with it among themselves; passthrough is the way for such a partner.",
     ),
     never(
@@ -271,14 +266,9 @@ pub const TABLE: &[CapabilityRow] = &[
         "Exchange servers authenticate with it among themselves, bound to a connection that ends here; passthrough is the way for such a partner.",
     ),
     never(
-        "X-EXCH50",
-        "Microsoft Exchange",
-        "Its blocks of data are Exchange's own, and only Exchange knows where they end.",
-    ),
-    never(
         "XEXCH50",
         "Microsoft Exchange",
-        "Its blocks of data are Exchange's own, and only Exchange knows where they end.",
+        "Only Exchange knows what its blocks of data hold; it is for Exchange servers of one organisation.",
     ),
     never(
         "X-LINK2STATE",

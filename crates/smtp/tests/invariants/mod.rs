@@ -5,6 +5,7 @@
 
 pub(crate) mod command;
 pub(crate) mod data;
+pub(crate) mod ehlo;
 pub(crate) mod line;
 pub(crate) mod reply;
 pub(crate) mod stuff;

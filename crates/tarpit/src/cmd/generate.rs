@@ -31,6 +31,7 @@ pub(crate) fn run(args: &Generate) -> anyhow::Result<ExitCode> {
     match args.page {
         Page::Sample => print!("{}", generate::sample()),
         Page::Reference => print!("{}", generate::reference()),
+        Page::Extensions => print!("{}", tarpit_smtp::extensions_markdown()),
         Page::Man => man::write(folder(args)?)?,
         Page::Completions => completions(folder(args)?)?,
     }

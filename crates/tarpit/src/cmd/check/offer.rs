@@ -1,39 +1,6 @@
 //! What clients will be offered, what not, and why.
 
-use tarpit_smtp::{Capabilities, Offer};
-
-/// Why a capability of the upstream isn't passed on. Keywords without a line here are unknown
-/// to Tarpit, and so is what their parameters would mean.
-const REASONS: &[(&str, &str)] = &[
-    (
-        "STARTTLS",
-        "it is for us; clients are offered Tarpit's own, if it has a certificate",
-    ),
-    ("BINARYMIME", "needs CHUNKING"),
-    ("SMTPUTF8", "needs 8BITMIME"),
-    (
-        "REQUIRETLS",
-        "only clients that use TLS are offered it, if the way to the server is verified TLS",
-    ),
-    (
-        "ETRN",
-        "it starts the server's queue, which is no business of a client on the Internet",
-    ),
-    (
-        "VRFY",
-        "forwarded, it would be a free oracle for harvesters; it is answered 252",
-    ),
-    (
-        "EXPN",
-        "forwarded, it would be a free oracle for harvesters; it is answered 502",
-    ),
-    ("HELP", "answered here"),
-    (
-        "XCLIENT",
-        "it is for us: it tells the server who the client is",
-    ),
-    ("XFORWARD", "it is for gateways, not for clients"),
-];
+use tarpit_smtp::{Capabilities, Offer, TABLE};
 
 /// To a client that may do whatever a listener can allow.
 fn passed_on(capabilities: &Capabilities) -> Capabilities {
@@ -68,10 +35,10 @@ pub(super) fn withheld(capabilities: &Capabilities) -> Vec<(String, &'static str
 }
 
 fn reason(keyword: &str) -> &'static str {
-    let known = REASONS.iter().find(|(name, _)| *name == keyword);
-    known.map_or(
+    let row = TABLE.iter().find(|row| row.keyword == keyword);
+    row.map_or(
         "Tarpit doesn't know it, so it can't judge its commands and parameters",
-        |(_, reason)| reason,
+        |row| row.what,
     )
 }
 
