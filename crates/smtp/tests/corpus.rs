@@ -1,9 +1,5 @@
 //! Replays the seeds of the fuzz targets: a plain `cargo test` keeps what fuzzing once found.
 
-#[expect(
-    dead_code,
-    reason = "chunkings of a given size are for the property tests"
-)]
 mod invariants;
 
 use std::fs;
