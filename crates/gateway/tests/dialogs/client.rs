@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::secure::Secure;
 use crate::time::LATE;
 
 /// What came from the gateway.
@@ -20,10 +21,15 @@ pub(crate) enum Heard {
     End,
 }
 
+type Say = mpsc::UnboundedSender<(Instant, Heard)>;
+
 /// One connection to the gateway.
 pub(crate) struct Client {
     stream: Option<Arc<TcpStream>>,
+    /// TLS, once it is spoken.
+    secure: Option<Arc<Mutex<Secure>>>,
     reader: JoinHandle<()>,
+    say: Say,
     heard: mpsc::UnboundedReceiver<(Instant, Heard)>,
     waiting: VecDeque<(Instant, Heard)>,
     /// Its own address, by which the session's record names it.
@@ -39,11 +45,13 @@ impl Client {
         let stream = Arc::new(socket.connect(to).await?);
         stream.set_nodelay(true)?;
         let (say, heard) = mpsc::unbounded_channel();
-        let reader = tokio::spawn(read(Arc::clone(&stream), say));
+        let reader = tokio::spawn(read(Arc::clone(&stream), None, say.clone()));
         let address = stream.local_addr()?;
         Ok(Self {
             stream: Some(stream),
+            secure: None,
             reader,
+            say,
             heard,
             waiting: VecDeque::new(),
             address,
@@ -51,17 +59,44 @@ impl Client {
         })
     }
 
-    pub(crate) async fn send(&self, mut bytes: &[u8]) -> Result<(), String> {
-        let stream = self.stream.as_ref().ok_or("the client has left")?;
-        while !bytes.is_empty() {
-            stream.writable().await.map_err(|error| error.to_string())?;
-            match stream.try_write(bytes) {
-                Ok(count) => bytes = &bytes[count..],
+    /// Speaks TLS from here on. The gateway has said everything by now that it says plainly.
+    pub(crate) async fn secure(&mut self) -> Result<(), String> {
+        let stream = self.stream.clone().ok_or("the client has left")?;
+        self.reader.abort();
+        let _ = (&mut self.reader).await;
+        let mut secure = Secure::new();
+        while secure.is_handshaking() {
+            send(&stream, &secure.due()).await?;
+            let mut chunk = [0; 4096];
+            let read = stream
+                .readable()
+                .await
+                .and_then(|()| stream.try_read(&mut chunk));
+            match read {
+                Ok(0) => return Err("the gateway hung up in the handshake".to_owned()),
+                Ok(count) => secure.take(&chunk[..count])?,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(format!("the client can't send: {error}")),
+                Err(error) => return Err(format!("the handshake failed: {error}")),
             }
         }
+        send(&stream, &secure.due()).await?;
+        let secure = Arc::new(Mutex::new(secure));
+        let say = self.say.clone();
+        self.secure = Some(Arc::clone(&secure));
+        self.reader = tokio::spawn(read(stream, Some(secure), say));
         Ok(())
+    }
+
+    pub(crate) async fn send(&self, bytes: &[u8]) -> Result<(), String> {
+        let stream = self.stream.as_ref().ok_or("the client has left")?;
+        let Some(secure) = &self.secure else {
+            return send(stream, bytes).await;
+        };
+        let ciphertext = {
+            let mut secure = secure.lock().unwrap_or_else(PoisonError::into_inner);
+            secure.encrypt(bytes)?
+        };
+        send(stream, &ciphertext).await
     }
 
     /// What came next, if it comes at all.
@@ -103,7 +138,19 @@ impl Client {
     }
 }
 
-async fn read(stream: Arc<TcpStream>, say: mpsc::UnboundedSender<(Instant, Heard)>) {
+async fn send(stream: &TcpStream, mut bytes: &[u8]) -> Result<(), String> {
+    while !bytes.is_empty() {
+        stream.writable().await.map_err(|error| error.to_string())?;
+        match stream.try_write(bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(format!("the client can't send: {error}")),
+        }
+    }
+    Ok(())
+}
+
+async fn read(stream: Arc<TcpStream>, secure: Option<Arc<Mutex<Secure>>>, say: Say) {
     let mut unread = Vec::new();
     let mut chunk = [0; 4096];
     loop {
@@ -121,7 +168,15 @@ async fn read(stream: Arc<TcpStream>, say: mpsc::UnboundedSender<(Instant, Heard
             let _ = say.send((now, Heard::End));
             return;
         }
-        unread.extend_from_slice(&chunk[..count]);
+        match &secure {
+            None => unread.extend_from_slice(&chunk[..count]),
+            Some(secure) => {
+                let mut secure = secure.lock().unwrap_or_else(PoisonError::into_inner);
+                // What is no TLS is no line, and will be missed.
+                let _ = secure.take(&chunk[..count]);
+                secure.read(&mut unread);
+            }
+        }
         while let Some(end) = unread.windows(2).position(|pair| pair == b"\r\n") {
             let _ = say.send((now, Heard::Line(unread[..end].to_vec())));
             unread.drain(..end + 2);

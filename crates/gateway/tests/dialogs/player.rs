@@ -46,6 +46,11 @@ struct Player {
     network: stage::Network,
     /// The line of the present step.
     line: usize,
+    /// Clients speak TLS from the first octet.
+    implicit_tls: bool,
+    /// What the client says at once comes at once: in dialogues about STARTTLS it matters what was
+    /// read together.
+    gathers: bool,
     /// What came too late.
     late: Vec<String>,
     gateway: Gateway,
@@ -63,6 +68,8 @@ struct Player {
 /// One client and what the dialogue claims of its session.
 struct Part {
     client: Client,
+    /// Gathered and not sent yet.
+    unsent: Vec<u8>,
     /// The question that was claimed and waits for its answer.
     open: Option<oneshot::Sender<Act>>,
     /// Everything that was sent since 354, if a message is in progress.
@@ -77,6 +84,9 @@ struct Part {
 
 impl Player {
     async fn step(&mut self, step: &Step) -> Checked {
+        if !matches!(step, Step::Send(_)) && !self.clients.is_empty() {
+            self.flush().await?;
+        }
         match step {
             Step::Open { from, .. } => return self.open(*from).await,
             Step::Session(number) => self.current = number - 1,
@@ -85,7 +95,10 @@ impl Player {
                 if let Some(data) = &mut self.part().data {
                     data.extend_from_slice(bytes);
                 }
-                return self.part().client.send(bytes).await;
+                self.part().unsent.extend_from_slice(bytes);
+                if !self.gathers {
+                    return self.flush().await;
+                }
             }
             Step::Say(line) => return self.say(line).await,
             Step::Ask { question, outcome } => return self.ask(question, outcome.as_ref()).await,
@@ -107,11 +120,23 @@ impl Player {
             }
             Step::HalfClose => return self.part().client.half_close(),
             Step::Drain => self.gateway.handle().drain(),
-            Step::Tls(_) | Step::DrainOver => {
+            Step::Tls(true) => return self.part().client.secure().await,
+            // No record of TLS begins like this.
+            Step::Tls(false) => return self.part().client.send(b"\r\n").await,
+            Step::DrainOver => {
                 return Err("can't be played here; allowed with core only".to_owned());
             }
         }
         Ok(())
+    }
+
+    async fn flush(&mut self) -> Checked {
+        let part = self.part();
+        if part.unsent.is_empty() {
+            return Ok(());
+        }
+        let bytes = std::mem::take(&mut part.unsent);
+        part.client.send(&bytes).await
     }
 
     fn part(&mut self) -> &mut Part {

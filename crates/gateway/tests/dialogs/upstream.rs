@@ -156,10 +156,15 @@ impl Conn {
     }
 
     async fn rcpt(&mut self, line: &str) -> Served<bool> {
+        // The path, and the parameters behind it; no path here is quoted.
         let path = line
             .strip_prefix("RCPT TO:<")
-            .and_then(|rest| rest.strip_suffix('>'))
-            .unwrap_or(line);
+            .and_then(|rest| rest.split_once('>'))
+            .map_or_else(
+                || line.to_owned(),
+                |(path, params)| format!("{path}{params}"),
+            );
+        let path = &*path;
         // The gateway's own question whether we relay for it.
         if path == "postmaster@example.com" {
             return self

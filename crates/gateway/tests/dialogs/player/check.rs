@@ -69,6 +69,7 @@ fn check_field(record: &Record, name: &str, value: &str) -> Checked {
     let logged = match name {
         "failed_auth" => "auth_failed",
         "held" => "held_seconds",
+        "secured" => "tls",
         name => name,
     };
     let found = field(record, logged);
@@ -81,7 +82,9 @@ fn check_field(record: &Record, name: &str, value: &str) -> Checked {
             is_near(&found, Duration::from_secs_f64(seconds))
         }
         ("helo", "-") => found.is_empty(),
-        ("authenticated" | "exempt", _) => found == if value == "yes" { "true" } else { "false" },
+        ("authenticated" | "exempt" | "secured", _) => {
+            found == if value == "yes" { "true" } else { "false" }
+        }
         _ => found == value,
     };
     if is_right {

@@ -19,6 +19,7 @@ use tarpit_testkit::{Dialog, HELD_UNREAD_MAX, Outcome, Settings, Step};
 use tokio::sync::{mpsc, watch};
 
 use super::{Checked, Part, Player};
+use crate::certificate;
 use crate::client::Client;
 use crate::time::{LATE, Metronome, scaled};
 use crate::upstream::{self, Script};
@@ -48,6 +49,11 @@ pub(super) async fn set(dialog: &Dialog) -> Result<Player, String> {
     Ok(Player {
         network,
         line: 0,
+        implicit_tls: dialog.settings.implicit_tls,
+        gathers: dialog
+            .steps
+            .iter()
+            .any(|placed| matches!(placed.step, Step::Tls(_))),
         late: Vec::new(),
         gateway,
         upstream,
@@ -69,12 +75,16 @@ impl Player {
             .into_iter()
             .next()
             .ok_or("the gateway has no listener")?;
-        let client = Client::connect(self.network.address(from), to)
+        let mut client = Client::connect(self.network.address(from), to)
             .await
             .map_err(|error| error.to_string())?;
+        if self.implicit_tls {
+            client.secure().await?;
+        }
         self.current = self.clients.len();
         self.clients.push(Part {
             client,
+            unsent: Vec::new(),
             open: None,
             data: None,
             mail: None,
@@ -157,6 +167,11 @@ fn config(
             Recipients::File(file)
         }
     };
+    let tls = listener_tls(settings);
+    let certificates = match tls {
+        ListenerTls::Off => Vec::new(),
+        _ => vec![certificate::write(folder)?],
+    };
     let exempt = settings.exempt.iter().map(|address| Exemption {
         network: network.address(*address).into(),
         reason: "the dialogue says so".into(),
@@ -169,16 +184,19 @@ fn config(
             address: ([127, 0, 0, 1], 0).into(),
             policy,
             delivery: 0,
-            kind: Kind::Mx,
-            tls: ListenerTls::Off,
-            auth_plaintext: true,
+            kind: match settings.door.kind {
+                tarpit_core::Kind::Mx => Kind::Mx,
+                tarpit_core::Kind::Submission => Kind::Submission,
+            },
+            tls,
+            auth_plaintext: settings.door.auth_plain,
             bare_newline: BareNewline::Reject,
             normalize: Vec::new(),
             passthrough: Vec::new(),
             proxy_protocol: Vec::new(),
             xclient: Vec::new(),
         }],
-        certificates: Vec::new(),
+        certificates,
         deliveries: vec![Delivery::Upstream(Upstream {
             name: "script".into(),
             addresses: vec![upstream],
@@ -204,6 +222,14 @@ fn config(
     })
 }
 
+fn listener_tls(settings: &Settings) -> ListenerTls {
+    match (settings.implicit_tls, settings.door.starttls) {
+        (true, _) => ListenerTls::Implicit,
+        (false, true) => ListenerTls::StartTls,
+        (false, false) => ListenerTls::Off,
+    }
+}
+
 fn limits(settings: &Settings) -> Limits {
     Limits {
         sessions_max: 1000,
@@ -213,7 +239,7 @@ fn limits(settings: &Settings) -> Limits {
         session_timeout: scaled(settings.session_timeout),
         data_block_timeout: NEVER,
         data_rate_min: 1,
-        message_size_max: 0,
+        message_size_max: settings.door.size_max,
         tls_handshake_timeout: LATE,
         end_of_data_timeout: NEVER,
         drain_timeout: LATE,
