@@ -280,6 +280,7 @@ impl Finding {
             Trouble::Identity | Trouble::Relays => Self::IdentityUntold,
             Trouble::AuthLost => Self::AuthLost,
             Trouble::Unreachable
+            | Trouble::Tls
             | Trouble::TimedOut
             | Trouble::Closed
             | Trouble::Garbage

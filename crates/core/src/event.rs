@@ -183,6 +183,8 @@ pub enum Trouble {
     Capacity,
     /// The client's identity can't be told on this connection.
     Identity,
+    /// TLS with it is required and can't be had.
+    Tls,
     /// The replay of MAIL and RCPT got another answer than before.
     Changed,
     /// It no longer offers an extension that MAIL used.
@@ -204,6 +206,7 @@ impl Trouble {
             Self::Garbage => "garbage",
             Self::Capacity => "capacity",
             Self::Identity => "identity",
+            Self::Tls => "tls",
             Self::Changed => "changed",
             Self::Lacks => "lacks",
             Self::Relays => "relays",

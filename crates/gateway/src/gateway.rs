@@ -159,7 +159,7 @@ async fn begin(upstreams: Vec<Arc<Upstream>>) -> Vec<Watch> {
     let mut probes = JoinSet::new();
     for upstream in &upstreams {
         let upstream = Arc::clone(upstream);
-        probes.spawn(async move { upstream.probe().await });
+        probes.spawn(async move { upstream.probe_all().await });
     }
     // What came of it is kept by the upstream.
     let _ = tokio::time::timeout(FIRST_PROBE_MAX, probes.join_all()).await;

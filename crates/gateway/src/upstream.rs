@@ -1,4 +1,5 @@
-//! The mail server behind us: how it is asked, watched, and never overrun.
+//! The mail server behind us, or several that take the same mail: how they are asked, watched, and
+//! never overrun.
 //!
 //! What it promises (DESIGN §2, §4):
 //! - It is connected late, and only for sessions that policy lets through; a session that is held
@@ -7,64 +8,68 @@
 //! - Commands are printed anew; a client's raw line never gets here.
 //! - Where the client's identity is to be told and can't be, nothing is relayed.
 //! - It must not become an open relay behind us: that is asked before anyone is served.
+//! - Of several servers, one that is away costs a client nothing: the next is asked at once. A
+//!   transaction stands on one of them alone; said again, all of it is said to one.
 //!
 //! ```text
 //! UpstreamLink   one session's line: late, let go, replayed      link.rs
-//!   Stock        caps, reserve, queue, idle connections          stock.rs
-//!   Connection   greeting, identity, EHLO                        connection.rs, identity.rs
+//!   Stock        which server; caps, reserve, queue, idle ones   stock.rs, stock/choice.rs
+//!   Connection   greeting, TLS, identity, EHLO                   connection.rs, identity.rs
 //!                MAIL, RCPT, DATA; AUTH; RSET, QUIT              transaction.rs, auth.rs, leave.rs
 //!     Wire       commands out, replies in                        wire.rs
 //! Upstream       what is known about it                          probe.rs, health.rs
+//!   Server       and about each of its servers                   server.rs
 //! ```
 //!
 //! A pool in which connections wait ready was rejected: an idle connection is a process of the
 //! upstream, and it would have been told of the wrong client.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 
 use arc_swap::ArcSwapOption;
 use tarpit_smtp::Capabilities;
-use tokio::sync::{Mutex, Notify, watch};
+use tokio::sync::watch;
 
 use crate::config;
 
 mod auth;
 mod chunks;
 mod connection;
+mod dial;
 mod health;
 mod identity;
 mod leave;
 mod link;
 mod probe;
 mod raw;
+mod server;
 mod stock;
 #[cfg(test)]
 mod tests;
 mod transaction;
 mod wire;
 
+pub use dial::may_be_transparent;
 pub use health::{Health, relay_warning};
 pub use identity::ClientIdentity;
 pub use link::{Stopped, UpstreamLink};
 pub use probe::ProbeReport;
+pub use server::SERVERS_MAX;
 pub use stock::Claim;
 pub use wire::Lost;
 
-/// One mail server behind us: its capabilities, health, connection budget and idle connections.
+/// The mail servers behind us that take the same mail: their capabilities, health, connection
+/// budget and idle connections.
 #[derive(Debug)]
 pub struct Upstream {
     config: config::Upstream,
     hostname: Box<str>,
+    servers: Box<[server::Server]>,
     capabilities: ArcSwapOption<Capabilities>,
     health: watch::Sender<Health>,
-    /// Probes in a row that did not find out whether it relays for us.
-    undecided: AtomicU32,
     stock: Arc<stock::Stock>,
-    /// Traffic had trouble: probe now.
-    trouble: Notify,
-    /// One probe at a time.
-    probing: Mutex<()>,
+    own: Arc<dial::OwnAddresses>,
 }
 
 /// How many connections there are.
@@ -84,32 +89,52 @@ impl Upstream {
     pub fn new(config: config::Upstream, hostname: Box<str>) -> Arc<Self> {
         Arc::new(Self {
             stock: stock::Stock::new(&config),
+            servers: config
+                .addresses
+                .iter()
+                .take(SERVERS_MAX)
+                .map(|address| server::Server::new(*address))
+                .collect(),
             config,
             hostname,
             capabilities: ArcSwapOption::empty(),
             health: watch::Sender::new(Health::Unknown),
-            undecided: AtomicU32::new(0),
-            trouble: Notify::new(),
-            probing: Mutex::new(()),
+            own: Arc::default(),
         })
     }
 
-    /// What the upstream offers its clients, as last learnt by a probe. `None` before the first
-    /// success. What of it is offered to ours is for [`Capabilities::to_ehlo`] to say.
+    /// The way to one of the servers.
+    fn route(&self, server: usize) -> connection::Route<'_> {
+        connection::Route {
+            address: self.servers[server].address,
+            connect_limit: self.config.connect_timeout,
+            hostname: &self.hostname,
+            own: &self.own,
+        }
+    }
+
+    /// What the upstream offers its clients: what all servers that are well have, as last learnt by
+    /// their probes. `None` before the first success. What of it is offered to ours is for
+    /// [`Capabilities::to_ehlo`] to say.
     #[must_use]
     pub fn capabilities(&self) -> Option<Arc<Capabilities>> {
         self.capabilities.load_full()
     }
 
-    fn set_capabilities(&self, capabilities: Capabilities) {
-        if self.capabilities.load().as_deref() != Some(&capabilities) {
-            let upstream = &*self.config.name;
-            tracing::info!(target: "tarpit::upstream", upstream, ?capabilities, "learnt what the upstream offers");
-            self.capabilities.store(Some(Arc::new(capabilities)));
-        }
+    /// Whether `peer` is the near end of one of our own connections to the upstream: then we are
+    /// talking to ourselves.
+    #[must_use]
+    pub fn is_ours(&self, peer: SocketAddr) -> bool {
+        self.own.contains(peer)
     }
 
-    /// What the last probe found.
+    /// Whether every connection to it is TLS with a server that was verified.
+    #[must_use]
+    pub const fn is_secure(&self) -> bool {
+        matches!(self.config.tls, config::UpstreamTls::Required { .. })
+    }
+
+    /// What the last probes found: up if one server is.
     #[must_use]
     pub fn health(&self) -> Health {
         self.health.borrow().clone()
@@ -131,4 +156,36 @@ impl Upstream {
             in_use: open.saturating_sub(idle),
         }
     }
+
+    /// What is known about each of its servers.
+    #[must_use]
+    pub fn servers(&self) -> Vec<ServerStatus> {
+        let status = |(at, server): (usize, &server::Server)| {
+            let (open, idle) = self.stock.counts_of(at);
+            let known = server.known();
+            ServerStatus {
+                address: server.address,
+                health: known.health.clone(),
+                is_passed_over: known.marked,
+                open,
+                idle,
+            }
+        };
+        self.servers.iter().enumerate().map(status).collect()
+    }
+}
+
+/// What is known about one of the servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerStatus {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What its last probe found.
+    pub health: Health,
+    /// Traffic found it dead since: others are asked until its next probe.
+    pub is_passed_over: bool,
+    /// Connections, idle ones included.
+    pub open: u32,
+    /// Those that wait for their next use.
+    pub idle: u32,
 }

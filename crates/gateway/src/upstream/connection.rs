@@ -3,15 +3,19 @@
 //! The capabilities that count are those of the EHLO after the identity was told: a server offers
 //! different things to different clients.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
 use tarpit_core::Trouble;
 use tarpit_smtp::{Capabilities, Extensions, Reply, write_ehlo};
 
 use super::chunks::Chunks;
+use super::dial::{OwnAddresses, dial};
 use super::identity::{Told, proxy_header, xclient};
 use super::stock::Permit;
 use super::wire::{REPLY_LIMIT, Wire};
 use crate::clock::Clock;
-use crate::config;
 
 /// Why a step on a connection has no ordinary reply.
 #[derive(Debug)]
@@ -88,8 +92,12 @@ pub(super) struct Opening {
     /// The last reply to EHLO.
     pub(super) announced: Option<Reply>,
     pub(super) xclient: Option<Reply>,
+    /// Why there is no connection, or none that will do, in words.
+    pub(super) detail: Option<String>,
+    /// The server heard of the client: what it says from then on may be about that one.
+    pub(super) is_told: bool,
     /// Milliseconds since the start at which each step had ended.
-    pub(super) steps: Vec<(&'static str, std::time::Duration)>,
+    pub(super) steps: Vec<(&'static str, Duration)>,
 }
 
 impl Opening {
@@ -99,6 +107,8 @@ impl Opening {
             greeting: None,
             announced: None,
             xclient: None,
+            detail: None,
+            is_told: false,
             steps: Vec::new(),
         }
     }
@@ -109,42 +119,50 @@ impl Opening {
     }
 }
 
+/// To which server, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Route<'a> {
+    pub(super) address: SocketAddr,
+    /// Limit on the TCP connect.
+    pub(super) connect_limit: Duration,
+    /// Our own name.
+    pub(super) hostname: &'a str,
+    pub(super) own: &'a Arc<OwnAddresses>,
+}
+
 impl Connection {
     /// Connects, tells the identity, and learns the capabilities.
     pub(super) async fn open(
-        config: &config::Upstream,
-        hostname: &str,
+        route: Route<'_>,
         told: Told,
         opening: &mut Opening,
     ) -> Result<Self, Failure> {
-        let mut wire = Wire::connect(config.address(), config.connect_timeout).await?;
-        opening.ended("connect");
-        let mut name = hostname;
-        let proxied = if let Told::Proxy(who) = &told {
-            wire.send(&proxy_header(who.address, who.local), 0).await?;
-            name = who.helo.as_deref().unwrap_or(hostname);
-            true
-        } else {
-            false
+        let mut wire = connect(route, &told, opening).await?;
+        // XCLIENT has the name; before it the server talks to us.
+        let name = match &told {
+            Told::Xclient(_) => None,
+            told => told.name(),
         };
-        let capabilities = match greet(&mut wire, name, proxied, opening).await {
+        let name = name.unwrap_or(route.hostname);
+        let is_proxied = matches!(told, Told::Proxy(..));
+        let capabilities = match greet(&mut wire, name, is_proxied, opening).await {
             // A server that expects no PROXY header takes it for a line of rubbish: it complains
             // in place of its answer to EHLO.
-            Err(Failure::Broken(Trouble::Garbage)) if proxied => {
+            Err(Failure::Broken(Trouble::Garbage)) if is_proxied => {
                 return Err(Trouble::Identity.into());
             }
             other => other?,
         };
-        let capabilities = match &told {
-            Told::Xclient(who) => {
-                let line = xclient(capabilities.xclient, who).ok_or(Trouble::Identity)?;
-                tell(&mut wire, &line, opening).await?;
-                // A server takes the name of this EHLO for the client's, whatever XCLIENT said
-                // (Postfix, `ehlo_cmd`): ours would be held against the client's address.
-                let name = who.helo.as_deref().unwrap_or(hostname);
-                ehlo(&mut wire, name, opening).await?
-            }
-            Told::Nothing | Told::Proxy(_) => capabilities,
+        let capabilities = if let Told::Xclient(who) = &told {
+            let line = xclient(capabilities.xclient, who).ok_or(Trouble::Identity)?;
+            opening.is_told = true;
+            tell(&mut wire, &line, opening).await?;
+            // A server takes the name of this EHLO for the client's, whatever XCLIENT said
+            // (Postfix, `ehlo_cmd`): ours would be held against the client's address.
+            let name = who.helo.as_deref().unwrap_or(route.hostname);
+            ehlo(&mut wire, name, opening).await?
+        } else {
+            capabilities
         };
         Ok(Self {
             wire,
@@ -197,6 +215,30 @@ impl Connection {
     pub(super) fn lacks(&self, uses: Extensions) -> bool {
         !self.capabilities.offers().contains_all(uses)
     }
+}
+
+/// The TCP connection, and what is said on it before the greeting.
+async fn connect(route: Route<'_>, told: &Told, opening: &mut Opening) -> Result<Wire, Failure> {
+    let source = told.source();
+    let dialled = dial(route.address, source, route.connect_limit, route.own).await;
+    let (stream, near_end) = dialled.map_err(|failed| {
+        let is_refused = failed
+            .error
+            .as_ref()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused);
+        // A way back that is missing may be missing for this client alone.
+        opening.is_told = source.is_some() && !is_refused;
+        opening.detail = failed.error.map(|error| error.to_string());
+        failed.trouble
+    })?;
+    opening.ended("connect");
+    opening.is_told = source.is_some();
+    let mut wire = Wire::new(stream, near_end);
+    if let Told::Proxy(version, who) = told {
+        wire.send(&proxy_header(*version, who), 0).await?;
+        opening.is_told = true;
+    }
+    Ok(wire)
 }
 
 /// The greeting and our EHLO.

@@ -1,14 +1,16 @@
 //! Whether the upstream can be served: only a probe says so. Traffic that has trouble does not
-//! judge, it asks for the next probe at once; so one lost connection turns nobody away.
+//! judge, it asks for the next probe at once; so one lost connection turns nobody away. Where there
+//! are several servers, one that traffic found dead is passed over until its next probe.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tarpit_core::Trouble;
+use tarpit_smtp::Capabilities;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::Upstream;
+use super::{Upstream, server};
 
 /// How old what we know may get while all is well.
 const REFRESH: Duration = Duration::from_secs(60);
@@ -40,57 +42,135 @@ pub enum Health {
 }
 
 impl Upstream {
-    /// Keeps health and capabilities up to date, for ever: probes at start (if nobody did yet),
-    /// every minute, every second while the upstream is away, and at once when traffic has trouble.
+    /// Keeps health and capabilities up to date, for ever: probes each server at start (if nobody
+    /// did yet), every minute, every second while it is away, and at once when traffic has trouble.
     pub async fn watch(self: Arc<Self>) {
-        if self.health() == Health::Unknown {
-            self.probe().await;
+        let mut watches = JoinSet::new();
+        for at in 0..self.servers.len() {
+            watches.spawn(Arc::clone(&self).watch_server(at));
+        }
+        // None of them ends; when this is dropped, so are they.
+        while watches.join_next().await.is_some() {}
+    }
+
+    async fn watch_server(self: Arc<Self>, at: usize) {
+        let server = &self.servers[at];
+        if server.health() == Health::Unknown {
+            self.probe(at).await;
         }
         loop {
-            let is_undecided = self.undecided.load(Ordering::Relaxed) > 0;
-            let pause = match self.health() {
-                Health::Up if is_undecided => RELAYS_RETRY,
-                Health::Up => REFRESH,
-                Health::Relays { .. } => RELAYS_RETRY,
-                Health::Unknown | Health::Down { .. } => RETRY,
+            let pause = {
+                let known = server.known();
+                match known.health {
+                    Health::Up if known.undecided > 0 => RELAYS_RETRY,
+                    Health::Up => REFRESH,
+                    Health::Relays { .. } => RELAYS_RETRY,
+                    Health::Unknown | Health::Down { .. } => RETRY,
+                }
             };
             // However much trouble there is: one probe a second is enough.
             sleep(RETRY).await;
             // Either the time is over, or there is trouble: both ask for a probe.
-            drop(timeout(pause.saturating_sub(RETRY), self.trouble.notified()).await);
-            self.probe().await;
+            drop(timeout(pause.saturating_sub(RETRY), server.trouble.notified()).await);
+            self.probe(at).await;
         }
     }
 
-    /// Traffic had trouble with the upstream.
-    pub(super) fn note(&self, trouble: Trouble) {
+    /// Traffic had trouble with one of the servers, or with whichever it would have been.
+    pub(super) fn note(&self, server: Option<usize>, trouble: Trouble) {
         match trouble {
             Trouble::Unreachable
             | Trouble::TimedOut
             | Trouble::Closed
             | Trouble::Garbage
             | Trouble::Identity
-            | Trouble::Lacks => self.trouble.notify_one(),
+            | Trouble::Tls
+            | Trouble::Lacks => self.want_probe(server),
             Trouble::Capacity | Trouble::Changed | Trouble::Relays | Trouble::AuthLost => {}
         }
     }
 
     /// A client was refused at the greeting. If everybody is, the probe will find it out.
-    pub(super) fn note_refused(&self) {
-        self.trouble.notify_one();
+    pub(super) fn note_refused(&self, server: Option<usize>) {
+        self.want_probe(server);
     }
 
-    pub(super) fn set_health(&self, health: Health, detail: Option<&str>) {
-        let changed = self.health.send_if_modified(|now| {
-            let changed = *now != health;
-            now.clone_from(&health);
-            changed
-        });
-        if !changed {
+    fn want_probe(&self, server: Option<usize>) {
+        match server.and_then(|at| self.servers.get(at)) {
+            Some(server) => server.trouble.notify_one(),
+            None => {
+                for server in &self.servers {
+                    server.trouble.notify_one();
+                }
+            }
+        }
+    }
+
+    /// Traffic found a server dead: it is passed over until its next probe, which comes at once.
+    pub(super) fn mark(&self, at: usize, why: Trouble) {
+        let server = &self.servers[at];
+        server.trouble.notify_one();
+        let was_marked = std::mem::replace(&mut server.known().marked, true);
+        if was_marked || self.servers.len() == 1 {
             return;
         }
-        let (upstream, address) = (&*self.config.name, self.config.address());
-        let detail = detail.unwrap_or_default();
+        self.stock.set_usable(server::usable(&self.servers));
+        let (upstream, address, why) = (&*self.config.name, server.address, why.as_str());
+        tracing::warn!(target: "tarpit::upstream", upstream, %address, why, "passed over until its next probe");
+    }
+
+    /// What a probe says of a server; from it follows what the upstream is as a whole.
+    pub(super) fn set_health(&self, at: usize, health: Health, detail: Option<&str>) {
+        let server = &self.servers[at];
+        let changed = {
+            let mut known = server.known();
+            let changed = known.health != health;
+            known.marked &= !matches!(health, Health::Up);
+            known.judged |= matches!(health, Health::Up | Health::Relays { .. });
+            known.health.clone_from(&health);
+            changed
+        };
+        self.sum_up();
+        if changed {
+            self.tell(at, &health, detail.unwrap_or_default());
+        }
+    }
+
+    pub(super) fn set_capabilities(&self, at: usize, capabilities: Capabilities) {
+        let server = &self.servers[at];
+        let is_new = {
+            let mut known = server.known();
+            let is_new = known.capabilities.as_deref() != Some(&capabilities);
+            if is_new {
+                known.capabilities = Some(Arc::new(capabilities.clone()));
+            }
+            is_new
+        };
+        if is_new {
+            let (upstream, address) = (&*self.config.name, server.address);
+            tracing::info!(target: "tarpit::upstream", upstream, %address, ?capabilities, "learnt what the upstream offers");
+        }
+    }
+
+    /// A failed refresh keeps what was offered last. The order matters: who sees that it is up sees
+    /// what it offers, too.
+    fn sum_up(&self) {
+        self.stock.set_usable(server::usable(&self.servers));
+        if let Some(offered) = server::offered(&self.servers)
+            && self.capabilities.load().as_deref() != Some(&offered)
+        {
+            self.capabilities.store(Some(Arc::new(offered)));
+        }
+        let together = server::together(&self.servers);
+        self.health.send_if_modified(|now| {
+            let changed = *now != together;
+            now.clone_from(&together);
+            changed
+        });
+    }
+
+    fn tell(&self, at: usize, health: &Health, detail: &str) {
+        let (upstream, address) = (&*self.config.name, self.servers[at].address);
         match health {
             Health::Unknown => {}
             Health::Up => {
@@ -101,7 +181,7 @@ impl Upstream {
                 tracing::warn!(target: "tarpit::upstream", upstream, %address, why, detail, "the upstream is down");
             }
             Health::Relays { reply } => {
-                let reason = relay_warning(&reply);
+                let reason = relay_warning(reply);
                 tracing::error!(target: "tarpit::upstream", upstream, %address, reason, "the upstream relays for this gateway");
             }
         }

@@ -1,4 +1,5 @@
-//! Who the client is, as the upstream is to be told: by XCLIENT or by the PROXY protocol.
+//! Who the client is, as the upstream is to be told: by XCLIENT, by the PROXY protocol, or by the
+//! near end of the connection itself.
 //!
 //! XCLIENT is printed on one line: Postfix forgets HELO and PROTO of an earlier XCLIENT when the
 //! next one comes, and usually allows none after ADDR. All that we tell fits (a test holds that).
@@ -25,12 +26,26 @@ pub struct ClientIdentity {
 /// What a connection's upstream was told. Two sessions may use one connection only if it is equal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Told {
-    /// Nothing: every client seems to be the gateway.
+    /// Nothing: every client seems to be the gateway. Of a Received header the connection knows
+    /// nothing: it belongs to a message.
     Nothing,
     /// XCLIENT.
     Xclient(ClientIdentity),
     /// The PROXY protocol, and our EHLO with the client's name: the protocol knows none.
-    Proxy(ClientIdentity),
+    Proxy(ProxyVersion, ClientIdentity),
+    /// The near end of the connection has the client's address; its port is another one. Our EHLO
+    /// has the client's name.
+    Address {
+        address: IpAddr,
+        helo: Option<Box<str>>,
+    },
+}
+
+/// Which header of the PROXY protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ProxyVersion {
+    One,
+    Two,
 }
 
 impl Told {
@@ -38,9 +53,34 @@ impl Told {
         match identity {
             Identity::None | Identity::Trace => Self::Nothing,
             Identity::Xclient => Self::Xclient(who.clone()),
-            Identity::ProxyV1 | Identity::ProxyV2 | Identity::Transparent => {
-                Self::Proxy(who.clone())
-            }
+            Identity::ProxyV1 => Self::Proxy(ProxyVersion::One, who.clone()),
+            Identity::ProxyV2 => Self::Proxy(ProxyVersion::Two, who.clone()),
+            Identity::Transparent => Self::Address {
+                address: who.address.ip().to_canonical(),
+                helo: who.helo.clone(),
+            },
+        }
+    }
+
+    /// Whether another session may have told the same.
+    pub(super) const fn outlives_session(&self) -> bool {
+        matches!(self, Self::Nothing | Self::Address { .. })
+    }
+
+    /// What the near end of the connection has to be, if it is not ours.
+    pub(super) const fn source(&self) -> Option<IpAddr> {
+        match self {
+            Self::Address { address, .. } => Some(*address),
+            _ => None,
+        }
+    }
+
+    /// The client's name, if our EHLO is to have it.
+    pub(super) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Nothing => None,
+            Self::Xclient(who) | Self::Proxy(_, who) => who.helo.as_deref(),
+            Self::Address { helo, .. } => helo.as_deref(),
         }
     }
 }
@@ -109,6 +149,29 @@ fn xtext_len(value: &str) -> usize {
     value.bytes().map(len).sum()
 }
 
+/// The header of the PROXY protocol.
+pub(super) fn proxy_header(version: ProxyVersion, who: &ClientIdentity) -> Vec<u8> {
+    match version {
+        ProxyVersion::One => proxy_v1(who.address, who.local),
+        ProxyVersion::Two => proxy_v2(who.address, who.local),
+    }
+}
+
+/// Version 1 (§2.1). Never `UNKNOWN`: a server would take the client for us. Both addresses are of
+/// one family, as in version 2.
+fn proxy_v1(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
+    let (family, source_ip, destination_ip) =
+        match (source.ip().to_canonical(), destination.ip().to_canonical()) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                ("TCP4", source.to_string(), destination.to_string())
+            }
+            (source, destination) => ("TCP6", v6(source).to_string(), v6(destination).to_string()),
+        };
+    let (source_port, destination_port) = (source.port(), destination.port());
+    format!("PROXY {family} {source_ip} {destination_ip} {source_port} {destination_port}\r\n")
+        .into_bytes()
+}
+
 /// PROXY protocol, version 2, §2.2: the signature.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// Version 2, command PROXY.
@@ -120,7 +183,7 @@ const TCP6: u8 = 0x21;
 
 /// The header of the PROXY protocol, version 2 (§2.2). Both addresses are of one family there:
 /// IPv4 if both are, or are mapped from it; else IPv6, an IPv4 one mapped.
-pub(super) fn proxy_header(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
+fn proxy_v2(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
     let mut header = SIGNATURE.to_vec();
     header.push(VERSION_COMMAND);
     match (source.ip().to_canonical(), destination.ip().to_canonical()) {
@@ -216,7 +279,7 @@ mod tests {
     #[test]
     fn proxy_headers() {
         let header = |source: &str, destination: &str| {
-            proxy_header(source.parse().unwrap(), destination.parse().unwrap())
+            proxy_v2(source.parse().unwrap(), destination.parse().unwrap())
         };
         let v4 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc6\x33\x64\x01\x12\x67\0\x19";
         assert_eq!(header("192.0.2.7:4711", "198.51.100.1:25"), v4);
@@ -228,5 +291,34 @@ mod tests {
         assert_eq!(&mixed[12..16], b"\x21\x21\0\x24");
         assert_eq!(&mixed[42..48], b"\xff\xff\xc6\x33\x64\x01");
         assert_eq!(&mixed[48..], b"\0\x01\0\x19");
+    }
+
+    #[test]
+    fn proxy_headers_in_text() {
+        let header = |source: &str, destination: &str| {
+            let header = proxy_v1(source.parse().unwrap(), destination.parse().unwrap());
+            assert!(header.len() <= 107, "§2.1: the longest header");
+            String::from_utf8(header).unwrap()
+        };
+        assert_eq!(
+            header("[::ffff:192.0.2.7]:4711", "198.51.100.1:25"),
+            "PROXY TCP4 192.0.2.7 198.51.100.1 4711 25\r\n"
+        );
+        assert_eq!(
+            header("[2001:db8::7]:1", "198.51.100.1:25"),
+            "PROXY TCP6 2001:db8::7 ::ffff:198.51.100.1 1 25\r\n"
+        );
+        let long = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535";
+        header(long, long);
+    }
+
+    #[test]
+    fn the_near_end_is_the_same_for_all_sessions_of_a_client() {
+        let told = |address: &str, helo: &str| {
+            Told::of(Identity::Transparent, &who(address, "192.0.2.1:25", helo))
+        };
+        assert_eq!(told("192.0.2.7:1", "a"), told("[::ffff:192.0.2.7]:2", "a"));
+        assert_ne!(told("192.0.2.7:1", "a"), told("192.0.2.8:1", "a"));
+        assert_ne!(told("192.0.2.7:1", "a"), told("192.0.2.7:1", "b"));
     }
 }

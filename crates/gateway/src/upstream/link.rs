@@ -18,7 +18,8 @@ use super::Upstream;
 use super::connection::{Auth, Connection, Failure, Opening, Standing};
 use super::identity::{ClientIdentity, Told};
 use super::leave::leave;
-use super::stock::{Claim, Slot};
+use super::server::ServerSet;
+use super::stock::{Claim, Permit, Slot, Wish};
 
 mod chunk;
 mod message;
@@ -32,6 +33,10 @@ const TURN_LIMIT: Duration = Duration::from_secs(10);
 /// Refusals on one connection before it is retired. Servers begin to punish a connection at about
 /// ten (Postfix delays its replies from `smtpd_soft_error_limit` = 10 on).
 const REFUSALS_MAX: u32 = 5;
+
+/// How long a server may take to be there while another one could be asked. Servers that greet
+/// strangers late on purpose (postscreen, a greeting delay) take 6 to 20 seconds.
+const OPENING_LIMIT: Duration = Duration::from_secs(30);
 
 /// Replays of accepted recipients within one transaction (DESIGN §4): a client that needs more
 /// makes work for the upstream out of nothing.
@@ -48,6 +53,8 @@ pub struct UpstreamLink {
     placed: Option<u32>,
     /// How often its accepted recipients were said again.
     replays: u8,
+    /// The server that was connected last.
+    server: Option<u8>,
     /// AUTH succeeded: without that connection nothing goes on.
     authenticated: bool,
     /// The connection no longer takes data; it may have said why.
@@ -119,6 +126,7 @@ impl UpstreamLink {
             refused: None,
             placed: None,
             replays: 0,
+            server: None,
             authenticated: false,
             spoilt: false,
             queued: false,
@@ -182,7 +190,7 @@ impl UpstreamLink {
             }
             Failure::Service(reply) => {
                 self.connection = None;
-                self.upstream.note_refused();
+                self.upstream.note_refused(self.server());
                 return Answer::ServiceRefused(reply);
             }
             Failure::Unfit(trouble) => {
@@ -194,7 +202,7 @@ impl UpstreamLink {
                 trouble
             }
         };
-        self.upstream.note(trouble);
+        self.upstream.note(self.server(), trouble);
         if was_pinned && self.connection.is_none() {
             return Answer::Trouble(Trouble::AuthLost);
         }
@@ -229,8 +237,8 @@ impl UpstreamLink {
         let mut origin = Origin::Anywhere;
         loop {
             // What runs ahead belongs to this transaction, which has one client and one name.
-            let is_new =
-                !self.is_data_ahead(question, envelope) && self.connect(who, claim, origin).await?;
+            let is_new = !self.is_data_ahead(question, envelope)
+                && self.connect(who, claim, envelope, origin).await?;
             match self.say(question, envelope).await {
                 // It was alive when last used; what died since is not the client's concern.
                 Err(Failure::Broken(Trouble::Closed)) if !is_new && !self.is_pinned() => {
@@ -324,6 +332,7 @@ impl UpstreamLink {
         &mut self,
         who: &ClientIdentity,
         claim: Claim,
+        envelope: Option<&Envelope>,
         origin: Origin,
     ) -> Result<bool, Failure> {
         let told = Told::of(self.upstream.config.identity, who);
@@ -345,15 +354,27 @@ impl UpstreamLink {
             }
             self.connection = None;
         }
+        let wish = Wish {
+            told: (origin == Origin::Anywhere).then(|| told.clone()),
+            tried: ServerSet::default(),
+            // What a server has accepted, it will accept again.
+            preferred: self.server.filter(|_| self.is_promised(envelope)),
+        };
+        self.find(told, claim, wish).await
+    }
+
+    /// A connection from the stock, or a new one: to the next server as long as one is away.
+    async fn find(&mut self, told: Told, claim: Claim, mut wish: Wish) -> Result<bool, Failure> {
+        let stock = Arc::clone(&self.upstream.stock);
+        let mut failed = None;
         loop {
-            let wanted = (origin == Origin::Anywhere).then(|| told.clone());
             self.queued = true;
-            let slot = timeout(TURN_LIMIT, self.upstream.stock.take(claim, wanted)).await;
+            let slot = timeout(TURN_LIMIT, stock.take(claim, wish.clone())).await;
             self.queued = false;
             match slot {
                 Ok(Some(Slot::Idle(mut connection))) => {
                     if connection.wire.is_quiet() {
-                        self.connection = Some(connection);
+                        self.hold(connection);
                         return Ok(false);
                     }
                 }
@@ -361,17 +382,73 @@ impl UpstreamLink {
                     if let Some(closing) = closing {
                         closing.wire.hang_up();
                     }
-                    let (config, hostname) = (&self.upstream.config, &self.upstream.hostname);
-                    let mut opening = Opening::start();
-                    let mut connection =
-                        Connection::open(config, hostname, told, &mut opening).await?;
-                    connection.permit = Some(permit);
-                    self.connection = Some(Box::new(connection));
-                    return Ok(true);
+                    wish.tried.insert(permit.server());
+                    match self
+                        .open(permit, told.clone(), stock.has_other(wish.tried))
+                        .await
+                    {
+                        Ok(connection) => {
+                            self.hold(connection);
+                            return Ok(true);
+                        }
+                        // Its reply is about the client, who would hear the same elsewhere.
+                        Err(Failure::Service(reply)) => return Err(Failure::Service(reply)),
+                        Err(failure) => failed = Some(failure),
+                    }
                 }
-                Ok(None) | Err(_) => return Err(Failure::Unfit(Trouble::Capacity)),
+                Ok(Some(Slot::Nowhere)) => {
+                    return Err(failed.unwrap_or_else(|| Trouble::Unreachable.into()));
+                }
+                Ok(None) | Err(_) => {
+                    return Err(failed.unwrap_or(Failure::Unfit(Trouble::Capacity)));
+                }
             }
         }
+    }
+
+    /// A new connection. `has_other`: another server could be asked instead.
+    async fn open(
+        &mut self,
+        permit: Permit,
+        told: Told,
+        has_other: bool,
+    ) -> Result<Box<Connection>, Failure> {
+        let at = permit.server();
+        self.server = u8::try_from(at).ok();
+        let mut opening = Opening::start();
+        let opened = Connection::open(self.upstream.route(at), told, &mut opening);
+        let opened = if has_other {
+            timeout(OPENING_LIMIT, opened)
+                .await
+                .unwrap_or_else(|_| Err(Trouble::TimedOut.into()))
+        } else {
+            opened.await
+        };
+        match opened {
+            Ok(mut connection) => {
+                connection.permit = Some(permit);
+                Ok(Box::new(connection))
+            }
+            Err(failure) => {
+                // What a client may have brought about is for the probe to judge.
+                if let Failure::Broken(trouble) = &failure
+                    && !opening.is_told
+                {
+                    self.upstream.mark(at, *trouble);
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    fn hold(&mut self, connection: Box<Connection>) {
+        let server = connection.permit.as_ref().map(Permit::server);
+        self.server = server.and_then(|at| u8::try_from(at).ok());
+        self.connection = Some(connection);
+    }
+
+    fn server(&self) -> Option<usize> {
+        self.server.map(usize::from)
     }
 
     /// Leaves a connection on which much was refused, unless that would use up what an idle client
@@ -412,8 +489,8 @@ impl UpstreamLink {
         };
         // Within an exchange QUIT would be read as a part of it.
         if connection.auth != Auth::Exchange {
-            // A connection that was told of this client serves no other.
-            let keep = connection.told == Told::Nothing;
+            // A connection that was told of this session serves no other.
+            let keep = connection.told.outlives_session();
             leave(&self.upstream.stock, connection, keep);
         }
     }
@@ -437,6 +514,12 @@ impl UpstreamLink {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.connection.is_some()
+    }
+
+    /// The near end of the connection.
+    #[cfg(test)]
+    pub(super) fn near_end(&self) -> Option<std::net::SocketAddr> {
+        Some(self.connection.as_ref()?.wire.near_end())
     }
 
     /// Whether something came on the connection that nobody asked for, its end included.

@@ -1,18 +1,24 @@
 //! What the upstream is, asked as an outside client would: is it there, what does it offer, does it
 //! take the client's identity, does it relay for whoever comes through us (DESIGN promise 7).
 //!
-//! A probe takes no place among the upstream's connections: a full house must not look like a
-//! dead one. It is one connection more, at most one at a time.
+//! Each server is asked on its own. A probe takes no place among the upstream's connections: a full
+//! house must not look like a dead one. It is one connection more, at most one at a time.
+//!
+//! Where the near end of the connection is the client's identity, the outside client's address is
+//! tried first: it works where the way back leads through this machine for every address, as it
+//! must for clients. Where it does not (networks drop test addresses), the probe comes from our own
+//! address, which no client ever has there; it says so.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::Ordering;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tarpit_core::{Tick, Trouble};
 use tarpit_smtp::{Capabilities, Reply, escape, write_mail, write_rcpt};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::connection::{Connection, Failure, Opening, Standing};
+use super::connection::{Connection, Failure, Opening, Route, Standing};
 use super::identity::{ClientIdentity, Told};
 use super::leave::quit;
 use super::wire::REPLY_LIMIT;
@@ -28,6 +34,13 @@ const PROBE_LIMIT: Duration = Duration::from_secs(60);
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// Where it seems to have connected to.
 const OUTSIDE_LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+/// An outside client of IPv6 (RFC 3849), for a server that is asked from the client's address.
+const OUTSIDE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+
+/// How long a connection from the outside address may take, before our own is tried: the server is
+/// near, so it comes soon or not at all.
+const OUTSIDE_LIMIT: Duration = Duration::from_secs(3);
+
 /// A port as clients have it.
 const OUTSIDE_PORT: u16 = 49152;
 
@@ -45,6 +58,9 @@ pub struct ProbeReport {
     pub capabilities: Option<Capabilities>,
     /// Whether the client's identity was told: `None` if it is not to be told, else why not.
     pub identity: Option<Result<(), String>>,
+    /// The identity is the near end of the connection, and the probe had to come from our own
+    /// address: how the server treats clients is not known.
+    pub from_own_address: bool,
     /// The reply to a recipient of a foreign domain, or to MAIL if it got no further, and the time
     /// it took.
     pub relay: Option<(Reply, Duration)>,
@@ -56,36 +72,70 @@ pub struct ProbeReport {
     pub failure: Option<(Trouble, Option<String>)>,
 }
 
+/// An outside client.
+fn outside(hostname: Box<str>) -> ClientIdentity {
+    ClientIdentity {
+        address: SocketAddr::from((OUTSIDE, OUTSIDE_PORT)),
+        local: SocketAddr::from((OUTSIDE_LOCAL, 25)),
+        helo: Some(hostname),
+        esmtp: true,
+    }
+}
+
 /// The reply to a recipient, and how long it took.
 type Treatment = (Reply, Duration);
 
 impl Upstream {
-    /// Asks the upstream what it is, as an outside client would, and sets capabilities and health.
-    /// Takes a minute at most.
-    pub async fn probe(&self) -> ProbeReport {
-        let _one = self.probing.lock().await;
+    /// Asks all servers at once what they are, as an outside client would, and sets capabilities
+    /// and health. One report for each, in their order. Takes a minute at most.
+    pub async fn probe_all(self: &Arc<Self>) -> Vec<ProbeReport> {
+        let mut probes = JoinSet::new();
+        for at in 0..self.servers.len() {
+            let upstream = Arc::clone(self);
+            probes.spawn(async move { (at, upstream.probe(at).await) });
+        }
+        let mut reports = probes.join_all().await;
+        reports.sort_by_key(|(at, _)| *at);
+        reports.into_iter().map(|(_, report)| report).collect()
+    }
+
+    /// The same for the server at this place of the list.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub async fn probe(&self, server: usize) -> ProbeReport {
+        let _one = self.servers[server].probing.lock().await;
         let mut report = ProbeReport::default();
         let mut opening = Opening::start();
-        let result = timeout(PROBE_LIMIT, self.examine(&mut report, &mut opening))
+        let result = timeout(PROBE_LIMIT, self.examine(server, &mut report, &mut opening))
             .await
             .unwrap_or(Err(Failure::Broken(Trouble::TimedOut)));
         report.write_opening(&opening, self.config.identity);
         if let Err(failure) = result {
             report.fail(failure, &opening);
         }
-        self.conclude(&report);
+        self.conclude(server, &report);
         report
     }
 
-    /// How the upstream treats `forward_path` (without brackets) from an outside client: its reply
-    /// and the time it took. The reply to MAIL, if that was refused.
+    /// How the server at this place of the list treats `forward_path` (without brackets) from an
+    /// outside client: its reply and the time it took. The reply to MAIL, if that was refused.
     ///
     /// # Errors
     /// There was no reply within a minute.
-    pub async fn try_name(&self, forward_path: &str) -> Result<(Reply, Duration), Trouble> {
+    ///
+    /// # Panics
+    /// If there is no such server.
+    pub async fn try_name(
+        &self,
+        server: usize,
+        forward_path: &str,
+    ) -> Result<(Reply, Duration), Trouble> {
         let clock = Clock::start();
         let treatment = timeout(PROBE_LIMIT, async {
-            let mut connection = self.open_outside(&mut Opening::start()).await?;
+            let mut report = ProbeReport::default();
+            let opening = &mut Opening::start();
+            let mut connection = self.open_outside(server, &mut report, opening).await?;
             let treatment = self.ask_for(&mut connection, forward_path).await?;
             part(connection).await;
             Ok(treatment)
@@ -102,10 +152,11 @@ impl Upstream {
 
     async fn examine(
         &self,
+        server: usize,
         report: &mut ProbeReport,
         opening: &mut Opening,
     ) -> Result<(), Failure> {
-        let mut connection = self.open_outside(opening).await?;
+        let mut connection = self.open_outside(server, report, opening).await?;
         report.capabilities = Some(connection.capabilities.clone());
         let treatment = self.ask_for(&mut connection, FOREIGN).await?;
         report.relays = treatment.0.code().is_positive();
@@ -114,15 +165,39 @@ impl Upstream {
         Ok(())
     }
 
-    async fn open_outside(&self, opening: &mut Opening) -> Result<Connection, Failure> {
-        let who = ClientIdentity {
-            address: SocketAddr::from((OUTSIDE, OUTSIDE_PORT)),
-            local: SocketAddr::from((OUTSIDE_LOCAL, 25)),
-            helo: Some(self.hostname.clone()),
-            esmtp: true,
+    async fn open_outside(
+        &self,
+        server: usize,
+        report: &mut ProbeReport,
+        opening: &mut Opening,
+    ) -> Result<Connection, Failure> {
+        let route = self.route(server);
+        let identity = self.config.identity;
+        let who = outside(self.hostname.clone());
+        if identity != Identity::Transparent {
+            return Connection::open(route, Told::of(identity, &who), opening).await;
+        }
+        let address: IpAddr = match route.address.ip().to_canonical() {
+            IpAddr::V4(_) => OUTSIDE.into(),
+            IpAddr::V6(_) => OUTSIDE_V6.into(),
         };
-        let told = Told::of(self.config.identity, &who);
-        Connection::open(&self.config, &self.hostname, told, opening).await
+        let told = Told::Address {
+            address,
+            helo: who.helo,
+        };
+        let limit = route.connect_limit.min(OUTSIDE_LIMIT);
+        let near = Route {
+            connect_limit: limit,
+            ..route
+        };
+        match Connection::open(near, told, opening).await {
+            Err(Failure::Broken(Trouble::Unreachable)) => {
+                report.from_own_address = true;
+                *opening = Opening::start();
+                Connection::open(route, Told::Nothing, opening).await
+            }
+            other => other,
+        }
     }
 
     /// MAIL and RCPT. A server that refuses the null reverse-path is asked with another one, so
@@ -145,20 +220,21 @@ impl Upstream {
     }
 
     /// What the probe says about health and capabilities. A failed one leaves the capabilities.
-    fn conclude(&self, report: &ProbeReport) {
+    fn conclude(&self, server: usize, report: &ProbeReport) {
         if let Some((why, detail)) = &report.failure {
-            return self.set_health(Health::Down { why: *why }, detail.as_deref());
+            return self.set_health(server, Health::Down { why: *why }, detail.as_deref());
         }
         if let Some(capabilities) = &report.capabilities {
-            self.set_capabilities(capabilities.clone());
+            self.set_capabilities(server, capabilities.clone());
         }
         match &report.relay {
-            Some((reply, _)) if is_undecided(reply) => return self.stay_undecided(reply),
-            _ => self.undecided.store(0, Ordering::Relaxed),
+            Some((reply, _)) if is_undecided(reply) => return self.stay_undecided(server, reply),
+            _ => self.servers[server].known().undecided = 0,
         }
         match &report.relay {
             Some((reply, _)) if report.relays && !self.config.relays => {
                 self.set_health(
+                    server,
                     Health::Relays {
                         reply: reply.to_log(),
                     },
@@ -170,9 +246,9 @@ impl Upstream {
                     "it relays for this gateway, as configured: {}",
                     reply.to_log()
                 );
-                self.set_health(Health::Up, Some(&detail));
+                self.set_health(server, Health::Up, Some(&detail));
             }
-            _ => self.set_health(Health::Up, None),
+            _ => self.set_health(server, Health::Up, None),
         }
     }
 }
@@ -191,15 +267,21 @@ fn is_undecided(reply: &Reply) -> bool {
 impl Upstream {
     /// Health stays what it was, and the next probe comes soon; an upstream that was found to relay
     /// is never let off by this.
-    fn stay_undecided(&self, reply: &Reply) {
-        let times = self.undecided.fetch_add(1, Ordering::Relaxed);
-        let is_waiting = matches!(self.health(), Health::Unknown | Health::Down { .. });
-        if times >= UNDECIDED_MAX && is_waiting {
+    fn stay_undecided(&self, server: usize, reply: &Reply) {
+        let (times, health) = {
+            let mut known = self.servers[server].known();
+            known.undecided = known.undecided.saturating_add(1);
+            (known.undecided, known.health.clone())
+        };
+        let is_waiting = matches!(health, Health::Unknown | Health::Down { .. });
+        if times > UNDECIDED_MAX && is_waiting {
             let detail = format!(
                 "whether it relays for this gateway could not be found out: {}",
                 reply.to_log()
             );
-            self.set_health(Health::Up, Some(&detail));
+            self.set_health(server, Health::Up, Some(&detail));
+        } else {
+            self.set_health(server, health, None);
         }
     }
 }
@@ -215,7 +297,8 @@ impl ProbeReport {
             self.steps.push((step, ended.saturating_sub(before)));
             before = *ended;
         }
-        if identity != Identity::None && self.capabilities.is_some() {
+        let is_told = !matches!(identity, Identity::None | Identity::Trace);
+        if is_told && !self.from_own_address && self.capabilities.is_some() {
             self.identity = Some(Ok(()));
         }
     }
@@ -223,17 +306,20 @@ impl ProbeReport {
     fn fail(&mut self, failure: Failure, opening: &Opening) {
         self.failure = match failure {
             Failure::Broken(Trouble::Identity) | Failure::Unfit(Trouble::Identity) => {
-                let why = match &opening.xclient {
-                    Some(reply) => format!("XCLIENT was refused: {}", reply.to_log()),
-                    None if opening.announced.is_some() => {
+                let why = match (&opening.detail, &opening.xclient) {
+                    (Some(detail), _) => detail.clone(),
+                    (None, Some(reply)) => format!("XCLIENT was refused: {}", reply.to_log()),
+                    (None, None) if opening.announced.is_some() => {
                         "it offers no XCLIENT with ADDR".to_owned()
                     }
-                    None => "it takes no PROXY header".to_owned(),
+                    (None, None) => "it takes no PROXY header".to_owned(),
                 };
                 self.identity = Some(Err(why.clone()));
                 Some((Trouble::Identity, Some(why)))
             }
-            Failure::Broken(trouble) | Failure::Unfit(trouble) => Some((trouble, None)),
+            Failure::Broken(trouble) | Failure::Unfit(trouble) => {
+                Some((trouble, opening.detail.clone()))
+            }
             // It took the identity and will have nothing to do with that client: a server that
             // refuses strangers without a name is up, and relays for none. What it told us before
             // is the best there is.

@@ -10,9 +10,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Upstream;
-use super::identity::{ClientIdentity, proxy_header};
-use super::stock::{Claim, Permit, Slot};
-use crate::config::Identity;
+use super::dial::{OwnAddress, dial};
+use super::identity::{ClientIdentity, Told, proxy_header};
+use super::stock::{Claim, Permit, Slot, Wish};
 
 /// How long a partner waits for its turn; as any session.
 const TURN_LIMIT: Duration = Duration::from_secs(10);
@@ -21,6 +21,7 @@ const TURN_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct RawConnection {
     tcp: TcpStream,
+    _near_end: OwnAddress,
     _permit: Permit,
 }
 
@@ -32,7 +33,8 @@ impl RawConnection {
 }
 
 impl Upstream {
-    /// Connects on behalf of a client whose bytes are passed on untouched.
+    /// Connects on behalf of a client whose bytes are passed on untouched; to the next server if
+    /// one is away.
     ///
     /// # Errors
     /// No place was free in time, or the upstream can't be reached or told.
@@ -41,24 +43,54 @@ impl Upstream {
         who: &ClientIdentity,
         claim: Claim,
     ) -> Result<RawConnection, Trouble> {
-        let slot = timeout(TURN_LIMIT, self.stock.take(claim, None)).await;
-        let Ok(Some(Slot::Vacant { permit, closing })) = slot else {
-            return Err(Trouble::Capacity);
-        };
-        if let Some(closing) = closing {
-            closing.wire.hang_up();
+        let mut wish = Wish::default();
+        let mut failed = None;
+        loop {
+            let slot = timeout(TURN_LIMIT, self.stock.take(claim, wish.clone())).await;
+            let permit = match slot {
+                Ok(Some(Slot::Vacant { permit, closing })) => {
+                    if let Some(closing) = closing {
+                        closing.wire.hang_up();
+                    }
+                    permit
+                }
+                Ok(Some(Slot::Nowhere)) => return Err(failed.unwrap_or(Trouble::Unreachable)),
+                // None was wished for that is idle.
+                Ok(Some(Slot::Idle(_)) | None) | Err(_) => {
+                    return Err(failed.unwrap_or(Trouble::Capacity));
+                }
+            };
+            wish.tried.insert(permit.server());
+            match self.open_raw(who, permit).await {
+                Ok(connection) => return Ok(connection),
+                Err(trouble) => failed = Some(trouble),
+            }
         }
-        let connect = TcpStream::connect(self.config.address());
-        let Ok(Ok(mut tcp)) = timeout(self.config.connect_timeout, connect).await else {
-            return Err(Trouble::Unreachable);
-        };
-        tcp.set_nodelay(true).map_err(|_| Trouble::Closed)?;
-        if self.config.identity == Identity::ProxyV2 {
-            let header = proxy_header(who.address, who.local);
+    }
+
+    async fn open_raw(
+        &self,
+        who: &ClientIdentity,
+        permit: Permit,
+    ) -> Result<RawConnection, Trouble> {
+        let server = permit.server();
+        let told = Told::of(self.config.identity, who);
+        let source = told.source();
+        let route = self.route(server);
+        let dialled = dial(route.address, source, route.connect_limit, route.own).await;
+        let (mut tcp, near_end) = dialled.map_err(|failed| {
+            if source.is_none() {
+                self.mark(server, failed.trouble);
+            }
+            failed.trouble
+        })?;
+        if let Told::Proxy(version, who) = &told {
+            let header = proxy_header(*version, who);
             tcp.write_all(&header).await.map_err(|_| Trouble::Closed)?;
         }
         Ok(RawConnection {
             tcp,
+            _near_end: near_end,
             _permit: permit,
         })
     }

@@ -1,13 +1,14 @@
-//! The upstream's connections, counted: in all, by source, with a reserve for known senders; and
+//! The upstream's connections, counted: by server, by source, with a reserve for known senders; and
 //! the idle ones that wait for their next use.
 //!
-//! What it promises: never more open connections than `connections_max`, idle ones included; a
-//! place is given back when its [`Permit`] is dropped, wherever that happens. Whoever finds none
-//! waits in one queue, first come first served among those who could take what is free: a source at
-//! its own bound, or a stranger at the reserve, holds up nobody behind it.
+//! What it promises: never more open connections to a server than `connections_max`, idle ones
+//! included; a place is given back when its [`Permit`] is dropped, wherever that happens. Whoever
+//! finds none waits in one queue, first come first served among those who could take what is free:
+//! a source at its own bound, or a stranger at the reserve, holds up nobody behind it.
 //!
 //! A semaphore for each bound was rejected: taking two of them in turn either holds one idle while
-//! it waits for the other, or loses the order.
+//! it waits for the other, or loses the order. So was a queue for each server: who waits would have
+//! to guess which of them is free first.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,11 +22,16 @@ use tokio::task::AbortHandle;
 use super::connection::Connection;
 use super::identity::Told;
 use super::leave::quit;
-use crate::config;
+use super::server::ServerSet;
+use crate::config::{self, Balance};
+
+mod choice;
+
+use choice::Pick;
 
 /// Idle connections that are kept for [`IDLE_TIME`]. Each is a process of the upstream (Postfix has
 /// 100 of them), and a handful is enough to save the connect for mail that comes in a row.
-pub(super) const IDLE_LONG_MAX: usize = 8;
+pub(super) const IDLE_LONG_MAX: u32 = 8;
 
 /// How long these may be idle.
 const IDLE_TIME: Duration = Duration::from_secs(10);
@@ -57,41 +63,72 @@ pub(super) enum Slot {
         permit: Permit,
         closing: Option<Box<Connection>>,
     },
+    /// No server is left that could be asked.
+    Nowhere,
+}
+
+/// What a connection is asked for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wish {
+    /// An idle connection told this will do; with `None` only a new one will.
+    pub(super) told: Option<Told>,
+    /// Servers that were tried in vain.
+    pub(super) tried: ServerSet,
+    /// Where the transaction stood before: it goes back there if it can.
+    pub(super) preferred: Option<u8>,
 }
 
 /// A place among the upstream's connections; given back when dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
     stock: Arc<Stock>,
+    /// Whose place it is.
+    server: usize,
     /// `None` while the connection is idle.
     holder: Option<Claim>,
 }
 
 #[derive(Debug)]
 pub(super) struct Stock {
+    balance: Balance,
+    /// Connections to one server.
     max: u32,
+    /// Connections to all servers on behalf of one source.
     per_source_max: u32,
-    /// Connections of claims that are not known.
+    /// Connections to one server of claims that are not known.
     strangers_max: u32,
-    /// Idle connections: half of all, or a handful. Whoever needs a place takes that of an idle one.
-    idle_max: usize,
+    /// Idle connections to one server: half of all, or a handful. Whoever needs a place takes that
+    /// of an idle one.
+    idle_max: u32,
     inner: Mutex<Inner>,
     last_serial: AtomicU64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
-    /// Idle ones included.
-    open: u32,
-    strangers: u32,
+    servers: Box<[Places]>,
+    /// Who may be asked now.
+    usable: ServerSet,
+    /// Which server comes first among equals.
+    turn: usize,
     by_source: HashMap<Source, u32>,
     idle: VecDeque<Idle>,
     waiting: VecDeque<Waiter>,
 }
 
+/// The connections of one server.
+#[derive(Clone, Debug, Default)]
+struct Places {
+    /// Idle ones included.
+    open: u32,
+    idle: u32,
+    strangers: u32,
+}
+
 #[derive(Debug)]
 struct Idle {
     serial: u64,
+    server: usize,
     connection: Box<Connection>,
     expiry: AbortHandle,
 }
@@ -99,25 +136,32 @@ struct Idle {
 #[derive(Debug)]
 struct Waiter {
     claim: Claim,
-    /// An idle connection told this will do.
-    wanted: Option<Told>,
+    wish: Wish,
     granted: oneshot::Sender<Slot>,
 }
 
 type Granted = Vec<(oneshot::Sender<Slot>, Slot)>;
 
 impl Stock {
+    /// All servers may be asked until [`Self::set_usable`] says which.
     pub(super) fn new(config: &config::Upstream) -> Arc<Self> {
+        let servers = vec![Places::default(); config.addresses.len()].into_boxed_slice();
         Arc::new(Self {
+            balance: config.balance,
             max: config.connections_max,
             per_source_max: config.connections_per_source_max,
             strangers_max: config
                 .connections_max
                 .saturating_sub(config.connections_reserved),
-            inner: Mutex::default(),
-            idle_max: usize::try_from(config.connections_max / 2)
-                .unwrap_or(usize::MAX)
-                .max(IDLE_LONG_MAX),
+            inner: Mutex::new(Inner {
+                usable: ServerSet::first(servers.len()),
+                servers,
+                turn: 0,
+                by_source: HashMap::new(),
+                idle: VecDeque::new(),
+                waiting: VecDeque::new(),
+            }),
+            idle_max: (config.connections_max / 2).max(IDLE_LONG_MAX),
             last_serial: AtomicU64::new(0),
         })
     }
@@ -125,18 +169,51 @@ impl Stock {
     /// Open and idle connections.
     pub(super) fn counts(&self) -> (u32, u32) {
         let inner = self.lock();
-        (
-            inner.open,
-            u32::try_from(inner.idle.len()).unwrap_or(u32::MAX),
-        )
+        let sum = |of: fn(&Places) -> u32| inner.servers.iter().map(of).sum();
+        (sum(|places| places.open), sum(|places| places.idle))
     }
 
-    /// A connection for `claim`, an idle one that was told `wanted` if there is one. Waits for its
-    /// turn. `None`: too many wait already.
-    pub(super) async fn take(self: &Arc<Self>, claim: Claim, wanted: Option<Told>) -> Option<Slot> {
+    /// The same for one server.
+    pub(super) fn counts_of(&self, server: usize) -> (u32, u32) {
+        let places = &self.lock().servers[server];
+        (places.open, places.idle)
+    }
+
+    /// From now on these servers may be asked. Idle connections to others are closed.
+    pub(super) fn set_usable(self: &Arc<Self>, usable: ServerSet) {
+        let (closing, granted) = {
+            let mut inner = self.lock();
+            if inner.usable == usable {
+                return;
+            }
+            inner.usable = usable;
+            let mut closing = Vec::new();
+            while let Some(at) = inner
+                .idle
+                .iter()
+                .position(|idle| !usable.contains(idle.server))
+            {
+                closing.extend(inner.remove_idle(at));
+            }
+            (closing, self.grant(&mut inner))
+        };
+        for idle in closing {
+            idle.expiry.abort();
+            idle.connection.wire.hang_up();
+        }
+        deliver(granted);
+    }
+
+    /// Whether there is a server besides these that may be asked.
+    pub(super) fn has_other(&self, tried: ServerSet) -> bool {
+        !self.lock().usable.without(tried).is_empty()
+    }
+
+    /// A connection for `claim` as wished. Waits for its turn. `None`: too many wait already.
+    pub(super) async fn take(self: &Arc<Self>, claim: Claim, wish: Wish) -> Option<Slot> {
         let turn = {
             let mut inner = self.lock();
-            if let Some(slot) = self.try_take(&mut inner, claim, wanted.as_ref()) {
+            if let Some(slot) = self.try_take(&mut inner, claim, &wish) {
                 return Some(slot);
             }
             inner.waiting.retain(|waiter| !waiter.granted.is_closed());
@@ -147,7 +224,7 @@ impl Stock {
             let (granted, turn) = oneshot::channel();
             inner.waiting.push_back(Waiter {
                 claim,
-                wanted,
+                wish,
                 granted,
             });
             turn
@@ -155,13 +232,17 @@ impl Stock {
         turn.await.ok()
     }
 
-    /// Keeps a connection for its next use; gives it back if enough are kept.
+    /// Keeps a connection for its next use; gives it back if enough are kept, or if its server may
+    /// not be asked any more.
     pub(super) fn keep(
         self: &Arc<Self>,
         mut connection: Box<Connection>,
     ) -> Result<(), Box<Connection>> {
+        let Some(server) = connection.permit.as_ref().map(|permit| permit.server) else {
+            return Err(connection);
+        };
         let serial = self.last_serial.fetch_add(1, Ordering::Relaxed);
-        let time = if self.lock().idle.len() < IDLE_LONG_MAX {
+        let time = if self.lock().servers[server].idle < IDLE_LONG_MAX {
             IDLE_TIME
         } else {
             IDLE_TIME_BRIEF
@@ -169,16 +250,19 @@ impl Stock {
         let expiry = tokio::spawn(expire(Arc::downgrade(self), serial, time)).abort_handle();
         let granted = {
             let mut inner = self.lock();
-            let is_full = inner.idle.len() >= self.idle_max;
-            let Some(permit) = connection.permit.as_mut().filter(|_| !is_full) else {
+            let may_stay =
+                inner.servers[server].idle < self.idle_max && inner.usable.contains(server);
+            let Some(permit) = connection.permit.as_mut().filter(|_| may_stay) else {
                 expiry.abort();
                 return Err(connection);
             };
             if let Some(claim) = permit.holder.take() {
-                inner.uncount(claim);
+                inner.uncount(claim, server);
             }
+            inner.servers[server].idle += 1;
             inner.idle.push_back(Idle {
                 serial,
+                server,
                 connection,
                 expiry,
             });
@@ -192,63 +276,55 @@ impl Stock {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn try_take(
-        self: &Arc<Self>,
-        inner: &mut Inner,
-        claim: Claim,
-        wanted: Option<&Told>,
-    ) -> Option<Slot> {
-        let of_source = inner.by_source.get(&claim.source).copied().unwrap_or(0);
-        if of_source >= self.per_source_max
-            || (!claim.known && inner.strangers >= self.strangers_max)
-        {
-            return None;
+    fn try_take(self: &Arc<Self>, inner: &mut Inner, claim: Claim, wish: &Wish) -> Option<Slot> {
+        if inner.usable.without(wish.tried).is_empty() {
+            return Some(Slot::Nowhere);
         }
-        // Wanted mail shares a connection with nobody who is not known.
-        if claim.known
-            && let Some(wanted) = wanted
-            && let Some(at) = inner
-                .idle
-                .iter()
-                .rposition(|idle| idle.connection.told == *wanted)
-            && let Some(Idle {
-                mut connection,
-                expiry,
-                ..
-            }) = inner.idle.remove(at)
-        {
-            expiry.abort();
-            inner.count(claim);
-            if let Some(permit) = &mut connection.permit {
-                permit.holder = Some(claim);
+        match self.pick(inner, claim, wish)? {
+            Pick::Idle(at) => {
+                let Idle {
+                    mut connection,
+                    expiry,
+                    server,
+                    ..
+                } = inner.remove_idle(at)?;
+                expiry.abort();
+                inner.count(claim, server);
+                if let Some(permit) = &mut connection.permit {
+                    permit.holder = Some(claim);
+                }
+                Some(Slot::Idle(connection))
             }
-            return Some(Slot::Idle(connection));
+            Pick::Server(server) if inner.servers[server].open < self.max => {
+                inner.servers[server].open += 1;
+                inner.count(claim, server);
+                let permit = Permit {
+                    stock: Arc::clone(self),
+                    server,
+                    holder: Some(claim),
+                };
+                Some(Slot::Vacant {
+                    permit,
+                    closing: None,
+                })
+            }
+            Pick::Server(server) => {
+                let at = inner.idle.iter().position(|idle| idle.server == server)?;
+                let Idle {
+                    mut connection,
+                    expiry,
+                    ..
+                } = inner.remove_idle(at)?;
+                expiry.abort();
+                let mut permit = connection.permit.take()?;
+                inner.count(claim, server);
+                permit.holder = Some(claim);
+                Some(Slot::Vacant {
+                    permit,
+                    closing: Some(connection),
+                })
+            }
         }
-        if inner.open < self.max {
-            inner.open += 1;
-            inner.count(claim);
-            let permit = Permit {
-                stock: Arc::clone(self),
-                holder: Some(claim),
-            };
-            return Some(Slot::Vacant {
-                permit,
-                closing: None,
-            });
-        }
-        let Idle {
-            mut connection,
-            expiry,
-            ..
-        } = inner.idle.pop_front()?;
-        expiry.abort();
-        let mut permit = connection.permit.take()?;
-        inner.count(claim);
-        permit.holder = Some(claim);
-        Some(Slot::Vacant {
-            permit,
-            closing: Some(connection),
-        })
     }
 
     /// Gives what is free to those who wait. The caller delivers it after the lock is released.
@@ -257,17 +333,15 @@ impl Stock {
         let mut granted = Granted::new();
         let mut rest = VecDeque::new();
         for waiter in std::mem::take(&mut inner.waiting) {
-            let is_gone = waiter.granted.is_closed();
-            let is_full = inner.open >= self.max && inner.idle.is_empty();
-            if is_gone {
+            if waiter.granted.is_closed() {
                 continue;
             }
-            let slot = if is_full {
-                None
-            } else {
-                self.try_take(inner, waiter.claim, waiter.wanted.as_ref())
-            };
-            match slot {
+            // A long queue is not asked one by one for what is not there.
+            if !inner.has_room(self.max) {
+                rest.push_back(waiter);
+                continue;
+            }
+            match self.try_take(inner, waiter.claim, &waiter.wish) {
                 Some(slot) => granted.push((waiter.granted, slot)),
                 None => rest.push_back(waiter),
             }
@@ -276,10 +350,10 @@ impl Stock {
         granted
     }
 
-    fn remove_idle(&self, serial: u64) -> Option<Box<Connection>> {
+    fn take_expired(&self, serial: u64) -> Option<Box<Connection>> {
         let mut inner = self.lock();
         let at = inner.idle.iter().position(|idle| idle.serial == serial)?;
-        inner.idle.remove(at).map(|idle| idle.connection)
+        inner.remove_idle(at).map(|idle| idle.connection)
     }
 }
 
@@ -292,25 +366,47 @@ fn deliver(granted: Granted) {
 
 async fn expire(stock: Weak<Stock>, serial: u64, time: Duration) {
     tokio::time::sleep(time).await;
-    if let Some(connection) = stock.upgrade().and_then(|stock| stock.remove_idle(serial)) {
+    if let Some(connection) = stock.upgrade().and_then(|stock| stock.take_expired(serial)) {
         quit(connection).await;
     }
 }
 
 impl Inner {
-    fn count(&mut self, claim: Claim) {
+    fn count(&mut self, claim: Claim, server: usize) {
         *self.by_source.entry(claim.source).or_default() += 1;
-        self.strangers += u32::from(!claim.known);
+        self.servers[server].strangers += u32::from(!claim.known);
     }
 
-    fn uncount(&mut self, claim: Claim) {
+    fn uncount(&mut self, claim: Claim, server: usize) {
         if let Some(count) = self.by_source.get_mut(&claim.source) {
             *count -= 1;
             if *count == 0 {
                 self.by_source.remove(&claim.source);
             }
         }
-        self.strangers -= u32::from(!claim.known);
+        self.servers[server].strangers -= u32::from(!claim.known);
+    }
+
+    /// Whether anybody could get something; where nobody may be asked, that is the news.
+    fn has_room(&self, max: u32) -> bool {
+        let is_free = |server: usize| {
+            let places = &self.servers[server];
+            places.open < max || places.idle > 0
+        };
+        self.usable.is_empty() || self.usable.iter().any(is_free)
+    }
+
+    fn remove_idle(&mut self, at: usize) -> Option<Idle> {
+        let idle = self.idle.remove(at)?;
+        self.servers[idle.server].idle -= 1;
+        Some(idle)
+    }
+}
+
+impl Permit {
+    /// To which server.
+    pub(super) const fn server(&self) -> usize {
+        self.server
     }
 }
 
@@ -318,9 +414,9 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let granted = {
             let mut inner = self.stock.lock();
-            inner.open -= 1;
+            inner.servers[self.server].open -= 1;
             if let Some(claim) = self.holder {
-                inner.uncount(claim);
+                inner.uncount(claim, self.server);
             }
             self.stock.grant(&mut inner)
         };

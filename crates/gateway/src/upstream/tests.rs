@@ -22,6 +22,7 @@ mod pool;
 mod probe;
 mod replay;
 mod script;
+mod servers;
 mod stock;
 mod transaction;
 
@@ -167,7 +168,7 @@ impl World {
 
     /// Traffic has asked for a probe.
     async fn probe_wanted(&self) {
-        let wanted = tokio::time::timeout(LIMIT, self.upstream.trouble.notified()).await;
+        let wanted = tokio::time::timeout(LIMIT, self.upstream.servers[0].trouble.notified()).await;
         wanted.expect("trouble asks for a probe");
     }
 

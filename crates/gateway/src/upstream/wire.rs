@@ -7,7 +7,6 @@
 //! A buffered reader from a library was rejected: it would hide such bytes in its buffer.
 
 use std::io::{self, ErrorKind, IoSlice};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tarpit_core::Trouble;
@@ -17,6 +16,7 @@ use tarpit_smtp::{
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::dial::OwnAddress;
 use crate::stream::{Stream, Written};
 use crate::tls::{ClientTls, Peer, TlsFailure};
 
@@ -58,6 +58,9 @@ pub struct Lost {
 #[derive(Debug)]
 pub(super) struct Wire {
     stream: Stream,
+    /// Known as ours for as long as this lives.
+    #[cfg_attr(not(test), expect(dead_code, reason = "it is there to be dropped"))]
+    near_end: OwnAddress,
     reader: ReplyReader,
     /// Bytes after the last reply.
     unread: Vec<u8>,
@@ -67,19 +70,21 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// Connects; the greeting is pending then.
-    pub(super) async fn connect(address: SocketAddr, limit: Duration) -> Result<Self, Trouble> {
-        let Ok(Ok(stream)) = timeout(limit, TcpStream::connect(address)).await else {
-            return Err(Trouble::Unreachable);
-        };
-        // Commands are written whole, so there is nothing to gather; waiting would only add 40 ms.
-        stream.set_nodelay(true).map_err(|_| Trouble::Closed)?;
-        Ok(Self {
+    /// A connection that was just made: the greeting is pending.
+    pub(super) fn new(stream: TcpStream, near_end: OwnAddress) -> Self {
+        Self {
             stream: Stream::plain(stream),
+            near_end,
             reader: ReplyReader::new(),
             unread: Vec::new(),
             pending: 1,
-        })
+        }
+    }
+
+    /// Ours.
+    #[cfg(test)]
+    pub(super) const fn near_end(&self) -> std::net::SocketAddr {
+        self.near_end.address()
     }
 
     /// Whether every command was answered.

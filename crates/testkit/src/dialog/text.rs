@@ -126,13 +126,14 @@ pub(super) fn outcome(text: &str) -> Result<Outcome, String> {
 
 /// The word of a [`Trouble`].
 pub(super) fn trouble(word: &str) -> Result<Trouble, String> {
-    const ALL: [Trouble; 10] = [
+    const ALL: [Trouble; 11] = [
         Trouble::Unreachable,
         Trouble::TimedOut,
         Trouble::Closed,
         Trouble::Garbage,
         Trouble::Capacity,
         Trouble::Identity,
+        Trouble::Tls,
         Trouble::Changed,
         Trouble::Lacks,
         Trouble::Relays,

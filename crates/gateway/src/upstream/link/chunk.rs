@@ -79,11 +79,11 @@ impl UpstreamLink {
             DataEnd::Reply(_) if is_settled => {}
             DataEnd::Reply(_) => {
                 self.connection = None;
-                self.upstream.note(Trouble::Closed);
+                self.upstream.note(self.server(), Trouble::Closed);
             }
             DataEnd::Lost { trouble, .. } => {
                 self.connection = None;
-                self.upstream.note(*trouble);
+                self.upstream.note(self.server(), *trouble);
             }
             _ => self.connection = None,
         }

@@ -44,7 +44,7 @@ impl UpstreamLink {
                 connection.standing = Standing::Nothing;
                 if !connection.wire.is_settled() {
                     self.connection = None;
-                    self.upstream.note(Trouble::Closed);
+                    self.upstream.note(self.server(), Trouble::Closed);
                 }
                 Ok(reply)
             }
@@ -55,7 +55,7 @@ impl UpstreamLink {
                     trouble: Trouble::Garbage,
                     after_dot: true,
                 });
-                self.upstream.note(lost.trouble);
+                self.upstream.note(self.server(), lost.trouble);
                 Err(lost)
             }
         }

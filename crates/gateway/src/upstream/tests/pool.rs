@@ -59,7 +59,10 @@ async fn a_connection_without_refusals_serves_the_next_known_sender() {
 
 /// Takes what is idle and drops it.
 async fn idle_gone(stock: &Arc<crate::upstream::stock::Stock>) {
-    let wanted = Some(crate::upstream::identity::Told::Nothing);
+    let wanted = crate::upstream::stock::Wish {
+        told: Some(crate::upstream::identity::Told::Nothing),
+        ..Default::default()
+    };
     while stock.counts().1 > 0 {
         drop(stock.take(claim("192.0.2.1", true), wanted.clone()).await);
         tokio::task::yield_now().await;
@@ -196,7 +199,11 @@ async fn a_connection_with_an_identity_serves_that_client_only() {
     );
     world.link.close();
     let told = crate::upstream::identity::Told::of(Identity::ProxyV2, &client());
-    drop(world.upstream.stock.take(world.claim, Some(told)).await);
+    let wish = crate::upstream::stock::Wish {
+        told: Some(told),
+        ..Default::default()
+    };
+    drop(world.upstream.stock.take(world.claim, wish).await);
     world.done().await;
 }
 

@@ -35,7 +35,7 @@ async fn an_upstream_that_does_not_relay() {
     assert_eq!(world.upstream.health(), Health::Unknown);
     assert_eq!(world.upstream.capabilities(), None);
     let mut changes = world.upstream.health_changes();
-    let report = world.upstream.probe().await;
+    let report = world.upstream.probe(0).await;
     assert_eq!(world.upstream.health(), Health::Up);
     assert_eq!(*changes.borrow_and_update(), Health::Up);
     assert_eq!(world.upstream.capabilities().unwrap().size, Some(99));
@@ -56,7 +56,7 @@ async fn an_upstream_that_does_not_relay() {
 async fn an_upstream_that_relays() {
     let script: &[&str] = &[BARE, OUTSIDE, "S: 250 2.1.5 ok", LEFT];
     let world = World::new(Identity::None, &[script]).await;
-    assert!(world.upstream.probe().await.relays);
+    assert!(world.upstream.probe(0).await.relays);
     assert_eq!(
         world.upstream.health(),
         Health::Relays {
@@ -72,7 +72,7 @@ async fn an_upstream_that_relays() {
         ..settings(server.address, Identity::None)
     };
     let upstream = Upstream::new(meant, "gw.example".into());
-    assert!(upstream.probe().await.relays);
+    assert!(upstream.probe(0).await.relays);
     assert_eq!(upstream.health(), Health::Up);
     server.done().await;
 }
@@ -87,8 +87,8 @@ async fn an_upstream_that_refuses_the_null_reverse_path() {
         &[BARE, no_null, "S: 550 nobody\n", LEFT],
     ];
     let world = World::new(Identity::None, &scripts).await;
-    assert!(world.upstream.probe().await.relays);
-    let report = world.upstream.probe().await;
+    assert!(world.upstream.probe(0).await.relays);
+    let report = world.upstream.probe(0).await;
     assert_eq!(report.relay.unwrap().0.to_log(), "550 no bounces");
     assert_eq!(world.upstream.health(), Health::Up);
     world.done().await;
@@ -106,7 +106,7 @@ async fn the_probe_comes_from_outside() {
         S: 250-up|250 8BITMIME
     ";
     let world = World::new(Identity::Xclient, &[&[xclient, OUTSIDE, REFUSED, LEFT]]).await;
-    let report = world.upstream.probe().await;
+    let report = world.upstream.probe(0).await;
     assert_eq!(report.identity, Some(Ok(())));
     assert_eq!(
         steps(&report),
@@ -125,14 +125,14 @@ async fn the_probe_comes_from_outside() {
         &[&[header, BARE, OUTSIDE, REFUSED, LEFT]],
     )
     .await;
-    assert_eq!(world.upstream.probe().await.identity, Some(Ok(())));
+    assert_eq!(world.upstream.probe(0).await.identity, Some(Ok(())));
     world.done().await;
 }
 
 #[tokio::test]
 async fn an_identity_that_cant_be_told() {
     let world = World::new(Identity::Xclient, &[&[BARE, "eof"]]).await;
-    let report = world.upstream.probe().await;
+    let report = world.upstream.probe(0).await;
     assert_eq!(
         report.identity,
         Some(Err("it offers no XCLIENT with ADDR".to_owned()))
@@ -153,7 +153,7 @@ async fn an_upstream_that_refuses_the_outside_client() {
         S: 450 4.7.1 cannot find your hostname
         eof";
     let world = World::new(Identity::Xclient, &[&[script]]).await;
-    let report = world.upstream.probe().await;
+    let report = world.upstream.probe(0).await;
     assert_eq!(
         report.relay.unwrap().0.to_log(),
         "450 4.7.1 cannot find your hostname"
@@ -179,7 +179,7 @@ async fn a_failed_refresh_keeps_the_capabilities() {
         (down(Trouble::Closed), Some(99)),
         (Health::Up, None),
     ] {
-        let report = world.upstream.probe().await;
+        let report = world.upstream.probe(0).await;
         assert_eq!(world.upstream.health(), health);
         assert_eq!(report.failure.is_some(), health != Health::Up);
         assert_eq!(world.upstream.capabilities().unwrap().size, size);
@@ -195,7 +195,7 @@ async fn how_a_name_is_treated() {
     let (refused, taken) = (asked("S: 550 5.1.1 no such user"), asked("S: 250 ok"));
     let world = World::new(Identity::None, &[&[&refused], &[&taken], &["close"]]).await;
     for expected in ["550 5.1.1 no such user", "250 ok", "closed"] {
-        let treatment = world.upstream.try_name("zq7@example.org").await;
+        let treatment = world.upstream.try_name(0, "zq7@example.org").await;
         assert_eq!(
             treatment.map_or_else(
                 |trouble| trouble.as_str().to_owned(),
@@ -234,7 +234,7 @@ async fn the_watch() {
     let scripts: [&[&str]; 2] = [&[BARE, OUTSIDE, REFUSED, LEFT], &["S: 421 4.3.2 no\neof"]];
     let server = Scripted::on(listener, &scripts);
     until(Health::Up).await;
-    upstream.note(Trouble::Lacks);
+    upstream.note(None, Trouble::Lacks);
     until(down(Trouble::Closed)).await;
     watch.abort();
     server.done().await;
@@ -248,17 +248,17 @@ async fn an_upstream_that_does_not_say_whether_it_relays() {
     let script: &[&str] = &[BARE, OUTSIDE, LATER, LEFT];
     let world = World::new(Identity::None, &[script; 6]).await;
     for _ in 0..5 {
-        world.upstream.probe().await;
+        world.upstream.probe(0).await;
         assert_eq!(world.upstream.health(), Health::Unknown);
     }
-    world.upstream.probe().await;
+    world.upstream.probe(0).await;
     assert_eq!(world.upstream.health(), Health::Up);
     world.done().await;
 
     let relays: &[&str] = &[BARE, OUTSIDE, "S: 250 2.1.5 ok", LEFT];
     let world = World::new(Identity::None, &[relays, script]).await;
     for _ in 0..2 {
-        world.upstream.probe().await;
+        world.upstream.probe(0).await;
         assert!(matches!(world.upstream.health(), Health::Relays { .. }));
     }
     world.done().await;

@@ -4,7 +4,8 @@
 //! S: 250 ok             says this
 //! S: 250 ok|421 bye     says both in one write
 //! C: RCPT TO:<a@b>      hears exactly this
-//! proxy A B             hears the PROXY header from A to B
+//! proxy A B             hears the PROXY header, version 2, from A to B
+//! proxy1 A B            hears the one of version 1
 //! mark                  tells the test that it got here
 //! wait                  waits for the test
 //! eof                   the gateway closes
@@ -21,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::LIMIT;
-use crate::upstream::identity::proxy_header;
+use crate::upstream::identity::{ClientIdentity, ProxyVersion, proxy_header};
 
 /// A server that is playing its scripts.
 pub(super) struct Scripted {
@@ -124,9 +125,20 @@ async fn play(stream: TcpStream, script: &str, stage: &Stage) -> Result<(), Stri
                     .map_err(|error| format!("{step}: {error}"))?;
             }
             ("C:", text) => hear(&mut stream, format!("{text}\r\n").as_bytes()).await?,
-            ("proxy", addresses) => {
+            (verb @ ("proxy" | "proxy1"), addresses) => {
                 let (from, to) = addresses.split_once(' ').unwrap();
-                let header = proxy_header(from.parse().unwrap(), to.parse().unwrap());
+                let version = if verb == "proxy" {
+                    ProxyVersion::Two
+                } else {
+                    ProxyVersion::One
+                };
+                let who = ClientIdentity {
+                    address: from.parse().unwrap(),
+                    local: to.parse().unwrap(),
+                    helo: None,
+                    esmtp: true,
+                };
+                let header = proxy_header(version, &who);
                 let mut found = vec![0; header.len()];
                 stream
                     .read_exact(&mut found)

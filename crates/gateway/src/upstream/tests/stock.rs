@@ -4,9 +4,10 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use super::*;
-use crate::upstream::connection::{Connection, Opening};
+use crate::upstream::connection::{Connection, Opening, Route};
+use crate::upstream::dial::OwnAddresses;
 use crate::upstream::identity::Told;
-use crate::upstream::stock::{IDLE_LONG_MAX, Slot, Stock};
+use crate::upstream::stock::{IDLE_LONG_MAX, Slot, Stock, Wish};
 
 fn stock(max: u32, per_source: u32, reserved: u32) -> Arc<Stock> {
     Stock::new(&config::Upstream {
@@ -24,11 +25,30 @@ fn at_once(stock: &Arc<Stock>, claim: Claim) -> Option<Slot> {
 
 /// The same; an idle connection told `wanted` will do.
 fn at_once_or_idle(stock: &Arc<Stock>, claim: Claim, wanted: Option<Told>) -> Option<Slot> {
-    let take = pin!(stock.take(claim, wanted));
+    let take = pin!(stock.take(claim, told(wanted)));
     match take.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(slot) => slot,
         Poll::Pending => None,
     }
+}
+
+fn told(told: Option<Told>) -> Wish {
+    Wish {
+        told,
+        ..Wish::default()
+    }
+}
+
+async fn open(config: &config::Upstream) -> Connection {
+    let route = Route {
+        address: config.address(),
+        connect_limit: LIMIT,
+        hostname: "gw.example",
+        own: &Arc::<OwnAddresses>::default(),
+    };
+    let mut opening = Opening::start();
+    let opened = Connection::open(route, Told::Nothing, &mut opening);
+    opened.await.unwrap()
 }
 
 fn stranger(n: u8) -> Claim {
@@ -84,7 +104,7 @@ async fn the_queue() {
     );
     let mut turns = Vec::new();
     for claim in [stranger(1), stranger(2), stranger(3), known(2), known(3)] {
-        let mut turn = Box::pin(stock.take(claim, None));
+        let mut turn = Box::pin(stock.take(claim, Wish::default()));
         assert!(
             turn.as_mut()
                 .poll(&mut Context::from_waker(Waker::noop()))
@@ -139,8 +159,8 @@ async fn the_queue() {
 fn who_left_the_queue_holds_up_nobody() {
     let stock = stock(1, 1, 0);
     let only = at_once(&stock, stranger(1)).unwrap();
-    let mut gone = Box::pin(stock.take(stranger(2), None));
-    let mut stays = Box::pin(stock.take(stranger(3), None));
+    let mut gone = Box::pin(stock.take(stranger(2), Wish::default()));
+    let mut stays = Box::pin(stock.take(stranger(3), Wish::default()));
     let mut context = Context::from_waker(Waker::noop());
     assert!(gone.as_mut().poll(&mut context).is_pending());
     assert!(stays.as_mut().poll(&mut context).is_pending());
@@ -232,10 +252,7 @@ async fn idle(stock: &Arc<Stock>, server: &Scripted, n: u8) -> Result<(), ()> {
     else {
         return Err(());
     };
-    let mut opening = Opening::start();
-    let mut connection = Connection::open(&settings, "gw.example", Told::Nothing, &mut opening)
-        .await
-        .unwrap();
+    let mut connection = open(&settings).await;
     connection.permit = Some(permit);
     stock.keep(Box::new(connection)).map_err(drop)
 }
@@ -276,12 +293,10 @@ async fn an_idle_connection_goes_to_who_waits() {
         panic!("there is room");
     };
     let mut context = Context::from_waker(Waker::noop());
-    let mut turn = Box::pin(stock.take(known(2), Some(Told::Nothing)));
+    let mut turn = Box::pin(stock.take(known(2), told(Some(Told::Nothing))));
     assert!(turn.as_mut().poll(&mut context).is_pending());
     let settings = settings(server.address, Identity::None);
-    let mut opening = Opening::start();
-    let opened = Connection::open(&settings, "gw.example", Told::Nothing, &mut opening);
-    let mut connection = opened.await.unwrap();
+    let mut connection = open(&settings).await;
     connection.permit = Some(permit);
     stock.keep(Box::new(connection)).unwrap();
     let Poll::Ready(Some(Slot::Idle(reused))) = turn.as_mut().poll(&mut context) else {
@@ -310,8 +325,9 @@ async fn more_than_a_few_idle_connections_are_left_sooner() {
     const FEW: u8 = 8;
     let kept: &[&str] = &[BARE, "eof"];
     let left: &[&str] = &[BARE, "C: QUIT\nS: 221 bye\neof"];
-    let mut scripts = [kept; IDLE_LONG_MAX + 1];
-    scripts[IDLE_LONG_MAX] = left;
+    let mut scripts = [kept; FEW as usize + 1];
+    scripts[usize::from(FEW)] = left;
+    assert_eq!(u32::from(FEW), IDLE_LONG_MAX);
     let server = Scripted::start(&scripts).await;
     let stock = stock(20, 20, 0);
     for n in 0..=FEW {

@@ -51,24 +51,35 @@ pub(super) async fn probe(config: &Config) -> Report {
 }
 
 async fn probe_upstream(config: &Config, settings: &Settings, report: &mut Report) {
-    report.say(format!(
-        "The upstream, {} at {}:",
-        settings.name,
-        settings.address()
-    ));
     let upstream = Upstream::new(settings.clone(), config.hostname.clone());
-    let found = upstream.probe().await;
-    about_greeting(&found, report);
-    about_capabilities(&found, report);
-    about_identity(&found, settings.identity, report);
-    if let Some((trouble, _)) = &found.failure {
-        if *trouble != Trouble::Identity {
-            report.block(failure(&found));
+    let all = upstream.probe_all().await;
+    let count = all.len();
+    let mut is_asked = false;
+    for (at, (address, found)) in settings.addresses.iter().zip(&all).enumerate() {
+        if count == 1 {
+            report.say(format!("The upstream, {} at {address}:", settings.name));
+        } else {
+            let number = at + 1;
+            report.say(format!(
+                "The upstream, {}, server {number} of {count} at {address}:",
+                settings.name
+            ));
         }
-        return;
+        about_greeting(found, report);
+        about_capabilities(found, report);
+        about_identity(found, settings.identity, report);
+        if let Some((trouble, _)) = &found.failure {
+            if *trouble != Trouble::Identity {
+                report.block(failure(found));
+            }
+            continue;
+        }
+        about_relaying(found, settings.relays, report);
+        // All of them take the same mail.
+        if !std::mem::replace(&mut is_asked, true) {
+            about_names(&upstream, at, config, report).await;
+        }
     }
-    about_relaying(&found, settings.relays, report);
-    about_names(&upstream, config, report).await;
 }
 
 fn about_greeting(found: &ProbeReport, report: &mut Report) {
@@ -177,14 +188,19 @@ fn about_relaying(found: &ProbeReport, is_meant: bool, report: &mut Report) {
     }
 }
 
-async fn about_names(upstream: &Arc<Upstream>, config: &Config, report: &mut Report) {
+async fn about_names(
+    upstream: &Arc<Upstream>,
+    server: usize,
+    config: &Config,
+    report: &mut Report,
+) {
     if config.domains.is_empty() {
         report.say("Unknown names: not tried, since `domains` is empty.");
     }
     let has_file = matches!(config.recipients, Recipients::File(_));
     for domain in &config.domains {
         let name = format!("{}@{domain}", random_name());
-        match upstream.try_name(&name).await {
+        match upstream.try_name(server, &name).await {
             Ok((reply, took)) => {
                 let (line, advice) = names::describe(domain, &reply, took, has_file);
                 report.say(line);
@@ -214,7 +230,10 @@ fn random_name() -> String {
 
 fn failure(found: &ProbeReport) -> String {
     match &found.failure {
-        Some((_, Some(said))) => format!("it doesn't serve us: {said}"),
+        Some((Trouble::Closed, Some(said))) => format!("it doesn't serve us: {said}"),
+        Some((trouble, Some(detail))) => {
+            format!("it can't be probed: {} ({detail})", explain(*trouble))
+        }
         Some((trouble, None)) => format!("it can't be probed: {}", explain(*trouble)),
         None => String::new(),
     }
@@ -230,6 +249,7 @@ fn explain(trouble: Trouble) -> &'static str {
         Trouble::Closed => "it closed the connection",
         Trouble::Garbage => "what it says is not SMTP",
         Trouble::Identity => "the client's identity can't be told",
+        Trouble::Tls => "TLS with it is required and can't be had",
         other => other.as_str(),
     }
 }
