@@ -122,10 +122,11 @@ impl Courier {
         }
     }
 
-    /// Whether it can say SMTPUTF8.
+    /// Whether it can say SMTPUTF8. msmtp 1.8.23 sends such addresses without saying so, which
+    /// RFC 6531 §3.4 forbids and which the gateway refuses.
     #[must_use]
     pub fn speaks_utf8(self) -> bool {
-        !matches!(self, Self::Swaks | Self::OpenSmtpd)
+        !matches!(self, Self::Swaks | Self::Msmtp | Self::OpenSmtpd)
     }
 
     /// Whether it can be told to send chunks.

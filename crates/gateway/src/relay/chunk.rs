@@ -96,9 +96,7 @@ impl Relay {
         size: u64,
         head: &str,
     ) -> Result<(), DataEnd> {
-        if !head.is_empty() {
-            self.pass(conn, head.as_bytes()).await;
-        }
+        self.pass(conn, head.as_bytes()).await;
         let mut left = size;
         if !conn.unread.is_empty() {
             let unread = std::mem::take(&mut conn.unread);
@@ -120,11 +118,6 @@ impl Relay {
 
     async fn pass(&mut self, conn: &mut Conn, octets: &[u8]) {
         if octets.is_empty() || matches!(self.fate, Fate::Discard(_)) {
-            return;
-        }
-        self.inflow.hops.count(octets);
-        if self.inflow.hops.is_circle() {
-            self.fate = Fate::Discard(DataEnd::Looped);
             return;
         }
         match conn.link.send_chunk(octets, self.inflow.block()).await {

@@ -6,6 +6,7 @@ mod crash;
 mod drain;
 mod evaluate;
 mod faults;
+mod fronts;
 mod harvest;
 mod identity;
 mod leaving;

@@ -197,13 +197,7 @@ fn through(
     let gateway = Gateway::start(&config(port, abilities.identity, ""))?;
     let port = gateway.port()?;
     let cells = cells(&certificates, |tls| (tls == Tls::Plain).then_some(port));
-    // What the gateway does not relay yet.
-    let abilities = Abilities {
-        utf8: false,
-        chunks: false,
-        ..*abilities
-    };
-    let result = table(cells, &abilities, server.as_ref());
+    let result = table(cells, abilities, server.as_ref());
     result.with_context(|| format!("the gateway's log:\n{}", gateway.excerpt()))?;
     gateway.stop()
 }
