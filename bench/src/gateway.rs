@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
-use crate::load::Server;
+use crate::load::{Server, Way};
 use crate::process::{self, End, Processes};
 use crate::wire::Client;
 
@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) scope: &'static str,
     /// `[tarpit] delay`, seconds.
     pub(crate) delay_seconds: u32,
+    /// `[[certificate]]`, for STARTTLS.
+    pub(crate) certificate: String,
     /// More lines for `[[upstream]]`.
     pub(crate) upstream_more: &'static str,
     /// More lines for `[limits]`.
@@ -49,6 +51,7 @@ impl Settings {
             mode: "enforce",
             scope: "source",
             delay_seconds: 5,
+            certificate: String::new(),
             upstream_more: "",
             limits: String::new(),
         }
@@ -71,6 +74,7 @@ address = "{}"
 identity = "{}"
 {}
 
+{}
 [tarpit]
 mode = "{}"
 scope = "{}"
@@ -86,6 +90,7 @@ format = "json"
             self.upstream,
             self.identity,
             self.upstream_more,
+            self.certificate,
             self.mode,
             self.scope,
             self.delay_seconds,
@@ -163,8 +168,9 @@ impl Gateway {
     }
 
     /// As a server that is measured.
-    pub(crate) fn server(&self) -> Server {
+    pub(crate) fn server(&self, way: Way) -> Server {
         Server {
+            way,
             address: self.address,
             processes: Processes::One(self.child.0.id()),
         }

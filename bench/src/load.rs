@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use rustls::ClientConfig;
 
 use crate::message::Message;
 use crate::process::Processes;
 use crate::stats;
+use crate::tls::Certificate;
 use crate::wire::Client;
 
 /// What the senders do.
@@ -24,6 +26,8 @@ pub(crate) struct Load {
     pub(crate) message: Arc<Message>,
     /// Messages on one connection.
     pub(crate) each: u32,
+    /// Whom senders over TLS trust.
+    pub(crate) certificate: Option<Arc<Certificate>>,
 }
 
 /// How long to measure.
@@ -65,6 +69,33 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     /// Whose processor time counts as its own.
     pub(crate) processes: Processes,
+    /// How it is spoken to.
+    pub(crate) way: Way,
+}
+
+impl Server {
+    /// A server whose processor time nobody asks for.
+    pub(crate) fn plain(address: SocketAddr) -> Self {
+        Self {
+            address,
+            processes: Processes::None,
+            way: Way::Plain,
+        }
+    }
+}
+
+/// How mail is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// DATA, in the clear.
+    Plain,
+    /// BDAT, in the clear: one chunk.
+    Chunk,
+    /// DATA, after STARTTLS.
+    StartTls {
+        /// Sessions of TLS are resumed.
+        resumes: bool,
+    },
 }
 
 /// What one sender saw.
@@ -83,20 +114,34 @@ struct Window {
     to: Instant,
 }
 
-/// One turn of `load` on the server at `to`.
-pub(crate) async fn turn(to: SocketAddr, load: &Load, timing: Timing) -> Result<Turn> {
+/// One turn of `load` on `server`.
+pub(crate) async fn turn(server: Server, load: &Load, timing: Timing) -> Result<Turn> {
     let from = Instant::now() + timing.warm;
     let window = Window {
         from,
         to: from + timing.turn,
     };
+    let certificate = load.certificate.as_deref();
     let senders: Vec<_> = (0..load.senders)
         .map(|number| {
-            // A source each, as senders are.
-            let own = IpAddr::V4(Ipv4Addr::new(127, 1, 0, number + 1));
-            tokio::spawn(sender(own, to, load.clone(), window))
+            let tls = match server.way {
+                Way::Plain | Way::Chunk => None,
+                Way::StartTls { resumes } => {
+                    Some(certificate.context("no certificate")?.client(resumes))
+                }
+            };
+            let sender = Sender {
+                // A source each, as senders are.
+                own: IpAddr::V4(Ipv4Addr::new(127, 1, 0, number + 1)),
+                to: server.address,
+                in_chunks: server.way == Way::Chunk,
+                tls,
+                load: load.clone(),
+                window,
+            };
+            Ok(tokio::spawn(sender.run()))
         })
-        .collect();
+        .collect::<Result<_>>()?;
     let mut turn = Turn::default();
     let mut latencies = Vec::new();
     for sender in senders {
@@ -113,55 +158,73 @@ pub(crate) async fn turn(to: SocketAddr, load: &Load, timing: Timing) -> Result<
     Ok(turn)
 }
 
-async fn sender(own: IpAddr, to: SocketAddr, load: Load, window: Window) -> Seen {
-    let mut seen = Seen::default();
-    while Instant::now() < window.to {
-        if let Err(error) = connection(own, to, &load, window, &mut seen).await {
-            seen.failures += 1;
-            seen.first_failure.get_or_insert_with(|| error.to_string());
-            // Not a flood of attempts in place of mail.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-    seen
-}
-
-/// One connection with its messages; fewer if the time is over.
-async fn connection(
+/// One sender.
+struct Sender {
     own: IpAddr,
     to: SocketAddr,
-    load: &Load,
+    in_chunks: bool,
+    tls: Option<Arc<ClientConfig>>,
+    load: Load,
     window: Window,
-    seen: &mut Seen,
-) -> std::io::Result<()> {
-    let mut begun = Instant::now();
-    let mut client = Client::open(own, to).await?;
-    for number in 1..=load.each {
-        let last = number == load.each || begun >= window.to;
-        let message = &load.message;
+}
+
+impl Sender {
+    async fn run(self) -> Seen {
+        let mut seen = Seen::default();
+        while Instant::now() < self.window.to {
+            if let Err(error) = self.connection(&mut seen).await {
+                seen.failures += 1;
+                seen.first_failure.get_or_insert_with(|| error.to_string());
+                // Not a flood of attempts in place of mail.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        seen
+    }
+
+    /// One connection with its messages; fewer if the time is over.
+    async fn connection(&self, seen: &mut Seen) -> std::io::Result<()> {
+        let mut begun = Instant::now();
+        let mut client = match &self.tls {
+            Some(config) => Client::open_tls(self.own, self.to, config).await?,
+            None => Client::open(self.own, self.to).await?,
+        };
+        for number in 1..=self.load.each {
+            let last = number == self.load.each || begun >= self.window.to;
+            self.message(&mut client, last).await?;
+            let done = Instant::now();
+            seen.sent += 1;
+            if (self.window.from..self.window.to).contains(&done) {
+                seen.latencies.push(done - begun);
+            }
+            if last {
+                break;
+            }
+            begun = done;
+        }
+        client.expect("QUIT", 221).await?;
+        client.closed().await
+    }
+
+    /// One message, and QUIT behind the last.
+    async fn message(&self, client: &mut Client, last: bool) -> std::io::Result<()> {
+        let message = &self.load.message;
+        let with_quit = |plain, quit| if last { quit } else { plain };
+        if self.in_chunks {
+            let chunk = with_quit(&message.chunk, &message.chunk_and_quit);
+            client.send(chunk).await?;
+            client.expect("MAIL", 250).await?;
+            client.expect("RCPT", 250).await?;
+            return client.expect("the last chunk", 250).await;
+        }
         client.send(&message.envelope).await?;
         client.expect("MAIL", 250).await?;
         client.expect("RCPT", 250).await?;
         client.expect("DATA", 354).await?;
-        let data = if last {
-            &message.data_and_quit
-        } else {
-            &message.data
-        };
+        let data = with_quit(&message.data, &message.data_and_quit);
         client.send(data).await?;
-        client.expect("end of data", 250).await?;
-        let done = Instant::now();
-        seen.sent += 1;
-        if (window.from..window.to).contains(&done) {
-            seen.latencies.push(done - begun);
-        }
-        if last {
-            break;
-        }
-        begun = done;
+        client.expect("end of data", 250).await
     }
-    client.expect("QUIT", 221).await?;
-    client.closed().await
 }
 
 /// Measures `servers` in turns; the turns of each, round by round.
@@ -178,7 +241,7 @@ pub(crate) async fn rounds(
             let at = (at + round) % servers.len();
             let server = servers[at];
             let before = server.processes.time()?;
-            let mut turn = turn(server.address, load, timing).await?;
+            let mut turn = turn(server, load, timing).await?;
             turn.spent = server.processes.time()?.saturating_sub(before);
             turns[at].push(turn);
         }
@@ -241,10 +304,7 @@ pub(crate) async fn compare(
     load: &Load,
     timing: Timing,
 ) -> Result<Comparison> {
-    let servers = [a, b].map(|address| Server {
-        address,
-        processes: Processes::None,
-    });
+    let servers = [a, b].map(Server::plain);
     let mut turns = rounds(&servers, load, timing).await?.into_iter();
     let (first, second) = (turns.next(), turns.next());
     Ok(Comparison::of(
@@ -289,6 +349,7 @@ mod tests {
             senders,
             message,
             each,
+            certificate: None,
         }
     }
 
@@ -296,7 +357,7 @@ mod tests {
     async fn mail_reaches_the_sink() {
         let (address, _) = sink::listen(Duration::ZERO).await.unwrap();
         for (senders, size, each) in [(1, 1024, 1), (3, 1024, 10), (2, 1 << 20, 2)] {
-            let turn = turn(address, &load(senders, size, each), SHORT)
+            let turn = turn(Server::plain(address), &load(senders, size, each), SHORT)
                 .await
                 .unwrap();
             assert!(turn.messages > 0, "{turn:?}");
@@ -306,11 +367,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn chunks_reach_the_sink() {
+        let (address, counters) = sink::listen(Duration::ZERO).await.unwrap();
+        let server = Server {
+            way: Way::Chunk,
+            ..Server::plain(address)
+        };
+        for (size, each) in [(1024, 1), (1024, 10), (1 << 20, 2)] {
+            let turn = turn(server, &load(2, size, each), SHORT).await.unwrap();
+            assert!(turn.messages > 0, "{turn:?}");
+            assert_eq!(turn.first_failure, None);
+        }
+        assert!(counters.line().split(' ').nth(1) > Some("0"));
+    }
+
+    #[tokio::test]
     async fn refusals_are_failures() {
         let (address, _) = sink::listen(Duration::ZERO).await.unwrap();
         let mut load = load(1, 1024, 1);
         load.message = Arc::new(Message::new("nobody@example.org", 1024));
-        let turn = turn(address, &load, SHORT).await.unwrap();
+        let turn = turn(Server::plain(address), &load, SHORT).await.unwrap();
         assert_eq!(turn.messages, 0);
         assert_eq!(turn.first_failure.as_deref(), Some("RCPT: 550, not 250"));
     }

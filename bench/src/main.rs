@@ -14,6 +14,7 @@ mod process;
 mod report;
 mod sink;
 mod stats;
+mod tls;
 mod wire;
 
 use std::path::PathBuf;

@@ -9,6 +9,11 @@ pub(crate) struct Message {
     pub(crate) data: Box<[u8]>,
     /// The same with QUIT behind, for the last message of a connection.
     pub(crate) data_and_quit: Box<[u8]>,
+    /// MAIL, RCPT and the whole message as one last chunk (RFC 3030 §2), in one segment if it is
+    /// short.
+    pub(crate) chunk: Box<[u8]>,
+    /// The same with QUIT behind.
+    pub(crate) chunk_and_quit: Box<[u8]>,
 }
 
 const HEADER: &str = "From: <sender@client.example.net>\r\nTo: <user@example.org>\r\n\
@@ -22,9 +27,10 @@ const LINE: &str =
 impl Message {
     /// A message of `size` octets, not less than its header needs, to `recipient`.
     pub(crate) fn new(recipient: &str, size: usize) -> Self {
-        let envelope = format!(
-            "MAIL FROM:<sender@client.example.net> SIZE={size}\r\nRCPT TO:<{recipient}>\r\nDATA\r\n"
+        let mail = format!(
+            "MAIL FROM:<sender@client.example.net> SIZE={size}\r\nRCPT TO:<{recipient}>\r\n"
         );
+        let envelope = format!("{mail}DATA\r\n");
         let mut data = HEADER.to_owned();
         while data.len() + LINE.len() <= size {
             data.push_str(LINE);
@@ -36,12 +42,16 @@ impl Message {
         if !data.ends_with("\r\n") {
             data.push_str("\r\n");
         }
+        let chunk = format!("{mail}BDAT {} LAST\r\n{data}", data.len());
+        let chunk_and_quit = format!("{chunk}QUIT\r\n");
         data.push_str(".\r\n");
         let data_and_quit = format!("{data}QUIT\r\n");
         Self {
             envelope: envelope.into_bytes().into(),
             data: data.into_bytes().into(),
             data_and_quit: data_and_quit.into_bytes().into(),
+            chunk: chunk.into_bytes().into(),
+            chunk_and_quit: chunk_and_quit.into_bytes().into(),
         }
     }
 }

@@ -4,6 +4,7 @@ mod harvest;
 mod held;
 mod load;
 mod postfix;
+mod ways;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,10 +24,14 @@ pub(crate) enum Part {
     Load,
     /// Wanted mail, direct to Postfix and through the gateway
     Postfix,
+    /// Wanted mail in chunks and over TLS, with resumed sessions and without
+    Ways,
     /// Answers a minute to harvesters
     Harvest,
     /// Memory of held sessions, and wanted mail beside them
     Held,
+    /// The same with held sessions over TLS
+    HeldTls,
 }
 
 /// What all parts need to know.
@@ -50,8 +55,10 @@ impl Part {
         match self {
             Self::Load => load::run(setting).await,
             Self::Postfix => postfix::run(setting).await,
+            Self::Ways => ways::run(setting).await,
             Self::Harvest => harvest::run(setting).await,
-            Self::Held => held::run(setting).await,
+            Self::Held => held::run(setting, false).await,
+            Self::HeldTls => held::run(setting, true).await,
         }
     }
 }
@@ -75,6 +82,7 @@ fn loads() -> Vec<(String, Load)> {
                         senders,
                         message,
                         each,
+                        certificate: None,
                     },
                 ));
             }

@@ -17,8 +17,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tarpit_interop::{Group, free_port};
 use tempfile::TempDir;
 
-use crate::load::Server;
+use crate::load::{Server, Way};
 use crate::process::Processes;
+use crate::tls::Certificate;
 use crate::wire::Client;
 
 /// Where `cargo xtask bench` says that it unpacked the packages.
@@ -33,8 +34,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 const CONNECTIONS: u32 = 200;
 
 /// Which proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind<'a> {
     /// HAProxy, `mode tcp`.
     Haproxy,
     /// nginx, `stream`.
@@ -43,10 +44,12 @@ pub(crate) enum Kind {
     Mail {
         /// Where it is asked.
         authority: SocketAddr,
+        /// For STARTTLS.
+        certificate: Option<&'a Certificate>,
     },
 }
 
-impl Kind {
+impl Kind<'_> {
     /// As a column has it.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -69,7 +72,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// Starts it in front of `upstream` and waits until it passes something on.
-    pub(crate) async fn start(kind: Kind, upstream: SocketAddr) -> Result<Self> {
+    pub(crate) async fn start(kind: Kind<'_>, upstream: SocketAddr) -> Result<Self> {
         let root = std::env::var_os(ROOT).map(PathBuf::from);
         let root = root.with_context(|| format!("{ROOT} names no folder with the packages"))?;
         let folder = tempfile::Builder::new()
@@ -123,8 +126,9 @@ impl Peer {
     }
 
     /// As a server that is measured.
-    pub(crate) fn server(&self) -> Server {
+    pub(crate) fn server(&self, way: Way) -> Server {
         Server {
+            way,
             address: self.address,
             processes: Processes::Group(self.group.id()),
         }
@@ -161,7 +165,7 @@ listen mail
 }
 
 fn nginx(
-    kind: Kind,
+    kind: Kind<'_>,
     root: &Path,
     folder: &Path,
     address: SocketAddr,
@@ -171,7 +175,10 @@ fn nginx(
     let modules = root.join("usr/lib/nginx/modules");
     let folder = folder.display();
     let (module, block) = match kind {
-        Kind::Mail { authority } => (
+        Kind::Mail {
+            authority,
+            certificate,
+        } => (
             "ngx_mail_module.so",
             format!(
                 "mail {{
@@ -184,8 +191,10 @@ fn nginx(
     server {{
         listen {address};
         protocol smtp;
+        {}
     }}
-}}"
+}}",
+                certificate.map_or_else(String::new, starttls)
             ),
         ),
         _ => (
@@ -211,6 +220,14 @@ events {{ worker_connections {}; }}
     )
 }
 
+fn starttls(certificate: &Certificate) -> String {
+    format!(
+        "starttls on; ssl_certificate {}; ssl_certificate_key {};",
+        certificate.chain().display(),
+        certificate.key().display()
+    )
+}
+
 /// Whether the files that we make are root's, which is to say that we are.
 fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt as _;
@@ -227,9 +244,12 @@ mod tests {
         let told = haproxy(at(1), at(2), 2);
         assert!(told.contains("bind 127.0.0.1:1\n") && told.contains("server sink 127.0.0.1:2\n"));
         let (root, folder) = (Path::new("/root"), Path::new("/folder"));
-        let told = |kind| nginx(kind, root, folder, at(1), at(2), 2);
+        let told = |kind: Kind<'_>| nginx(kind, root, folder, at(1), at(2), 2);
         assert!(told(Kind::Stream).contains("listen 127.0.0.1:1; proxy_pass 127.0.0.1:2;"));
-        let mail = told(Kind::Mail { authority: at(3) });
+        let mail = told(Kind::Mail {
+            authority: at(3),
+            certificate: None,
+        });
         assert!(mail.contains("auth_http 127.0.0.1:3/;") && mail.contains("ngx_mail_module.so;"));
     }
 }

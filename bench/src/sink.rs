@@ -34,7 +34,7 @@ impl Counters {
     }
 
     /// As one line: look-ups, messages, connections so far, connections open now.
-    fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         let counters = [
             &self.looked_up,
             &self.messages,

@@ -5,17 +5,28 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
+use rustls::ClientConfig;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
+use tokio_rustls::TlsConnector;
+
+use crate::tls;
 
 /// A reply line is 512 octets at most (RFC 5321 §4.5.3.1.5), and replies to 100 commands may wait.
 const BUFFER: usize = 16 * 1024;
 
+/// Plain or TLS.
+trait Stream: AsyncRead + AsyncWrite + Send + std::fmt::Debug {}
+
+impl<S: AsyncRead + AsyncWrite + Send + std::fmt::Debug> Stream for S {}
+
 /// A connection to a server, with what was read ahead.
 #[derive(Debug)]
 pub(crate) struct Client {
-    stream: TcpStream,
+    stream: Pin<Box<dyn Stream>>,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -28,12 +39,16 @@ impl Client {
         socket.bind(SocketAddr::new(from, 0))?;
         let stream = socket.connect(to).await?;
         stream.set_nodelay(true)?;
-        Ok(Self {
+        Ok(Self::on(Box::pin(stream)))
+    }
+
+    fn on(stream: Pin<Box<dyn Stream>>) -> Self {
+        Self {
             stream,
             buffer: vec![0; BUFFER],
             start: 0,
             end: 0,
-        })
+        }
     }
 
     /// Connects, awaits the greeting and says EHLO.
@@ -45,9 +60,28 @@ impl Client {
         Ok(client)
     }
 
+    /// The same with STARTTLS, and EHLO again behind it.
+    pub(crate) async fn open_tls(
+        from: IpAddr,
+        to: SocketAddr,
+        config: &Arc<ClientConfig>,
+    ) -> io::Result<Self> {
+        let mut client = Self::open(from, to).await?;
+        client.send(b"STARTTLS\r\n").await?;
+        client.expect("STARTTLS", 220).await?;
+        let connector = TlsConnector::from(Arc::clone(config));
+        let stream = connector.connect(tls::name()?, client.stream).await?;
+        let mut client = Self::on(Box::pin(stream));
+        client.send(b"EHLO client.example.net\r\n").await?;
+        client.expect("EHLO over TLS", 250).await?;
+        Ok(client)
+    }
+
     /// Sends prepared bytes.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes).await
+        self.stream.write_all(bytes).await?;
+        // Over TLS the octets of a write may wait for this.
+        self.stream.flush().await
     }
 
     /// The code of the next reply, its continuation lines skipped.
@@ -76,8 +110,15 @@ impl Client {
 
     /// Reads until the server closes, so that the server is the one that keeps the port busy.
     pub(crate) async fn closed(mut self) -> io::Result<()> {
-        while self.stream.read(&mut self.buffer).await? > 0 {}
-        Ok(())
+        loop {
+            match self.stream.read(&mut self.buffer).await {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                // The server closes without a farewell of TLS.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     async fn fill(&mut self) -> io::Result<()> {

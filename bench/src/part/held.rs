@@ -6,9 +6,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use rustls::ClientConfig;
 
 use super::{Setting, cells, complain, timing};
 use crate::gateway::{Gateway, Settings};
@@ -16,6 +18,7 @@ use crate::load::compare;
 use crate::report::Table;
 use crate::sink::Sink;
 use crate::stats::count;
+use crate::tls::Certificate;
 use crate::wire::Client;
 
 /// The longest that the product allows as `hold_max`, which no `delay` may exceed; the measurement
@@ -39,18 +42,26 @@ const COLUMNS: &[&str] = &[
 ];
 
 /// Measures and prints.
-pub(super) async fn run(setting: &Setting) -> Result<()> {
+pub(super) async fn run(setting: &Setting, over_tls: bool) -> Result<()> {
     let mut sink = Sink::start(2, Duration::ZERO)?;
-    let empty = start(setting, sink.addresses[0]).await?;
-    let full = start(setting, sink.addresses[1]).await?;
+    let certificate = Certificate::new()?;
+    // One client for all: none of them comes again.
+    let tls = over_tls.then(|| certificate.client(false));
+    let lines = if over_tls {
+        certificate.to_toml()
+    } else {
+        String::new()
+    };
+    let empty = start(setting, sink.addresses[0], &lines).await?;
+    let full = start(setting, sink.addresses[1], &lines).await?;
     // The first sessions are put into memory that earlier work has left; what one more costs is
     // seen after them.
     let first = setting.held / 4;
     let started = Instant::now();
     eprintln!("held: {} sessions", first + setting.held);
-    let mut clients = hold(&full, &mut sink, 0..first).await?;
+    let mut clients = hold(&full, &mut sink, 0..first, tls.as_ref()).await?;
     let before = full.resident_kib()?;
-    clients.extend(hold(&full, &mut sink, first..first + setting.held).await?);
+    clients.extend(hold(&full, &mut sink, first..first + setting.held, tls.as_ref()).await?);
     let after = full.resident_kib()?;
     let open = sink.stats()?[1].open;
     let mut table = Table::new(COLUMNS);
@@ -70,7 +81,11 @@ pub(super) async fn run(setting: &Setting) -> Result<()> {
         took < HOLD_SECONDS.into(),
         "the first holds ended after {HOLD_SECONDS} s, the measurement took {took} s"
     );
-    println!("## {} sessions held\n", count(clients.len() as u64));
+    println!(
+        "## {} sessions held{}\n",
+        count(clients.len() as u64),
+        if over_tls { " over TLS" } else { "" }
+    );
     println!(
         "Resident memory of the gateway {} KiB with {} held, {} KiB with all: {:.1} KiB for each. \
          Upstream connections open meanwhile: {open}.\n",
@@ -83,11 +98,12 @@ pub(super) async fn run(setting: &Setting) -> Result<()> {
     Ok(())
 }
 
-async fn start(setting: &Setting, upstream: SocketAddr) -> Result<Gateway> {
+async fn start(setting: &Setting, upstream: SocketAddr, certificate: &str) -> Result<Gateway> {
     let settings = Settings {
         scope: "session",
         delay_seconds: HOLD_SECONDS,
         upstream_more: "grace = \"100ms\"",
+        certificate: certificate.to_owned(),
         limits: format!("sessions_max = {}", setting.held * 2 + 1000),
         ..Settings::new(upstream)
     };
@@ -98,14 +114,19 @@ async fn start(setting: &Setting, upstream: SocketAddr) -> Result<Gateway> {
 ///
 /// In batches: who comes when all upstream connections are taken and too many wait gets 451, and
 /// is not held.
-async fn hold(gateway: &Gateway, sink: &mut Sink, numbers: Range<u32>) -> Result<Vec<Client>> {
+async fn hold(
+    gateway: &Gateway,
+    sink: &mut Sink,
+    numbers: Range<u32>,
+    tls: Option<&Arc<ClientConfig>>,
+) -> Result<Vec<Client>> {
     let before = sink.stats()?[1].looked_up;
     let mut clients = Vec::new();
     let numbers: Vec<u32> = numbers.collect();
     for batch in numbers.chunks(BATCH) {
         let opening: Vec<_> = batch
             .iter()
-            .map(|at| tokio::spawn(enter(*at, gateway.address)))
+            .map(|at| tokio::spawn(enter(*at, gateway.address, tls.cloned())))
             .collect();
         for client in opening {
             clients.push(client.await.context("a held client")??);
@@ -123,10 +144,13 @@ async fn hold(gateway: &Gateway, sink: &mut Sink, numbers: Range<u32>) -> Result
     Ok(clients)
 }
 
-async fn enter(at: u32, to: SocketAddr) -> Result<Client> {
+async fn enter(at: u32, to: SocketAddr, tls: Option<Arc<ClientConfig>>) -> Result<Client> {
     // 127.16.0.1 and on: inside 127.0.0.0/8, and apart from the other parts.
     let own = IpAddr::V4(Ipv4Addr::from_bits(0x7f10_0001 + at));
-    let mut client = Client::open(own, to).await?;
+    let mut client = match &tls {
+        Some(config) => Client::open_tls(own, to, config).await?,
+        None => Client::open(own, to).await?,
+    };
     client
         .send(b"MAIL FROM:<guess@client.example.net>\r\nRCPT TO:<nobody@example.org>\r\n")
         .await?;

@@ -8,14 +8,13 @@ use anyhow::{Context as _, Result};
 
 use super::{Setting, loads, timing};
 use crate::gateway::{Gateway, Settings};
-use crate::load::{Comparison, Server, Turn, added_ms, compare, middle, ratios, rounds};
+use crate::load::{Comparison, Server, Turn, Way, added_ms, compare, middle, ratios, rounds};
 use crate::peers::{Kind, Peer};
-use crate::process::Processes;
 use crate::report::Table;
 use crate::sink::Sink;
 use crate::stats::{milliseconds, thousands};
 
-const COLUMNS: &[&str] = &[
+pub(super) const COLUMNS: &[&str] = &[
     "wanted mail",
     "through",
     "messages/s",
@@ -37,24 +36,18 @@ pub(super) async fn run(setting: &Setting) -> Result<()> {
     let direct = sink.addresses[0];
     let gateway = Gateway::start(&setting.tarpit, &Settings::new(direct)).await?;
     let mut names = vec!["nothing (direct)".to_owned(), "the gateway".to_owned()];
-    let mut servers = vec![
-        Server {
-            address: direct,
-            processes: Processes::None,
-        },
-        gateway.server(),
-    ];
+    let mut servers = vec![Server::plain(direct), gateway.server(Way::Plain)];
     let mut builds = Vec::new();
     for binary in &setting.beside {
         let build = Gateway::start(binary, &Settings::new(direct)).await?;
         names.push(binary.display().to_string());
-        servers.push(build.server());
+        servers.push(build.server(Way::Plain));
         builds.push(build);
     }
     let peers = peers(direct, sink.authority).await;
     for (kind, peer) in &peers {
         names.push(kind.name().to_owned());
-        servers.push(peer.server());
+        servers.push(peer.server(Way::Plain));
     }
     let mut table = Table::new(COLUMNS);
     let mut beside = Beside::new(&names);
@@ -72,9 +65,16 @@ pub(super) async fn run(setting: &Setting) -> Result<()> {
 }
 
 /// The other proxies that are there.
-async fn peers(upstream: SocketAddr, authority: SocketAddr) -> Vec<(Kind, Peer)> {
+async fn peers(upstream: SocketAddr, authority: SocketAddr) -> Vec<(Kind<'static>, Peer)> {
     let mut peers = Vec::new();
-    for kind in [Kind::Haproxy, Kind::Stream, Kind::Mail { authority }] {
+    for kind in [
+        Kind::Haproxy,
+        Kind::Stream,
+        Kind::Mail {
+            authority,
+            certificate: None,
+        },
+    ] {
         match Peer::start(kind, upstream).await {
             Ok(peer) => peers.push((kind, peer)),
             // What the gateway costs is worth knowing without them.
@@ -85,7 +85,7 @@ async fn peers(upstream: SocketAddr, authority: SocketAddr) -> Vec<(Kind, Peer)>
 }
 
 /// One row for each server.
-fn rows(table: &mut Table, words: &str, names: &[String], turns: Vec<Vec<Turn>>) {
+pub(super) fn rows(table: &mut Table, words: &str, names: &[String], turns: Vec<Vec<Turn>>) {
     let direct = turns.first().map(Vec::as_slice).unwrap_or_default();
     let mut cells = Vec::new();
     for (at, turns) in turns.iter().enumerate() {

@@ -13,7 +13,7 @@ use super::Counters;
 const BUFFER: usize = 64 * 1024;
 
 const EHLO: &[u8] = b"250-sink.example.org\r\n250-PIPELINING\r\n250-SIZE 104857600\r\n\
-    250-ENHANCEDSTATUSCODES\r\n250 8BITMIME\r\n";
+    250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250 CHUNKING\r\n";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -22,6 +22,12 @@ enum Phase {
     /// Message data. The CRLF of the DATA line is still unread, so that one search finds an empty
     /// message too.
     Data,
+    /// The rest of a chunk: octets still to come, and whether it is the last.
+    Chunk {
+        left: usize,
+        last: bool,
+        recipients: u32,
+    },
 }
 
 const IDLE: Phase = Phase::Commands {
@@ -114,6 +120,14 @@ fn step(
             after: After::More,
         });
     }
+    if let Phase::Chunk {
+        left,
+        last,
+        recipients,
+    } = *phase
+    {
+        return chunk(unread, left, last, recipients, phase, replies, counters);
+    }
     let length = memchr(b'\n', unread)?;
     let line = unread[..length].strip_suffix(b"\r").unwrap_or_default();
     let after = command(line, phase, replies, counters);
@@ -122,6 +136,52 @@ fn step(
         _ => length + 1,
     };
     Some(Consumed { bytes, after })
+}
+
+/// Takes octets of a chunk; `None` if none is here.
+fn chunk(
+    unread: &[u8],
+    left: usize,
+    last: bool,
+    recipients: u32,
+    phase: &mut Phase,
+    replies: &mut Vec<u8>,
+    counters: &Counters,
+) -> Option<Consumed> {
+    let bytes = left.min(unread.len());
+    if bytes == 0 && left > 0 {
+        return None;
+    }
+    let left = left - bytes;
+    *phase = match (left, last) {
+        (0, true) => {
+            Counters::add(&counters.messages);
+            IDLE
+        }
+        (0, false) => Phase::Commands {
+            mail: true,
+            recipients,
+        },
+        _ => Phase::Chunk {
+            left,
+            last,
+            recipients,
+        },
+    };
+    if left == 0 {
+        replies.extend_from_slice(b"250 2.0.0 Taken\r\n");
+    }
+    Some(Consumed {
+        bytes,
+        after: After::More,
+    })
+}
+
+/// Size of a chunk, and whether it is the last.
+fn size(line: &[u8]) -> Option<(usize, bool)> {
+    let mut words = std::str::from_utf8(line).ok()?.split(' ').skip(1);
+    let left = words.next()?.parse().ok()?;
+    Some((left, words.next().is_some()))
 }
 
 fn command(line: &[u8], phase: &mut Phase, replies: &mut Vec<u8>, counters: &Counters) -> After {
@@ -152,6 +212,18 @@ fn command(line: &[u8], phase: &mut Phase, replies: &mut Vec<u8>, counters: &Cou
             *phase = Phase::Data;
             replies.extend_from_slice(b"354 Go on\r\n");
             return After::Data;
+        }
+        (b"BDAT", true) if recipients > 0 => {
+            let Some((left, last)) = size(line) else {
+                replies.extend_from_slice(b"501 5.5.4 A size\r\n");
+                return After::More;
+            };
+            *phase = Phase::Chunk {
+                left,
+                last,
+                recipients,
+            };
+            return After::More;
         }
         (b"DATA", true) => (*phase, b"554 5.5.1 No valid recipients\r\n"),
         (b"MAIL" | b"RCPT" | b"DATA", _) => (*phase, b"503 5.5.1 Bad sequence\r\n"),
@@ -224,6 +296,15 @@ mod tests {
     async fn an_empty_message_ends_too() {
         let said = b"MAIL FROM:<a@b>\r\nRCPT TO:<a@example.org>\r\nDATA\r\n.\r\nNOOP\r\n";
         assert_eq!(codes(said, 5, false).await, [250, 250, 354, 250, 250]);
+    }
+
+    #[tokio::test]
+    async fn chunks() {
+        let said = b"MAIL FROM:<a@b>\r\nRCPT TO:<a@example.org>\r\nBDAT 3\r\na\r\nBDAT 0\r\n\
+            BDAT 5 LAST\r\n\r\n.\r\nMAIL FROM:<a@b>\r\nRCPT TO:<a@example.org>\r\nBDAT 0 LAST\r\nNOOP\r\n";
+        let wanted = [250, 250, 250, 250, 250, 250, 250, 250, 250];
+        assert_eq!(codes(said, wanted.len(), false).await, wanted);
+        assert_eq!(codes(said, wanted.len(), true).await, wanted);
     }
 
     #[tokio::test]
