@@ -36,6 +36,8 @@ pub(crate) struct Journal {
 pub(crate) struct Gang {
     pub(crate) arrived: AtomicUsize,
     pub(crate) arrival: Notify,
+    /// Somebody was told 250 to a whole message.
+    pub(crate) yes: Notify,
     killed: watch::Sender<bool>,
 }
 
@@ -44,6 +46,7 @@ impl Gang {
         Arc::new(Self {
             arrived: AtomicUsize::new(0),
             arrival: Notify::new(),
+            yes: Notify::new(),
             killed: watch::Sender::new(false),
         })
     }
@@ -102,6 +105,13 @@ impl Case {
 
     pub(crate) fn fire(&self) {
         self.fired.store(true, Ordering::SeqCst);
+    }
+
+    /// Its client was told that a message is taken.
+    pub(crate) fn note_yes(&self) {
+        if let Some(gang) = &self.gang {
+            gang.yes.notify_waiters();
+        }
     }
 
     /// Waits here until the gateway was killed.

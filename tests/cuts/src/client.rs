@@ -213,7 +213,10 @@ impl Session<'_> {
             Expect::Mail(message) => told[message].mail = Some(code),
             Expect::Rcpt(message, number) => told[message].rcpt[number] = Some(code),
             Expect::Data(message) => told[message].data = Some(code),
-            Expect::End(message) => told[message].end = Some(code),
+            Expect::End(message) => {
+                told[message].end = Some(code);
+                self.case.note_yes();
+            }
             Expect::Greeting | Expect::Other => {}
         }
     }
