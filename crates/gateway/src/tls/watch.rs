@@ -22,13 +22,13 @@ const FIRST_WARNING_DAYS: i64 = 30;
 /// From here on there is a warning each day.
 const DAILY_WARNING_DAYS: i64 = 7;
 
-/// What tells that files are other ones. Symbolic links are followed; a file put in the place of
-/// another within the same second is told by its inode.
+/// What tells that files are other ones. Symbolic links are followed. The time is that of the last
+/// change of anything, permissions included: a key that could not be read is tried again once it can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp([Option<Look>; 2]);
 
-/// Device, inode, seconds and nanoseconds of the last change, octets.
-type Look = (u64, u64, i64, i64, u64);
+/// Device, inode, permissions, seconds and nanoseconds of the change, octets.
+type Look = (u64, u64, u32, i64, i64, u64);
 
 impl Stamp {
     pub(super) fn of(files: &Certificate) -> Self {
@@ -41,8 +41,9 @@ fn of(path: &Path) -> Option<Look> {
     Some((
         meta.dev(),
         meta.ino(),
-        meta.mtime(),
-        meta.mtime_nsec(),
+        meta.mode(),
+        meta.ctime(),
+        meta.ctime_nsec(),
         meta.len(),
     ))
 }

@@ -11,6 +11,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use super::{Files, LIMIT, Pem, anybody, hello, own, params, read, sockets};
 use crate::stream::Stream;
 use crate::tls::certificate::CertificateInfo;
+use crate::tls::watch::Stamp;
 use crate::tls::{ServerTls, TlsFailure, TlsInfo, VERSIONS, provider};
 
 /// One handshake: what the server says of it, the names in the certificate that the client was
@@ -219,6 +220,18 @@ async fn files_are_taken_once_they_have_stopped_changing() {
     assert_eq!(names(), "a.example, newest");
     let (_, shown, ..) = shake(&tls, &anybody(VERSIONS), "a.example").await;
     assert_eq!(shown, "a.example, newest");
+}
+
+#[test]
+fn permissions_are_a_change() {
+    let files = Files::new();
+    let pair = files.pair("a", &own(&["a.example"]));
+    let before = Stamp::of(&pair);
+    assert_eq!(before, Stamp::of(&pair));
+    let mut permissions = std::fs::metadata(&pair.key).unwrap().permissions();
+    permissions.set_readonly(true);
+    std::fs::set_permissions(&pair.key, permissions).unwrap();
+    assert_ne!(before, Stamp::of(&pair));
 }
 
 /// What becomes of a client that begins with `octets`.
