@@ -1,0 +1,10 @@
+//! What a client claims by XCLIENT.
+#![no_main]
+
+#[expect(dead_code, reason = "each target uses its own part")]
+#[path = "../../crates/smtp/tests/invariants/mod.rs"]
+mod invariants;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    invariants::command::check(&[b"XCLIENT ", input].concat());
+});
