@@ -28,6 +28,7 @@ pub(crate) fn all() -> Result<()> {
     })?;
     lints()?;
     unit_tests()?;
+    step("fuzz targets, not run", fuzz)?;
     step("interop tests", || {
         run(&mut cargo(&["build", "--package", "tarpit"]))?;
         let mut tests = cargo(&["test", "--package", "tarpit-interop", "--"]);
@@ -71,6 +72,20 @@ pub(crate) fn fast() -> Result<()> {
     step("format", || run(&mut cargo(&["fmt", "--all", "--check"])))?;
     lints()?;
     unit_tests()
+}
+
+/// The workspace of the fuzz targets: that they compile, and that its own tests hold (the parser
+/// differs from another one only where that is known). Their seeds are replayed by the unit tests.
+fn fuzz() -> Result<()> {
+    const MANIFEST: [&str; 2] = ["--manifest-path", "fuzz/Cargo.toml"];
+    // A folder of its own: the two workspaces would undo each other's builds.
+    let folder = target().join("fuzz");
+    for verb in [&["check", "--bins"][..], &["test"]] {
+        let mut cargo = cargo(verb);
+        cargo.args(MANIFEST).env("CARGO_TARGET_DIR", &folder);
+        run(&mut cargo)?;
+    }
+    Ok(())
 }
 
 fn unit_tests() -> Result<()> {
