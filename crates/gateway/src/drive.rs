@@ -225,6 +225,11 @@ impl Activity<'_> {
         if !woken.is_empty() {
             self.shared.pit.wake(&woken);
         }
+        // A message in chunks that is not gone on with is given up, lest its connection be kept.
+        let is_between = matches!(then, Then::Read | Then::Hold { .. } | Then::Ask(_));
+        if is_between && !self.conn.session.is_in_message() {
+            self.conn.link.abort_message();
+        }
         then
     }
 

@@ -62,12 +62,16 @@ struct Player {
     /// Asked and not claimed yet.
     questions: Vec<Question>,
     in_data: watch::Sender<Option<InData>>,
+    /// Clients are trusted to say who their own client is.
+    xclient: bool,
     _folder: tempfile::TempDir,
 }
 
 /// One client and what the dialogue claims of its session.
 struct Part {
     client: Client,
+    /// All that it sent.
+    sent: Vec<u8>,
     /// Gathered and not sent yet.
     unsent: Vec<u8>,
     /// The question that was claimed and waits for its answer.
@@ -92,10 +96,12 @@ impl Player {
             Step::Session(number) => self.current = number - 1,
             Step::Send(bytes) => {
                 self.nothing_early()?;
+                let bytes = &self.introduced(bytes);
                 if let Some(data) = &mut self.part().data {
                     data.extend_from_slice(bytes);
                 }
                 self.part().unsent.extend_from_slice(bytes);
+                self.part().sent.extend_from_slice(bytes);
                 if !self.gathers {
                     return self.flush().await;
                 }
@@ -137,6 +143,40 @@ impl Player {
         }
         let bytes = std::mem::take(&mut part.unsent);
         part.client.send(&bytes).await
+    }
+
+    /// XCLIENT names clients by the addresses of dialogues; here each is another one.
+    fn introduced(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let network = self.network;
+        let Some(line) = std::str::from_utf8(bytes)
+            .ok()
+            .filter(|line| line.starts_with("XCLIENT "))
+        else {
+            return bytes.to_vec();
+        };
+        let mut address = self.part().client.address;
+        let words: Vec<String> = line
+            .split(' ')
+            .map(|word| {
+                let (name, value) = word.trim_end().split_once('=').unwrap_or((word, ""));
+                match (name, value.parse()) {
+                    ("ADDR", Ok(of)) => {
+                        let ip = network.address(of);
+                        address = (ip, 0).into();
+                        word.replace(value, &ip.to_string())
+                    }
+                    ("PORT", _) => {
+                        address.set_port(value.parse().unwrap_or_default());
+                        word.to_owned()
+                    }
+                    _ => word.to_owned(),
+                }
+            })
+            .collect();
+        if self.xclient {
+            self.part().client.address = address;
+        }
+        words.join(" ").into_bytes()
     }
 
     fn part(&mut self) -> &mut Part {
@@ -200,6 +240,9 @@ impl Player {
             return Err(format!(
                 "expected {expected:?}, the upstream was told {mail:?}"
             ));
+        }
+        if question.starts_with("BDAT") && !contains(&self.part().sent, &body) {
+            return Err(format!("the upstream got other octets: {}", shown(&body)));
         }
         if question == "." {
             let sent = self.part().data.take().unwrap_or_default();
@@ -345,6 +388,10 @@ impl Player {
             None => Err("the gateway has not closed the session".to_owned()),
         }
     }
+}
+
+fn contains(sent: &[u8], body: &[u8]) -> bool {
+    body.is_empty() || sent.windows(body.len()).any(|octets| octets == body)
 }
 
 fn shown(bytes: &[u8]) -> String {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use tarpit_smtp::Reply;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
@@ -127,6 +127,7 @@ impl Conn {
                 "MAIL" => self.mail_command(line).await.map(|()| true),
                 "RCPT" => self.rcpt(&line).await,
                 "DATA" => self.data().await,
+                "BDAT" => self.chunk(line).await,
                 "AUTH" => self.auth(line).await,
                 _ => self.write(b"500 What?\r\n").await.map(|()| true),
             }?;
@@ -199,6 +200,40 @@ impl Conn {
             };
             question = format!("LINE {line}");
         }
+    }
+
+    /// A chunk: its octets, then whatever the dialogue answers; in the middle of them whatever
+    /// happens in data.
+    async fn chunk(&mut self, line: String) -> Served<bool> {
+        let size = line.split(' ').nth(1).and_then(|size| size.parse().ok());
+        let mut body = vec![0; size.unwrap_or(0)];
+        let (mut come, mut answered) = (0, false);
+        let mut in_data = self.script.in_data.clone();
+        while come < body.len() {
+            let fate = tokio::select! {
+                // The gateway may have kept the octets until it had judged them.
+                biased;
+                Ok(fate) = in_data.wait_for(Option::is_some), if !answered => fate.clone(),
+                count = self.reader.read(&mut body[come..]) => match count? {
+                    0 => return Ok(false),
+                    count => {
+                        come += count;
+                        continue;
+                    }
+                },
+            };
+            match fate {
+                Some(InData::Refuse(reply)) => {
+                    answered = true;
+                    self.say(&reply).await?;
+                }
+                _ => return Ok(false),
+            }
+        }
+        if answered {
+            return Ok(true);
+        }
+        self.ask(line, body).await.map(|code| code.is_some())
     }
 
     async fn data(&mut self) -> Served<bool> {

@@ -81,8 +81,8 @@ fn check_field(record: &Record, name: &str, value: &str) -> Checked {
                 .map_err(|_| format!("{value:?} is no time"))?;
             is_near(&found, Duration::from_secs_f64(seconds))
         }
-        ("helo", "-") => found.is_empty(),
-        ("authenticated" | "exempt" | "secured", _) => {
+        ("helo" | "client_name", "-") => found.is_empty(),
+        ("authenticated" | "exempt" | "secured" | "introduced", _) => {
             found == if value == "yes" { "true" } else { "false" }
         }
         _ => found == value,

@@ -63,6 +63,7 @@ pub(super) async fn set(dialog: &Dialog) -> Result<Player, String> {
         asked,
         questions: Vec::new(),
         in_data,
+        xclient: dialog.settings.door.xclient,
         _folder: folder,
     })
 }
@@ -84,6 +85,7 @@ impl Player {
         self.current = self.clients.len();
         self.clients.push(Part {
             client,
+            sent: Vec::new(),
             unsent: Vec::new(),
             open: None,
             data: None,
@@ -137,8 +139,15 @@ impl Network {
         Self(LAST.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// All its addresses.
+    fn whole(self) -> ipnet::IpNet {
+        let [high, low] = self.0.to_be_bytes();
+        let network = Ipv4Addr::new(127, 128 | high, low, 0);
+        ipnet::Ipv4Net::new_assert(network, 24).into()
+    }
+
     /// Each documentation address is a loopback address of its own: another client, another source.
-    fn address(self, of: IpAddr) -> IpAddr {
+    pub(super) fn address(self, of: IpAddr) -> IpAddr {
         let [high, low] = self.0.to_be_bytes();
         match of {
             IpAddr::V4(of) => Ipv4Addr::new(127, 128 | high, low, of.octets()[3]).into(),
@@ -153,12 +162,6 @@ fn config(
     upstream: std::net::SocketAddr,
     folder: &Path,
 ) -> std::io::Result<Config> {
-    let policy = &settings.policy;
-    let policy = Policy {
-        delay: scaled(policy.delay),
-        hold_max: scaled(policy.hold_max),
-        ..policy.clone()
-    };
     let recipients = match &settings.recipients {
         None => Recipients::Upstream,
         Some(names) => {
@@ -179,23 +182,7 @@ fn config(
     });
     Ok(Config {
         hostname: "mx.example.org".into(),
-        listeners: vec![Listener {
-            name: "mx".into(),
-            address: ([127, 0, 0, 1], 0).into(),
-            policy,
-            delivery: 0,
-            kind: match settings.door.kind {
-                tarpit_core::Kind::Mx => Kind::Mx,
-                tarpit_core::Kind::Submission => Kind::Submission,
-            },
-            tls,
-            auth_plaintext: settings.door.auth_plain,
-            bare_newline: BareNewline::Reject,
-            normalize: Vec::new(),
-            passthrough: Vec::new(),
-            proxy_protocol: Vec::new(),
-            xclient: Vec::new(),
-        }],
+        listeners: vec![listener(settings, network, tls)],
         certificates,
         deliveries: vec![Delivery::Upstream(Upstream {
             name: "script".into(),
@@ -227,6 +214,37 @@ fn listener_tls(settings: &Settings) -> ListenerTls {
         (true, _) => ListenerTls::Implicit,
         (false, true) => ListenerTls::StartTls,
         (false, false) => ListenerTls::Off,
+    }
+}
+
+fn listener(settings: &Settings, network: Network, tls: ListenerTls) -> Listener {
+    let policy = &settings.policy;
+    let policy = Policy {
+        delay: scaled(policy.delay),
+        hold_max: scaled(policy.hold_max),
+        ..policy.clone()
+    };
+    let trusted = if settings.door.xclient {
+        vec![network.whole()]
+    } else {
+        Vec::new()
+    };
+    Listener {
+        name: "mx".into(),
+        address: ([127, 0, 0, 1], 0).into(),
+        policy,
+        delivery: 0,
+        kind: match settings.door.kind {
+            tarpit_core::Kind::Mx => Kind::Mx,
+            tarpit_core::Kind::Submission => Kind::Submission,
+        },
+        tls,
+        auth_plaintext: settings.door.auth_plain,
+        bare_newline: BareNewline::Reject,
+        normalize: Vec::new(),
+        passthrough: Vec::new(),
+        proxy_protocol: Vec::new(),
+        xclient: trusted,
     }
 }
 
