@@ -103,7 +103,7 @@ impl From<Error> for TlsFailure {
     }
 }
 
-/// What [`Stream::handshake`](crate::stream::Stream::handshake) says.
+/// What the handshake of a stream says.
 impl From<io::Error> for TlsFailure {
     fn from(error: io::Error) -> Self {
         if error.kind() != ErrorKind::InvalidData {

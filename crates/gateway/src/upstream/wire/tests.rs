@@ -1,8 +1,11 @@
 //! STARTTLS towards the upstream, and what is injected behind its 220.
 
+use std::sync::Arc;
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::super::dial::dial;
 use super::*;
 use crate::config::UpstreamTls;
 
@@ -12,8 +15,10 @@ const LIMIT: Duration = Duration::from_secs(10);
 async fn greeted() -> (Wire, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (wire, accepted) = tokio::join!(Wire::connect(address, LIMIT), listener.accept());
-    let (mut wire, mut server) = (wire.unwrap(), accepted.unwrap().0);
+    let own = Arc::default();
+    let (dialled, accepted) = tokio::join!(dial(address, None, LIMIT, &own), listener.accept());
+    let ((stream, near_end), mut server) = (dialled.unwrap(), accepted.unwrap().0);
+    let mut wire = Wire::new(stream, near_end);
     server.write_all(b"220 up\r\n").await.unwrap();
     wire.reply(LIMIT).await.unwrap();
     (wire, server)
