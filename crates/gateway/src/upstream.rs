@@ -14,7 +14,7 @@
 //! ```text
 //! UpstreamLink   one session's line: late, let go, replayed      link.rs
 //!   Stock        which server; caps, reserve, queue, idle ones   stock.rs, stock/choice.rs
-//!   Connection   greeting, TLS, identity, EHLO                   connection.rs, identity.rs
+//!   Connection   greeting, TLS, identity, EHLO                   opening.rs, leg.rs, identity.rs
 //!                MAIL, RCPT, DATA; AUTH; RSET, QUIT              transaction.rs, auth.rs, leave.rs
 //!     Wire       commands out, replies in                        wire.rs
 //! Upstream       what is known about it                          probe.rs, health.rs
@@ -40,7 +40,9 @@ mod dial;
 mod health;
 mod identity;
 mod leave;
+mod leg;
 mod link;
+mod opening;
 mod probe;
 mod raw;
 mod server;
@@ -69,6 +71,7 @@ pub struct Upstream {
     capabilities: ArcSwapOption<Capabilities>,
     health: watch::Sender<Health>,
     stock: Arc<stock::Stock>,
+    leg: leg::Leg,
     own: Arc<dial::OwnAddresses>,
 }
 
@@ -95,6 +98,7 @@ impl Upstream {
                 .take(SERVERS_MAX)
                 .map(|address| server::Server::new(*address))
                 .collect(),
+            leg: leg::Leg::new(config.tls.clone()),
             config,
             hostname,
             capabilities: ArcSwapOption::empty(),
@@ -104,9 +108,11 @@ impl Upstream {
     }
 
     /// The way to one of the servers.
-    fn route(&self, server: usize) -> connection::Route<'_> {
-        connection::Route {
-            address: self.servers[server].address,
+    fn route(&self, server: usize) -> opening::Route<'_> {
+        opening::Route {
+            server: &self.servers[server],
+            upstream: &self.config.name,
+            leg: &self.leg,
             connect_limit: self.config.connect_timeout,
             hostname: &self.hostname,
             own: &self.own,
@@ -131,7 +137,7 @@ impl Upstream {
     /// Whether every connection to it is TLS with a server that was verified.
     #[must_use]
     pub const fn is_secure(&self) -> bool {
-        matches!(self.config.tls, config::UpstreamTls::Required { .. })
+        self.leg.is_required()
     }
 
     /// What the last probes found: up if one server is.

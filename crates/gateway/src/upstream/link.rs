@@ -15,9 +15,10 @@ use tarpit_smtp::Reply;
 use tokio::time::timeout;
 
 use super::Upstream;
-use super::connection::{Auth, Connection, Failure, Opening, Standing};
+use super::connection::{Auth, Connection, Failure, Standing};
 use super::identity::{ClientIdentity, Told};
 use super::leave::leave;
+use super::opening::Opening;
 use super::server::ServerSet;
 use super::stock::{Claim, Permit, Slot, Wish};
 

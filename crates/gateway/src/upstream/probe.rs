@@ -18,13 +18,15 @@ use tarpit_smtp::{Capabilities, Reply, escape, write_mail, write_rcpt};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::connection::{Connection, Failure, Opening, Route, Standing};
+use super::connection::{Connection, Failure, Standing};
 use super::identity::{ClientIdentity, Told};
 use super::leave::quit;
+use super::opening::{Opening, Route};
 use super::wire::REPLY_LIMIT;
 use super::{Health, Upstream};
 use crate::clock::Clock;
 use crate::config::Identity;
+use crate::tls::Peer;
 
 /// The whole of a probe. Servers that make strangers wait (a greeting delay, a pit of their own,
 /// DNS that does not answer) take up to half a minute.
@@ -56,6 +58,10 @@ pub struct ProbeReport {
     pub announced: Vec<String>,
     /// What was learnt from them.
     pub capabilities: Option<Capabilities>,
+    /// Who it is, where TLS is spoken with it.
+    pub tls: Option<Peer>,
+    /// What it offered before TLS.
+    pub before_tls: Option<Capabilities>,
     /// Whether the client's identity was told: `None` if it is not to be told, else why not.
     pub identity: Option<Result<(), String>>,
     /// The identity is the near end of the connection, and the probe had to come from our own
@@ -105,6 +111,8 @@ impl Upstream {
     /// If there is none.
     pub async fn probe(&self, server: usize) -> ProbeReport {
         let _one = self.servers[server].probing.lock().await;
+        self.leg.refresh();
+        self.servers[server].known().is_without_tls = false;
         let mut report = ProbeReport::default();
         let mut opening = Opening::start();
         let result = timeout(PROBE_LIMIT, self.examine(server, &mut report, &mut opening))
@@ -177,7 +185,7 @@ impl Upstream {
         if identity != Identity::Transparent {
             return Connection::open(route, Told::of(identity, &who), opening).await;
         }
-        let address: IpAddr = match route.address.ip().to_canonical() {
+        let address: IpAddr = match route.server.address.ip().to_canonical() {
             IpAddr::V4(_) => OUTSIDE.into(),
             IpAddr::V6(_) => OUTSIDE_V6.into(),
         };
@@ -221,6 +229,9 @@ impl Upstream {
 
     /// What the probe says about health and capabilities. A failed one leaves the capabilities.
     fn conclude(&self, server: usize, report: &ProbeReport) {
+        if report.tls.is_some() {
+            self.servers[server].known().is_tls_noted = false;
+        }
         if let Some((why, detail)) = &report.failure {
             return self.set_health(server, Health::Down { why: *why }, detail.as_deref());
         }
@@ -288,6 +299,8 @@ impl Upstream {
 
 impl ProbeReport {
     fn write_opening(&mut self, opening: &Opening, identity: Identity) {
+        self.tls.clone_from(&opening.peer);
+        self.before_tls.clone_from(&opening.before_tls);
         self.greeting = opening.greeting.as_ref().map(Reply::to_log);
         if let Some(reply) = &opening.announced {
             self.announced = reply.lines().map(|line| escape(line).to_string()).collect();

@@ -77,7 +77,7 @@ impl Upstream {
         let told = Told::of(self.config.identity, who);
         let source = told.source();
         let route = self.route(server);
-        let dialled = dial(route.address, source, route.connect_limit, route.own).await;
+        let dialled = dial(route.server.address, source, route.connect_limit, route.own).await;
         let (mut tcp, near_end) = dialled.map_err(|failed| {
             if source.is_none() {
                 self.mark(server, failed.trouble);

@@ -80,6 +80,10 @@ pub(super) struct Known {
     pub(super) judged: bool,
     /// Probes in a row that did not find out whether it relays for us.
     pub(super) undecided: u32,
+    /// TLS with it failed, and is not required: plain until the next probe.
+    pub(super) is_without_tls: bool,
+    /// That it failed was logged.
+    pub(super) is_tls_noted: bool,
 }
 
 impl Server {
@@ -92,6 +96,8 @@ impl Server {
                 marked: false,
                 judged: false,
                 undecided: 0,
+                is_without_tls: false,
+                is_tls_noted: false,
             }),
             trouble: Notify::new(),
             probing: tokio::sync::Mutex::new(()),

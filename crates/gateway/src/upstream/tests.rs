@@ -24,6 +24,7 @@ mod replay;
 mod script;
 mod servers;
 mod stock;
+mod tls;
 mod transaction;
 
 /// Long enough for any machine; no test that passes waits for it.

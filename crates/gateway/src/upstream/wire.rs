@@ -105,10 +105,6 @@ impl Wire {
     ///
     /// What stands behind the 220 was sent by nobody knows whom: it is no reply to anything
     /// (CVE-2011-0411 from the other side), and the connection is lost.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "connections begin to use it next")
-    )]
     pub(super) async fn start_tls(
         &mut self,
         tls: &ClientTls,

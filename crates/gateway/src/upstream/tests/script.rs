@@ -6,6 +6,7 @@
 //! C: RCPT TO:<a@b>      hears exactly this
 //! proxy A B             hears the PROXY header, version 2, from A to B
 //! proxy1 A B            hears the one of version 1
+//! tls                   does a handshake, as mx.example
 //! mark                  tells the test that it got here
 //! wait                  waits for the test
 //! eof                   the gateway closes
@@ -13,15 +14,17 @@
 //! ```
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::LIMIT;
+use crate::config::Certificate;
+use crate::stream::Stream;
+use crate::tls::ServerTls;
 use crate::upstream::identity::{ClientIdentity, ProxyVersion, proxy_header};
 
 /// A server that is playing its scripts.
@@ -110,7 +113,10 @@ async fn serve(
 }
 
 async fn play(stream: TcpStream, script: &str, stage: &Stage) -> Result<(), String> {
-    let mut stream = BufReader::new(stream);
+    let mut stream = Peer {
+        stream: Stream::plain(stream),
+        unread: Vec::new(),
+    };
     for step in script
         .lines()
         .map(str::trim)
@@ -120,6 +126,7 @@ async fn play(stream: TcpStream, script: &str, stage: &Stage) -> Result<(), Stri
             ("S:", text) => {
                 let lines: String = text.split('|').map(|line| format!("{line}\r\n")).collect();
                 stream
+                    .stream
                     .write_all(lines.as_bytes())
                     .await
                     .map_err(|error| format!("{step}: {error}"))?;
@@ -139,14 +146,16 @@ async fn play(stream: TcpStream, script: &str, stage: &Stage) -> Result<(), Stri
                     esmtp: true,
                 };
                 let header = proxy_header(version, &who);
-                let mut found = vec![0; header.len()];
-                stream
-                    .read_exact(&mut found)
-                    .await
-                    .map_err(|error| format!("{step}: {error}"))?;
+                let found = stream.exact(header.len()).await;
                 if found != header {
                     return Err(format!("{step}: found {found:?}"));
                 }
+            }
+            ("tls", _) => {
+                assert!(stream.unread.is_empty(), "said ahead of the handshake");
+                let tls = &mx_example().0;
+                let shook = tls.accept(&mut stream.stream, LIMIT).await;
+                shook.map_err(|error| format!("{step}: {error}"))?;
             }
             ("mark", _) => stage.marks.add_permits(1),
             ("wait", _) => stage.waits.acquire().await.unwrap().forget(),
@@ -158,18 +167,62 @@ async fn play(stream: TcpStream, script: &str, stage: &Stage) -> Result<(), Stri
     Ok(())
 }
 
-/// Reads a line, which must be `expected`; empty: the end.
-async fn hear(stream: &mut BufReader<TcpStream>, expected: &[u8]) -> Result<(), String> {
-    let mut line = Vec::new();
-    let read = timeout(LIMIT, stream.read_until(b'\n', &mut line)).await;
-    let shown = tarpit_smtp::escape(expected).to_string();
-    match read {
-        Err(_) => Err(format!("expected \"{shown}\", heard nothing")),
+/// The gateway, as the server sees it.
+struct Peer {
+    stream: Stream,
+    unread: Vec<u8>,
+}
+
+impl Peer {
+    /// The next `most` octets that are not later than the end of a line, or all until the end of
+    /// the connection.
+    async fn exact(&mut self, most: usize) -> Vec<u8> {
         // A reset is an end too.
-        Ok(_) if line == expected => Ok(()),
-        Ok(_) => Err(format!(
+        while self.unread.len() < most
+            && matches!(self.stream.read_into(&mut self.unread, 4096).await, Ok(1..))
+        {}
+        let rest = self.unread.split_off(most.min(self.unread.len()));
+        std::mem::replace(&mut self.unread, rest)
+    }
+
+    async fn line(&mut self) -> Vec<u8> {
+        loop {
+            if let Some(end) = self.unread.iter().position(|octet| *octet == b'\n') {
+                return self.exact(end + 1).await;
+            }
+            if !matches!(self.stream.read_into(&mut self.unread, 4096).await, Ok(1..)) {
+                return std::mem::take(&mut self.unread);
+            }
+        }
+    }
+}
+
+/// Reads a line, which must be `expected`; empty: the end.
+async fn hear(stream: &mut Peer, expected: &[u8]) -> Result<(), String> {
+    let shown = tarpit_smtp::escape(expected).to_string();
+    match timeout(LIMIT, stream.line()).await {
+        Err(_) => Err(format!("expected \"{shown}\", heard nothing")),
+        Ok(line) if line == expected => Ok(()),
+        Ok(line) => Err(format!(
             "expected \"{shown}\", heard \"{}\"",
             tarpit_smtp::escape(&line)
         )),
     }
+}
+
+/// A server with a certificate for mx.example, signed by itself, and the file with it.
+pub(super) fn mx_example() -> &'static (ServerTls, tempfile::NamedTempFile) {
+    static SERVER: LazyLock<(ServerTls, tempfile::NamedTempFile)> = LazyLock::new(|| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["mx.example".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap().pem();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), certificate + &key.serialize_pem()).unwrap();
+        let both = Certificate {
+            chain: file.path().to_owned(),
+            key: file.path().to_owned(),
+        };
+        (ServerTls::read(&[both]).unwrap(), file)
+    });
+    &SERVER
 }

@@ -4,9 +4,12 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use super::*;
-use crate::upstream::connection::{Connection, Opening, Route};
+use crate::upstream::connection::Connection;
 use crate::upstream::dial::OwnAddresses;
 use crate::upstream::identity::Told;
+use crate::upstream::leg::Leg;
+use crate::upstream::opening::{Opening, Route};
+use crate::upstream::server::Server;
 use crate::upstream::stock::{IDLE_LONG_MAX, Slot, Stock, Wish};
 
 fn stock(max: u32, per_source: u32, reserved: u32) -> Arc<Stock> {
@@ -41,7 +44,9 @@ fn told(told: Option<Told>) -> Wish {
 
 async fn open(config: &config::Upstream) -> Connection {
     let route = Route {
-        address: config.address(),
+        server: &Server::new(config.address()),
+        upstream: "mx",
+        leg: &Leg::new(config::UpstreamTls::Off),
         connect_limit: LIMIT,
         hostname: "gw.example",
         own: &Arc::<OwnAddresses>::default(),
