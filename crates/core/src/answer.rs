@@ -37,6 +37,8 @@ pub enum Finding {
     Full,
     /// All places for sessions of this source are taken.
     SourceFull,
+    /// The client is this gateway.
+    Ourselves,
     /// Nothing came within the time for a command.
     CommandTimeout,
     /// The session reached its limit on time.
@@ -187,6 +189,7 @@ impl Finding {
             Self::ShuttingDown => (421, "4.3.2", "Service shutting down, try again later"),
             Self::Full => (421, "4.3.2", "Too many sessions, try again later"),
             Self::SourceFull => (421, "4.7.0", "Too many sessions from your network"),
+            Self::Ourselves => (554, "5.4.6", "This is the gateway itself: a routing loop"),
             Self::CommandTimeout => (421, "4.4.2", "Timeout waiting for a command"),
             Self::SessionTimeout => (421, "4.4.2", "Session took too long"),
             Self::DataTooSlow => (421, "4.4.2", "Message data came too slowly"),
@@ -315,7 +318,8 @@ impl Finding {
             | Self::AuthNeedsTls
             | Self::NeedAuth
             | Self::RequireTlsNeedsTls
-            | Self::ChunksFailed => None,
+            | Self::ChunksFailed
+            | Self::Ourselves => None,
             _ if self.code() >= 500 => Some(Offence::Protocol),
             _ => None,
         }

@@ -64,6 +64,9 @@ pub enum Admission {
     Full,
     /// All places for sessions of this source are taken.
     SourceFull,
+    /// The client is this gateway itself, on its way to the upstream: mail would go round in
+    /// circles. 554 5.4.6.
+    Ourselves,
 }
 
 /// What to do next. Exactly one of these rests the machine.

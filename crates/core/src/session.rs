@@ -210,6 +210,7 @@ impl Session {
             Admission::Draining => Finding::ShuttingDown,
             Admission::Full => Finding::Full,
             Admission::SourceFull => Finding::SourceFull,
+            Admission::Ourselves => Finding::Ourselves,
         };
         self.close_with(finding, SessionEnd::Refused, turn.out)
     }

@@ -72,6 +72,19 @@ impl Caller {
 
 /// Serves whoever connected, to the end.
 pub(crate) async fn serve(shared: &Arc<Shared>, mut caller: Caller) {
+    let is_ours = caller.live.is_ours(caller.peer);
+    if is_ours {
+        shared.metrics.loops_refused.add(1);
+        tracing::error!(
+            target: "tarpit::listen",
+            listener = %caller.listener().name,
+            peer = %caller.peer,
+            "this gateway has connected to itself: the way to the upstream leads back here"
+        );
+        let (conn, _) = seat(shared, caller);
+        run(shared, conn, Admission::Ourselves).await;
+        return;
+    }
     if is_listed(&caller.listener().proxy_protocol, caller.peer.ip()) {
         let heard = Box::pin(proxy_header::hear(&mut caller)).await;
         if let Err(error) = heard {

@@ -1,5 +1,6 @@
 //! The configuration in force, and what was made from it. Replaced as a whole, or not at all.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -187,6 +188,13 @@ impl Live {
     /// Who takes the mail of the listener at this place.
     pub(crate) fn mail(&self, listener: usize) -> &Mail {
         &self.mails[self.config.listeners[listener].delivery]
+    }
+
+    /// Whether a client is this gateway itself, on its way to an upstream.
+    pub(crate) fn is_ours(&self, peer: SocketAddr) -> bool {
+        self.mails
+            .iter()
+            .any(|mail| matches!(mail, Mail::Upstream(upstream) if upstream.is_ours(peer)))
     }
 
     /// Whether mail of this listener leaves here encrypted, to somebody whose certificate is

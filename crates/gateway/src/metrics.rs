@@ -91,6 +91,8 @@ metrics! {
     messages_aborted,
     /// Sessions that ended because the client was too slow.
     sessions_timed_out,
+    /// Connections of this gateway to itself, refused with 554.
+    loops_refused,
     /// PROXY headers that were refused: from networks that are not trusted, or malformed.
     proxy_headers_refused,
     /// Connections passed through to the upstream untouched.

@@ -74,7 +74,7 @@ pub(super) async fn dial(
     source: Option<IpAddr>,
     limit: Duration,
     own: &Arc<OwnAddresses>,
-) -> Result<(TcpStream, OwnAddress), NoConnection> {
+) -> Result<(TcpStream, Option<OwnAddress>), NoConnection> {
     let failed = |trouble| {
         move |error| NoConnection {
             trouble,
@@ -104,7 +104,9 @@ pub(super) async fn dial(
         .set_nodelay(true)
         .map_err(failed(Trouble::Unreachable))?;
     let near = stream.local_addr().map_err(failed(Trouble::Unreachable))?;
-    Ok((stream, own.add(near)))
+    // A client's address is no sign of us: a port of its own may be the same.
+    let near = source.is_none().then(|| own.add(near));
+    Ok((stream, near))
 }
 
 /// A socket whose near end is `source`, an address that no interface of ours has.

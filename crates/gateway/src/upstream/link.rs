@@ -520,7 +520,7 @@ impl UpstreamLink {
     /// The near end of the connection.
     #[cfg(test)]
     pub(super) fn near_end(&self) -> Option<std::net::SocketAddr> {
-        Some(self.connection.as_ref()?.wire.near_end())
+        self.connection.as_ref()?.wire.near_end()
     }
 
     /// Whether something came on the connection that nobody asked for, its end included.

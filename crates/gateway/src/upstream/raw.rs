@@ -21,7 +21,7 @@ const TURN_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct RawConnection {
     tcp: TcpStream,
-    _near_end: OwnAddress,
+    _near_end: Option<OwnAddress>,
     _permit: Permit,
 }
 

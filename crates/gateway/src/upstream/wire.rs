@@ -60,7 +60,7 @@ pub(super) struct Wire {
     stream: Stream,
     /// Known as ours for as long as this lives.
     #[cfg_attr(not(test), expect(dead_code, reason = "it is there to be dropped"))]
-    near_end: OwnAddress,
+    near_end: Option<OwnAddress>,
     reader: ReplyReader,
     /// Bytes after the last reply.
     unread: Vec<u8>,
@@ -71,7 +71,7 @@ pub(super) struct Wire {
 
 impl Wire {
     /// A connection that was just made: the greeting is pending.
-    pub(super) fn new(stream: TcpStream, near_end: OwnAddress) -> Self {
+    pub(super) fn new(stream: TcpStream, near_end: Option<OwnAddress>) -> Self {
         Self {
             stream: Stream::plain(stream),
             near_end,
@@ -83,8 +83,8 @@ impl Wire {
 
     /// Ours.
     #[cfg(test)]
-    pub(super) const fn near_end(&self) -> std::net::SocketAddr {
-        self.near_end.address()
+    pub(super) fn near_end(&self) -> Option<std::net::SocketAddr> {
+        self.near_end.as_ref().map(OwnAddress::address)
     }
 
     /// Whether every command was answered.

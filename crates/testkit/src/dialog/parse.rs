@@ -188,9 +188,10 @@ fn open(rest: &str) -> Result<Step, String> {
             "draining" => admission = Admission::Draining,
             "full" => admission = Admission::Full,
             "source_full" => admission = Admission::SourceFull,
+            "ourselves" => admission = Admission::Ourselves,
             _ => {
                 return Err(format!(
-                    "found {word:?}, allowed: open [from ADDRESS] [unavailable|draining|full|source_full]"
+                    "found {word:?}, allowed: open [from ADDRESS] [unavailable|draining|full|source_full|ourselves]"
                 ));
             }
         }
