@@ -27,6 +27,11 @@ impl From<Trouble> for Failure {
     }
 }
 
+/// Messages on one connection before other sessions get another. Exim delivers only the first ten of a
+/// connection at once and leaves the rest to its next queue run (`smtp_accept_queue_per_connection`),
+/// half an hour away as Debian sets it up.
+const MESSAGES_MAX: u32 = 10;
+
 /// What stands on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -93,7 +98,7 @@ impl Connection {
             && self.standing != Standing::Data
             && self.auth == Auth::None
             && self.refusals == 0
-            && self.messages > 0
+            && (1..MESSAGES_MAX).contains(&self.messages)
     }
 
     /// Counts refusals on the way.

@@ -17,3 +17,4 @@ mod queue;
 mod redirect;
 mod relaying;
 mod servers;
+mod smuggling;

@@ -100,6 +100,21 @@ async fn a_stranger_gets_a_connection_of_its_own() {
     world.done().await;
 }
 
+/// The eleventh would wait for Exim's next queue run.
+#[tokio::test]
+async fn ten_messages_are_enough_for_one_connection() {
+    let again = [RESET, MESSAGE].concat().repeat(9);
+    let first: &[&str] = &[BARE, MESSAGE, &again, LEFT];
+    let mut world = World::new(Identity::None, &[first, &[BARE, MESSAGE, "eof"]]).await;
+    world.claim.known = true;
+    for serial in 1..=10 {
+        assert_eq!(world.message(serial).await, "250 taken");
+        world.link.let_go();
+    }
+    assert_eq!(world.message(11).await, "250 taken");
+    world.done().await;
+}
+
 #[tokio::test]
 async fn what_may_not_be_reused_is_left() {
     let refused = format!("{MAIL}C: RCPT TO:<no@x.example>\nS: 550 5.1.1 no\n");
