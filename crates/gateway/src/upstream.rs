@@ -47,6 +47,7 @@ mod probe;
 mod raw;
 mod server;
 mod stock;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -59,6 +60,7 @@ pub use link::{Stopped, UpstreamLink};
 pub use probe::ProbeReport;
 pub use server::SERVERS_MAX;
 pub use stock::Claim;
+pub use survey::Survey;
 pub use wire::Lost;
 
 /// The mail servers behind us that take the same mail: their capabilities, health, connection

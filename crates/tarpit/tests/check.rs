@@ -52,10 +52,14 @@ fn check(address: SocketAddr, upstream: &str) -> (Option<i32>, String) {
         "hostname = \"mx.example.org\"\ndomains = [\"example.org\"]\n[[listener]]\nname = \"mx\"\n\
          address = \"127.0.0.1:0\"\n[[upstream]]\naddress = \"{address}\"\n{upstream}\n"
     );
-    std::fs::write(folder.path().join("tarpit.toml"), text).unwrap();
+    check_text(folder.path(), &text)
+}
+
+fn check_text(folder: &std::path::Path, text: &str) -> (Option<i32>, String) {
+    std::fs::write(folder.join("tarpit.toml"), text).unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_tarpit"))
         .args(["check", "--config", "tarpit.toml"])
-        .current_dir(folder.path())
+        .current_dir(folder)
         .output()
         .unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
@@ -90,6 +94,50 @@ fn a_sound_server() {
     ];
     expect(&found, 0, &says);
     assert!(!found.1.contains("PROBLEM"), "{}", found.1);
+}
+
+/// Each way is tried on its own; the choice is judged by that.
+#[test]
+fn ways_to_tell_who_the_client_is() {
+    let says = [
+        "each tried on a connection of its own; it takes: xclient\n",
+        "proxy-v1: it takes the header for a command",
+        "proxy-v2: ",
+        "WARNING: identity is \"none\", but it would take \"xclient\"",
+        "TLS to it: none (tls = \"off\")",
+        "Its own TLS can't be looked into: it closed the connection at STARTTLS",
+    ];
+    // What it says to STARTTLS here is no yes.
+    let no_tls = |line: &str| {
+        if line == "STARTTLS" {
+            None
+        } else {
+            sound(line)
+        }
+    };
+    expect(&check(server(no_tls), "identity = \"none\""), 0, &says);
+}
+
+/// All servers are asked, and one that is away is a problem.
+#[test]
+fn each_server_of_several() {
+    let first = server(sound);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let second = listener.local_addr().unwrap();
+    drop(listener);
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(
+        "hostname = \"mx.example.org\"\ndomains = [\"example.org\"]\n[[listener]]\nname = \"mx\"\n\
+         address = \"127.0.0.1:0\"\n[[upstream]]\naddress = [\"{first}\", \"{second}\"]\n"
+    );
+    let found = check_text(folder.path(), &text);
+    let says = [
+        &*format!("server 1 of 2 at {first}"),
+        "It greets: 220 mail.example.org ESMTP",
+        &*format!("server 2 of 2 at {second}"),
+        "PROBLEM: it can't be probed: it can't be connected to",
+    ];
+    expect(&found, 1, &says);
 }
 
 #[test]

@@ -115,6 +115,15 @@ impl Connection {
         }
     }
 
+    /// The same, but what becomes of TLS is the answer: nothing is tried instead.
+    pub(super) async fn open_once(
+        route: Route<'_>,
+        told: Told,
+        opening: &mut Opening,
+    ) -> Result<Self, Failure> {
+        Self::attempt(route, told, Try::Tls, opening).await
+    }
+
     async fn attempt(
         route: Route<'_>,
         told: Told,
@@ -213,12 +222,12 @@ async fn greet(
     }
     match ehlo(wire, name, opening).await {
         Err(Failure::Service(reply)) if matches!(reply.code().get(), 500 | 502) => {
-            if takes_lhlo(wire, name).await {
-                Err(refuse_lmtp(opening))
-            } else if proxied {
+            if proxied {
                 // The header was a command to it, and an unknown one. Another 5yz is about the
-                // client.
+                // client. Its replies are out of step now, so no more can be asked.
                 Err(Trouble::Identity.into())
+            } else if takes_lhlo(wire, name).await {
+                Err(refuse_lmtp(opening))
             } else {
                 Err(Failure::Service(reply))
             }

@@ -41,7 +41,7 @@ const OUTSIDE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 
 /// How long a connection from the outside address may take, before our own is tried: the server is
 /// near, so it comes soon or not at all.
-const OUTSIDE_LIMIT: Duration = Duration::from_secs(3);
+pub(super) const OUTSIDE_LIMIT: Duration = Duration::from_secs(3);
 
 /// A port as clients have it.
 const OUTSIDE_PORT: u16 = 49152;
@@ -78,12 +78,20 @@ pub struct ProbeReport {
     pub failure: Option<(Trouble, Option<String>)>,
 }
 
+/// The address of an outside client of this server.
+pub(super) const fn outside_address(server: SocketAddr) -> IpAddr {
+    match server.ip().to_canonical() {
+        IpAddr::V4(_) => IpAddr::V4(OUTSIDE),
+        IpAddr::V6(_) => IpAddr::V6(OUTSIDE_V6),
+    }
+}
+
 /// An outside client.
-fn outside(hostname: Box<str>) -> ClientIdentity {
+pub(super) fn outside(hostname: &str) -> ClientIdentity {
     ClientIdentity {
         address: SocketAddr::from((OUTSIDE, OUTSIDE_PORT)),
         local: SocketAddr::from((OUTSIDE_LOCAL, 25)),
-        helo: Some(hostname),
+        helo: Some(hostname.into()),
         esmtp: true,
     }
 }
@@ -181,16 +189,12 @@ impl Upstream {
     ) -> Result<Connection, Failure> {
         let route = self.route(server);
         let identity = self.config.identity;
-        let who = outside(self.hostname.clone());
+        let who = outside(&self.hostname);
         if identity != Identity::Transparent {
             return Connection::open(route, Told::of(identity, &who), opening).await;
         }
-        let address: IpAddr = match route.server.address.ip().to_canonical() {
-            IpAddr::V4(_) => OUTSIDE.into(),
-            IpAddr::V6(_) => OUTSIDE_V6.into(),
-        };
         let told = Told::Address {
-            address,
+            address: outside_address(route.server.address),
             helo: who.helo,
         };
         let limit = route.connect_limit.min(OUTSIDE_LIMIT);
@@ -357,7 +361,7 @@ async fn timed(connection: &mut Connection, line: &[u8]) -> Result<Treatment, Fa
 }
 
 /// RSET, QUIT. Whether they are answered changes nothing.
-async fn part(mut connection: Connection) {
+pub(super) async fn part(mut connection: Connection) {
     connection.standing = Standing::Stale;
     quit(Box::new(connection)).await;
 }

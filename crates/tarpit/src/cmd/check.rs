@@ -6,6 +6,7 @@
 mod names;
 mod offer;
 mod probe;
+mod survey;
 
 use std::process::ExitCode;
 use std::time::Duration;

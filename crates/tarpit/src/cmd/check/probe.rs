@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use tarpit_core::Trouble;
 use tarpit_gateway::config::{Config, Delivery, Identity, Recipients, Upstream as Settings};
+use tarpit_gateway::tls::KeyHash;
 use tarpit_gateway::upstream::{ProbeReport, Upstream};
 
-use super::{names, offer, show_seconds};
+use super::{names, offer, show_seconds, survey};
 
 /// What was found out, as lines, and whether it keeps mail from flowing or makes an open relay.
 #[derive(Debug, Default)]
@@ -20,16 +21,16 @@ pub(super) struct Report {
 }
 
 impl Report {
-    fn say(&mut self, line: impl Into<String>) {
+    pub(super) fn say(&mut self, line: impl Into<String>) {
         self.lines.push(line.into());
     }
 
     /// Beneath the line before.
-    fn advise(&mut self, line: impl AsRef<str>) {
+    pub(super) fn advise(&mut self, line: impl AsRef<str>) {
         self.lines.push(format!("  {}", line.as_ref()));
     }
 
-    fn block(&mut self, line: impl AsRef<str>) {
+    pub(super) fn block(&mut self, line: impl AsRef<str>) {
         self.is_blocking = true;
         self.lines.push(format!("PROBLEM: {}", line.as_ref()));
     }
@@ -38,9 +39,12 @@ impl Report {
 /// Probes whoever takes the mail.
 pub(super) async fn probe(config: &Config) -> Report {
     let mut report = Report::default();
+    let own = survey::about_own_certificates(config, &mut report);
     for delivery in &config.deliveries {
         match delivery {
-            Delivery::Upstream(settings) => probe_upstream(config, settings, &mut report).await,
+            Delivery::Upstream(settings) => {
+                probe_upstream(config, settings, &own, &mut report).await;
+            }
             Delivery::Maildir(maildir) => report.say(format!(
                 "The built-in maildir takes the mail, in {}: there is no upstream to probe.",
                 maildir.root.display()
@@ -50,7 +54,12 @@ pub(super) async fn probe(config: &Config) -> Report {
     report
 }
 
-async fn probe_upstream(config: &Config, settings: &Settings, report: &mut Report) {
+async fn probe_upstream(
+    config: &Config,
+    settings: &Settings,
+    own: &[KeyHash],
+    report: &mut Report,
+) {
     let upstream = Upstream::new(settings.clone(), config.hostname.clone());
     let all = upstream.probe_all().await;
     let count = all.len();
@@ -68,6 +77,11 @@ async fn probe_upstream(config: &Config, settings: &Settings, report: &mut Repor
         about_greeting(found, report);
         about_capabilities(found, report);
         about_identity(found, settings.identity, report);
+        if found.greeting.is_some() {
+            let survey = upstream.survey(at).await;
+            survey::about_choices(&survey, settings, report);
+            survey::about_tls(found, &survey, settings, own, report);
+        }
         if let Some((trouble, _)) = &found.failure {
             if *trouble != Trouble::Identity {
                 report.block(failure(found));
@@ -164,6 +178,13 @@ fn about_identity(found: &ProbeReport, identity: Identity, report: &mut Report) 
             ));
             report.advise(steps);
         }
+        None if found.from_own_address => {
+            report.block(
+                "identity = \"transparent\" doesn't work: no way back to a client's address leads through this \
+                 machine. No mail would come through.",
+            );
+            report.advise(steps);
+        }
         None => {}
     }
 }
@@ -173,6 +194,12 @@ fn about_relaying(found: &ProbeReport, is_meant: bool, report: &mut Report) {
         return;
     };
     let said = reply.to_log();
+    if found.from_own_address {
+        report.say(
+            "The next lines are about a client with this machine's own address: a connection from a client's could \
+             not be made, so how it treats clients is not known.",
+        );
+    }
     if !found.relays {
         report.say(format!("Relaying: it doesn't relay for us ({said}). Good."));
     } else if is_meant {
