@@ -1,5 +1,7 @@
 //! What is allowed in a file but probably not meant.
 
+mod doors;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -43,6 +45,8 @@ pub(crate) fn warnings(loaded: &Loaded, now: u64) -> Vec<String> {
         );
     }
     list.extend(about_the_pit(loaded));
+    list.extend(doors::about_listeners(loaded));
+    list.extend(doors::about_upstreams(loaded));
     if loaded.gateway.domains.is_empty() && upstreams(loaded).next().is_some() {
         list.push(
             "domains is empty: the upstream alone decides which mail is ours; list them, and two servers \
@@ -216,7 +220,7 @@ mod tests {
         let text = format!(
             "hostname = \"mx.example.org\"\ndomains = [\"example.org\"]\n\
              listener = [{{ name = \"mx\", address = \"192.0.2.1:25\" }}]\n\
-             upstream = [{{ address = \"192.0.2.2:25\", identity = \"xclient\" }}]\n\
+             upstream = [{{ address = \"192.0.2.2:25\", identity = \"xclient\", tls = \"opportunistic\" }}]\n\
              tarpit.mode = \"enforce\"\n{more}"
         );
         warnings(&parse(Path::new("tarpit.toml"), &text).unwrap(), now)
@@ -274,5 +278,95 @@ mod tests {
             check("tarpit.hold_max = 26\ntarpit.scope = \"source\"", 0)[0]
                 .contains("hold_max is 26s")
         );
+    }
+
+    fn doors(listener: &str, upstream: &str) -> Vec<String> {
+        let text = format!(
+            "hostname = \"mx.example.org\"\ndomains = [\"example.org\"]\ntarpit.mode = \"enforce\"\n\
+             [[listener]]\nname = \"mx\"\naddress = \"192.0.2.1:25\"\n{listener}\n\
+             [[upstream]]\naddress = \"10.0.0.2:25\"\n{upstream}\n"
+        );
+        warnings(&parse(Path::new("tarpit.toml"), &text).unwrap(), 0)
+    }
+
+    #[test]
+    fn who_is_believed() {
+        let upstream = "identity = \"proxy-v2\"";
+        for key in ["proxy_protocol", "xclient", "passthrough"] {
+            for (network, says) in [
+                ("0.0.0.0/0", "whole Internet"),
+                ("::/0", "whole Internet"),
+                ("203.0.0.0/15", "large part"),
+                ("2001::/16", "large part"),
+                ("127.0.0.0/8", "loopback"),
+                ("::1", "loopback"),
+            ] {
+                let found = doors(&format!("{key} = [\"{network}\"]"), upstream);
+                assert!(
+                    found.len() == 1 && found[0].contains(says) && found[0].contains(key),
+                    "{key} {network}: {found:?}"
+                );
+            }
+            for network in ["10.0.0.0/8", "203.0.113.0/24", "fd00::/8", "2001:db8::/32"] {
+                let found = doors(&format!("{key} = [\"{network}\"]"), upstream);
+                assert_eq!(found, Vec::<String>::new(), "{key} {network}");
+            }
+        }
+        for (identity, says) in [
+            ("xclient", "be anybody"),
+            ("none", "not told who passes by"),
+            ("trace", "not told who passes by"),
+        ] {
+            let listener = "passthrough = [\"203.0.113.0/24\"]";
+            let found = doors(listener, &format!("identity = \"{identity}\""));
+            assert!(found.iter().any(|text| text.contains(says)), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn who_can_log_in() {
+        let upstream = "identity = \"xclient\"";
+        let found = doors("kind = \"submission\"", upstream);
+        assert!(
+            found.len() == 1 && found[0].contains("nobody can log in"),
+            "{found:?}"
+        );
+        let found = doors("kind = \"submission\"\nauth_plaintext = true", upstream);
+        assert!(
+            found.len() == 1 && found[0].contains("passwords cross"),
+            "{found:?}"
+        );
+        assert_eq!(doors("", upstream), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_way_to_the_upstream() {
+        let found = doors("", "identity = \"transparent\"");
+        assert_eq!(found, Vec::<String>::new());
+        let text = |address: &str, to: &str, tls: &str| {
+            let text = format!(
+                "hostname = \"mx.example.org\"\ndomains = [\"example.org\"]\ntarpit.mode = \"enforce\"\n\
+                 listener = [{{ name = \"mx\", address = \"{address}\", upstream = \"a\" }}]\n\
+                 [[upstream]]\nname = \"a\"\naddress = \"{to}\"\nidentity = \"transparent\"\ntls = \"{tls}\"\n"
+            );
+            warnings(&parse(Path::new("tarpit.toml"), &text).unwrap(), 0)
+        };
+        let found = text("[::]:25", "10.0.0.2:25", "off");
+        assert!(
+            found.len() == 1 && found[0].contains("over IPv6"),
+            "{found:?}"
+        );
+        let found = text("192.0.2.1:25", "[fd00::2]:25", "off");
+        assert!(
+            found.len() == 1 && found[0].contains("over IPv4"),
+            "{found:?}"
+        );
+        let found = text("192.0.2.1:25", "203.0.113.2:25", "off");
+        assert!(
+            found.len() == 1 && found[0].contains("in plain"),
+            "{found:?}"
+        );
+        let found = text("192.0.2.1:25", "203.0.113.2:25", "opportunistic");
+        assert_eq!(found, Vec::<String>::new());
     }
 }

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 
 use tarpit_gateway::config::{Balance, Delivery, Identity, Maildir, Upstream, UpstreamTls};
+use tarpit_gateway::tls::{ClientTls, ClientTlsError};
+use tarpit_gateway::upstream::SERVERS_MAX;
 
 use super::super::reader::{Reader, View};
 use super::Named;
@@ -91,6 +93,7 @@ fn upstream<'t>(
     let reserved = reader.count::<u32>(view, "connections_reserved");
     let grace = reader.time(view, "grace");
     let connect_timeout = reader.time(view, "connect_timeout");
+    count_servers(reader, view, addresses.as_deref().unwrap_or_default());
     for address in addresses.iter().flatten() {
         let Some(own) = listeners
             .iter()
@@ -138,6 +141,17 @@ fn upstream<'t>(
     })
 }
 
+/// More than we can keep apart need a load balancer of their own.
+fn count_servers<'t>(reader: &mut Reader<'t>, view: &View<'t>, addresses: &[SocketAddr]) {
+    if addresses.len() > SERVERS_MAX {
+        let text = format!(
+            "found {} servers; allowed: up to {SERVERS_MAX}",
+            addresses.len()
+        );
+        reader.clash(view, "address", text);
+    }
+}
+
 fn identity(word: &str) -> Identity {
     match word {
         "xclient" => Identity::Xclient,
@@ -162,7 +176,17 @@ fn upstream_tls<'t>(reader: &mut Reader<'t>, view: &View<'t>) -> Option<Upstream
                 }
                 return None;
             };
-            Some(UpstreamTls::Required { ca, name })
+            let required = UpstreamTls::Required { ca, name };
+            if let Err(error) = ClientTls::new(&required) {
+                let key = match &error {
+                    ClientTlsError::Name { .. } => "tls_name",
+                    ClientTlsError::NoSystemCa => "tls",
+                    ClientTlsError::File(_) | ClientTlsError::Authority { .. } => "tls_ca",
+                };
+                reader.clash(view, key, error.to_string());
+                return None;
+            }
+            Some(required)
         }
         other => {
             for (key, is_set) in [("tls_name", name.is_some()), ("tls_ca", ca.is_some())] {
