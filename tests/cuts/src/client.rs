@@ -156,7 +156,7 @@ impl Session<'_> {
             return told.data != Some(354);
         }
         let is_refused = |code: &Option<u16>| code.is_some_and(|code| code >= 400);
-        is_refused(&told.mail) || told.rcpt.iter().all(is_refused)
+        is_refused(&told.mail) || told.rcpt.iter().all(is_refused) || is_refused(&told.data)
     }
 
     async fn step(&mut self, step: &Step) -> Result<(), Stop> {
@@ -213,11 +213,15 @@ impl Session<'_> {
             Expect::Mail(message) => told[message].mail = Some(code),
             Expect::Rcpt(message, number) => told[message].rcpt[number] = Some(code),
             Expect::Data(message) => told[message].data = Some(code),
+            // Whatever comes behind it, the message has failed (RFC 3030 §2).
+            Expect::Chunk(message) if code >= 400 => {
+                told[message].data = told[message].data.or(Some(code));
+            }
             Expect::End(message) => {
                 told[message].end = Some(code);
                 self.case.note_yes();
             }
-            Expect::Greeting | Expect::Other => {}
+            Expect::Greeting | Expect::Chunk(_) | Expect::Other => {}
         }
     }
 

@@ -20,10 +20,11 @@ use crate::script::Message;
 pub(crate) fn judge(case: &Case, outcome: &Outcome) -> Vec<String> {
     let journal = case.journal();
     let mut wrong = journal.violations.clone();
+    let is_reset = case.point.leg.is_upstream() && case.point.action == Action::Reset;
     for (number, (message, told)) in case.script.messages.iter().zip(&outcome.told).enumerate() {
         let of_message = |commit: &&Commit| commit.message == number;
         let commits: Vec<&Commit> = journal.commits.iter().filter(of_message).collect();
-        let mut problems = delivered(message, told, &commits);
+        let mut problems = delivered(message, told, &commits, is_reset);
         if is_undisturbed(case, outcome)
             && told.begun
             && message.content.is_some()
@@ -71,7 +72,9 @@ fn class(code: Option<u16>) -> u16 {
     code.unwrap_or_default() / 100
 }
 
-fn delivered(message: &Message, told: &Told, commits: &[&Commit]) -> Vec<String> {
+/// `is_reset`: the server reset the connection, perhaps right behind its 250. Octets that the system
+/// had taken and not yet sent are lost then.
+fn delivered(message: &Message, told: &Told, commits: &[&Commit], is_reset: bool) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut claim = |holds: bool, what: &str| {
         if !holds {
@@ -97,7 +100,7 @@ fn delivered(message: &Message, told: &Told, commits: &[&Commit]) -> Vec<String>
             "acknowledged before the server had said so",
         );
         claim(
-            class(told.end) != 4 || commit.answered != Some(true),
+            class(told.end) != 4 || commit.answered != Some(true) || is_reset,
             "a duplicate without need: the server's 250 had come back",
         );
         for (path, code) in message.recipients.iter().zip(&told.rcpt) {

@@ -41,6 +41,8 @@ pub(crate) fn dialogues(world: World) -> &'static [Dialogue] {
             Dialogue::Two,
             Dialogue::Mixed,
             Dialogue::Big,
+            Dialogue::Chunks,
+            Dialogue::ChunksPipelined,
         ],
     }
 }
@@ -86,6 +88,11 @@ pub(crate) fn points(world: World, dialogue: Dialogue, lengths: &Lengths, turn: 
                 add(leg, at, Action::Say(code), &mut chance);
             }
         }
+    }
+    let in_chunks = matches!(dialogue, Dialogue::Chunks | Dialogue::ChunksPipelined);
+    if in_chunks {
+        // Each chunk has its reply: there is no early one.
+        return points;
     }
     let content = lengths.upstream.first().map_or(0, |[heard, ..]| heard / 3);
     for at in positions(content, &mut chance) {

@@ -45,6 +45,12 @@ pub enum Dialogue {
     Drip,
     /// A message of many packets.
     Big,
+    /// A message in chunks (BDAT), the last of them empty.
+    Chunks,
+    /// All of it in one write: MAIL, RCPT, the chunks and QUIT.
+    ChunksPipelined,
+    /// Chunks before an upstream that had announced them and takes none: they become DATA.
+    Converted,
 }
 
 /// Whose octets are counted: what a peer has sent or heard when the cut comes.
@@ -110,7 +116,7 @@ const WORLDS: [(World, &str); 6] = [
     (World::Postfix, "postfix"),
 ];
 
-const DIALOGUES: [(Dialogue, &str); 9] = [
+const DIALOGUES: [(Dialogue, &str); 12] = [
     (Dialogue::Plain, "plain"),
     (Dialogue::Pipelined, "pipelined"),
     (Dialogue::Two, "two"),
@@ -120,6 +126,9 @@ const DIALOGUES: [(Dialogue, &str); 9] = [
     (Dialogue::Idle, "idle"),
     (Dialogue::Drip, "drip"),
     (Dialogue::Big, "big"),
+    (Dialogue::Chunks, "chunks"),
+    (Dialogue::ChunksPipelined, "chunks-pipelined"),
+    (Dialogue::Converted, "converted"),
 ];
 
 const ACTIONS: [(Action, &str); 7] = [
@@ -146,7 +155,7 @@ impl World {
 
 impl Dialogue {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Plain,
         Self::Pipelined,
         Self::Two,
@@ -156,6 +165,9 @@ impl Dialogue {
         Self::Idle,
         Self::Drip,
         Self::Big,
+        Self::Chunks,
+        Self::ChunksPipelined,
+        Self::Converted,
     ];
 }
 

@@ -13,6 +13,8 @@ pub(crate) enum Expect {
     Data(usize),
     /// The reply to end-of-data.
     End(usize),
+    /// The reply to a chunk that is not the last.
+    Chunk(usize),
     /// EHLO, RSET, QUIT: says nothing about a message.
     Other,
 }
@@ -82,20 +84,9 @@ impl Script {
             message
         };
         match dialogue {
-            Dialogue::Plain => {
-                let message = one(&mut script, &[ALICE], PLAIN);
-                script.content(message, &[]);
-            }
-            Dialogue::Mixed => {
-                let message = one(&mut script, &[ALICE, NOBODY, LATER, BOB], PLAIN);
-                script.content(message, &[]);
-            }
-            Dialogue::Dots => {
-                let message = one(&mut script, &[ALICE, BOB], DOTS);
-                script.content(message, &[]);
-            }
-            Dialogue::Big => {
-                let message = one(&mut script, &[ALICE], &big());
+            Dialogue::Plain | Dialogue::Mixed | Dialogue::Dots | Dialogue::Big => {
+                let (recipients, body) = single(dialogue);
+                let message = one(&mut script, recipients, &body);
                 script.content(message, &[]);
             }
             Dialogue::Idle => {
@@ -121,6 +112,21 @@ impl Script {
                 let group = script.group(message);
                 script.step(Some(message), group);
                 script.content(message, &[part("QUIT\r\n", Expect::Other)]);
+                return script;
+            }
+            Dialogue::Chunks | Dialogue::Converted => {
+                let message = script.message(case, &[ALICE, BOB], Some(DOTS));
+                script.stepwise(message);
+                for chunk in script.chunks(message) {
+                    script.step(Some(message), [chunk]);
+                }
+            }
+            Dialogue::ChunksPipelined => {
+                let message = script.message(case, &[ALICE, NOBODY], Some(PLAIN));
+                let mut group = script.envelope(message);
+                group.extend(script.chunks(message));
+                group.push(part("QUIT\r\n", Expect::Other));
+                script.step(Some(message), group);
                 return script;
             }
             Dialogue::Two => {
@@ -211,6 +217,26 @@ impl Script {
         self.is_content();
     }
 
+    /// The message in three chunks, cut anywhere, the last of them empty (RFC 3030 §2).
+    fn chunks(&self, message: usize) -> Vec<Part> {
+        let content = self.messages[message].content.as_deref();
+        let content = content.unwrap_or_default();
+        let (first, second) = content.split_at(content.len() / 2 + 1);
+        let chunk = |content: &[u8], last: &str, expect| Part {
+            octets: [
+                format!("BDAT {}{last}\r\n", content.len()).as_bytes(),
+                content,
+            ]
+            .concat(),
+            expect: Some(expect),
+        };
+        vec![
+            chunk(first, "", Expect::Chunk(message)),
+            chunk(second, "", Expect::Chunk(message)),
+            chunk(b"", " LAST", Expect::End(message)),
+        ]
+    }
+
     fn dripped(&mut self, message: usize) {
         let wire = self.wire(message);
         let (head, tail) = wire.split_at(wire.len() / 2);
@@ -249,6 +275,16 @@ const PLAIN: &str = "Greetings.\r\n\r\nAnd farewell.\r\n";
 
 /// Its unstuffed lines hold every kind of near end.
 const DOTS: &str = ".\r\n..\r\n. \r\n.\r\n\r\n.\r\n.x\r\n\r\n...\r\nQUIT\r\n.\r\n";
+
+/// Recipients and body of the dialogues that differ in nothing else.
+fn single(dialogue: Dialogue) -> (&'static [&'static str], String) {
+    match dialogue {
+        Dialogue::Mixed => (&[ALICE, NOBODY, LATER, BOB], PLAIN.to_owned()),
+        Dialogue::Dots => (&[ALICE, BOB], DOTS.to_owned()),
+        Dialogue::Big => (&[ALICE], big()),
+        _ => (&[ALICE], PLAIN.to_owned()),
+    }
+}
 
 fn big() -> String {
     (0..BIG / 64)

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::Connection;
 use crate::case::{Case, Commit, Open};
-use crate::point::{Action, Leg};
+use crate::point::{Action, Dialogue, Leg};
 use crate::script::{ALICE, BOB, LATER};
 
 /// What stands between MAIL and end-of-data.
@@ -15,11 +15,13 @@ struct Transaction {
     /// `None` for those of the gateway itself: its probe.
     case: Option<(Arc<Case>, usize)>,
     recipients: Vec<String>,
+    /// What came in chunks; with a first one only chunks and RSET may follow.
+    chunks: Option<Vec<u8>>,
     _open: Option<Open>,
 }
 
 const GREETING: &str = "220 journal.example.org ESMTP\r\n";
-const EHLO: &str = "250-journal.example.org\r\n250-PIPELINING\r\n250-SIZE 52428800\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n";
+const EHLO: &str = "250-journal.example.org\r\n250-PIPELINING\r\n250-SIZE 52428800\r\n250-8BITMIME\r\n250-CHUNKING\r\n250 ENHANCEDSTATUSCODES\r\n";
 
 impl Connection {
     pub(super) async fn talk(&mut self) -> io::Result<()> {
@@ -37,8 +39,17 @@ impl Connection {
             let verb = line.split(' ').next().unwrap_or_default();
             match verb {
                 "EHLO" => {
-                    self.say(EHLO).await?;
+                    let is_converted = self.attached.as_ref().is_some_and(|attached| {
+                        attached.case.point.dialogue == Dialogue::Converted
+                    });
+                    let offer = if is_converted {
+                        EHLO.replace("250-CHUNKING\r\n", "")
+                    } else {
+                        EHLO.to_owned()
+                    };
+                    self.say(&offer).await?;
                 }
+                "BDAT" => self.chunk(&line, &mut transaction).await?,
                 "MAIL" => self.mail(&line, &mut transaction).await?,
                 "RCPT" => self.rcpt(&line, &mut transaction).await?,
                 "DATA" => self.data(&mut transaction).await?,
@@ -123,6 +134,7 @@ impl Connection {
                 _open: case.as_ref().map(|(case, _)| case.open()),
                 case,
                 recipients: Vec::new(),
+                chunks: None,
             });
         } else {
             self.end_of_transaction(transaction);
@@ -150,6 +162,9 @@ impl Connection {
     }
 
     async fn data(&mut self, slot: &mut Option<Transaction>) -> io::Result<()> {
+        if slot.as_ref().is_some_and(|one| one.chunks.is_some()) {
+            self.violation("DATA behind a chunk");
+        }
         let transaction = slot.take().filter(|one| !one.recipients.is_empty());
         let Some(transaction) = transaction else {
             self.say("554 5.5.1 No recipients\r\n").await?;
@@ -163,19 +178,59 @@ impl Connection {
         self.in_content = Some(0);
         let content = self.content().await?;
         self.in_content = None;
-        self.registry.activity.fetch_add(1, Ordering::Relaxed);
-        self.messages += 1;
         if self.is_early {
+            self.messages += 1;
             // It said what it had to say; no second word.
             self.is_early = false;
             self.replies += 1;
             self.end_of_transaction(slot);
             return Ok(());
         }
-        let will = self.planned();
-        let place = match (&transaction.case, will) {
+        self.taken(&transaction, &content).await?;
+        self.end_of_transaction(slot);
+        Ok(())
+    }
+
+    async fn chunk(&mut self, line: &str, slot: &mut Option<Transaction>) -> io::Result<()> {
+        let mut words = line.split(' ').skip(1);
+        let size = words.next().and_then(|size| size.parse::<usize>().ok());
+        let Some(size) = size else {
+            self.violation(&format!("no chunk: {line:?}"));
+            return Err(ErrorKind::InvalidData.into());
+        };
+        let is_last = words.next() == Some("LAST");
+        let mut octets = Vec::with_capacity(size);
+        for _ in 0..size {
+            octets.push(self.octet().await?);
+        }
+        let usable = slot.as_mut().filter(|one| !one.recipients.is_empty());
+        let Some(transaction) = usable else {
+            self.say("503 5.5.1 No transaction\r\n").await?;
+            return Ok(());
+        };
+        transaction.chunks.get_or_insert_default().extend(octets);
+        if !is_last {
+            if self.say("250 2.0.0 Ok: chunk\r\n").await?.0 != 250 {
+                self.end_of_transaction(slot);
+            }
+            return Ok(());
+        }
+        let Some(transaction) = slot.take() else {
+            return Ok(());
+        };
+        let content = transaction.chunks.as_deref().unwrap_or_default();
+        self.taken(&transaction, content).await?;
+        self.end_of_transaction(slot);
+        Ok(())
+    }
+
+    /// The whole message is there: takes it and says so, unless the point says otherwise.
+    async fn taken(&mut self, transaction: &Transaction, content: &[u8]) -> io::Result<()> {
+        self.registry.activity.fetch_add(1, Ordering::Relaxed);
+        self.messages += 1;
+        let place = match (&transaction.case, self.planned()) {
             (Some((case, message)), None) => {
-                Some(commit(case, *message, &transaction.recipients, &content))
+                Some(commit(case, *message, &transaction.recipients, content))
             }
             _ => None,
         };
@@ -185,7 +240,6 @@ impl Connection {
         {
             commit.answered = Some(whole);
         }
-        self.end_of_transaction(slot);
         Ok(())
     }
 
