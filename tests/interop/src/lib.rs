@@ -43,7 +43,7 @@ pub use front::{Front, Proxy};
 pub use gateway::{Gateway, Record, config};
 pub use haraka::Haraka;
 pub use message::{dot_stuffed, eight_bit, large, long_lines, plain, received_part, stuffed};
-pub use netns::Net;
+pub use netns::{Behind, Net};
 pub use opensmtpd::OpenSmtpd;
 pub use place::{free_port, gateway_binary, own_address, repository};
 pub use postfix::{Postfix, PostfixBuilder};

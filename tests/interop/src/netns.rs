@@ -78,6 +78,43 @@ impl Net {
     }
 }
 
+/// A third machine, behind the server.
+#[derive(Debug)]
+pub struct Behind(File);
+
+impl Behind {
+    /// Its address on the network that it shares with the server, which is 10.0.0.1 there.
+    pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+
+    /// Does `work` there.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        within(&self.0, work)
+    }
+}
+
+impl Net {
+    /// A machine that only the server reaches: 10.0.0.2 and fd00::2, the server is 10.0.0.1 and
+    /// fd00::1 there.
+    ///
+    /// # Errors
+    /// As [`Net::new`].
+    pub fn behind(&self) -> Result<Behind> {
+        let behind = Behind(namespace()?);
+        let peer = format!("/proc/{}/fd/{}", std::process::id(), behind.0.as_raw_fd());
+        self.on_server(|| {
+            ip(&format!(
+                "link add lan type veth peer name net0 netns {peer}"
+            ))?;
+            addresses("lan", "10.0.0.1/24", "fd00::1/64")
+        })?;
+        behind.run(|| addresses("net0", &format!("{}/24", Behind::ADDRESS), "fd00::2/64"))?;
+        Ok(behind)
+    }
+}
+
 fn within<T: Send>(namespace: &File, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {

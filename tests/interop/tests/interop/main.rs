@@ -18,3 +18,4 @@ mod redirect;
 mod relaying;
 mod servers;
 mod smuggling;
+mod transparent;
