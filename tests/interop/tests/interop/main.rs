@@ -9,6 +9,7 @@ mod faults;
 mod fronts;
 mod harvest;
 mod identity;
+mod injection;
 mod leaving;
 mod mail;
 mod matrix;
