@@ -94,7 +94,7 @@ fn the_upstream_sees_the_client() -> Result<()> {
             let log = postfix.log();
             for ours in ["[10.0.0.1]", "[fd00::1]"] {
                 ensure!(
-                    !log.contains(&format!("connect from unknown{ours}")),
+                    !log.contains(&format!("client=unknown{ours}")),
                     "as the gateway: {log}"
                 );
             }
