@@ -170,7 +170,7 @@ impl Upstream {
 /// Which of several servers gets the next connection. Unhealthy ones are passed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Balance {
-    /// The first one that is healthy: the others stand by.
+    /// The first one that is healthy and has a connection free: the others stand by.
     Order,
     /// The one with the fewest connections.
     LeastConnections,

@@ -124,8 +124,10 @@ impl Upstream {
         let server = &self.servers[at];
         let changed = {
             let mut known = server.known();
-            let changed = known.health != health;
-            known.marked &= !matches!(health, Health::Up);
+            let is_back = known.marked && matches!(health, Health::Up);
+            known.marked &= !is_back;
+            // That it was passed over was said where there are others.
+            let changed = known.health != health || (is_back && self.servers.len() > 1);
             known.judged |= matches!(health, Health::Up | Health::Relays { .. });
             known.health.clone_from(&health);
             changed

@@ -190,7 +190,13 @@ async fn connect(route: Route<'_>, told: &Told, opening: &mut Opening) -> Result
             .is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused);
         // A way back that is missing may be missing for this client alone.
         opening.is_told = source.is_some() && !is_refused;
-        opening.detail = failed.error.map(|error| error.to_string());
+        opening.detail = failed.error.map(|error| {
+            if source.is_some() && error.kind() == std::io::ErrorKind::PermissionDenied {
+                format!("this process may not connect from a client's address, which takes CAP_NET_ADMIN ({error})")
+            } else {
+                error.to_string()
+            }
+        });
         failed.trouble
     })?;
     opening.ended("connect");

@@ -18,5 +18,6 @@ mod queue;
 mod redirect;
 mod relaying;
 mod servers;
+mod several;
 mod smuggling;
 mod transparent;

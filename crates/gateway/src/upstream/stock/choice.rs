@@ -56,7 +56,7 @@ impl Stock {
     ) -> Option<Pick> {
         let count = inner.servers.len();
         let turn = inner.turn;
-        let (_, pick) = candidates
+        let ((_, after_turn), pick) = candidates
             .iter()
             .filter_map(|server| {
                 let places = &inner.servers[server];
@@ -65,9 +65,7 @@ impl Stock {
                 Some(((in_use, (server + count - turn) % count), pick))
             })
             .min_by_key(|(key, _)| *key)?;
-        if let Pick::Server(server) = &pick {
-            inner.turn = (server + 1) % count;
-        }
+        inner.turn = (turn + after_turn + 1) % count;
         Some(pick)
     }
 }

@@ -158,8 +158,8 @@ pub(super) const UPSTREAM: &[Opt] = &[
         "balance",
         Word(&["order", "least-connections"]),
         Default::Value("\"order\""),
-        "Which of several servers gets the next connection: the first that is healthy, or the healthy one with the \
-         fewest connections.",
+        "Which of several servers gets the next connection: the first that is healthy and has one free \
+         (`connections_max`), or the healthy one with the fewest connections.",
         "In order, a second server stands by, as a second MX does.",
     ),
     opt(
