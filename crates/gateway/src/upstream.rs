@@ -13,6 +13,7 @@
 //!
 //! ```text
 //! UpstreamLink   one session's line: late, let go, replayed      link.rs
+//!                where its connection comes from                 link/find.rs
 //!   Stock        which server; caps, reserve, queue, idle ones   stock.rs, stock/choice.rs
 //!   Connection   greeting, TLS, identity, EHLO                   opening.rs, leg.rs, identity.rs
 //!                MAIL, RCPT, DATA; AUTH; RSET, QUIT              transaction.rs, auth.rs, leave.rs

@@ -16,28 +16,19 @@ use tokio::time::timeout;
 
 use super::Upstream;
 use super::connection::{Auth, Connection, Failure, Standing};
-use super::identity::{ClientIdentity, Told};
+use super::identity::ClientIdentity;
 use super::leave::leave;
-use super::opening::Opening;
-use super::server::ServerSet;
-use super::stock::{Claim, Permit, Slot, Wish};
+use super::stock::Claim;
 
 mod chunk;
+mod find;
 mod message;
 
 pub use chunk::Stopped;
 
-/// How long a session waits for its turn to get a connection. Longer, and the client had better
-/// come back: it will be told that the upstream is busy.
-const TURN_LIMIT: Duration = Duration::from_secs(10);
-
 /// Refusals on one connection before it is retired. Servers begin to punish a connection at about
 /// ten (Postfix delays its replies from `smtpd_soft_error_limit` = 10 on).
 const REFUSALS_MAX: u32 = 5;
-
-/// How long a server may take to be there while another one could be asked. Servers that greet
-/// strangers late on purpose (postscreen, a greeting delay) take 6 to 20 seconds.
-const OPENING_LIMIT: Duration = Duration::from_secs(30);
 
 /// Replays of accepted recipients within one transaction (DESIGN §4): a client that needs more
 /// makes work for the upstream out of nothing.
@@ -326,130 +317,6 @@ impl UpstreamLink {
         let reply = connection.auth_line(text).await?;
         self.authenticated = connection.auth == Auth::Done;
         Ok(reply)
-    }
-
-    /// Makes sure that there is a connection that was told who the client is. Whether it is new.
-    async fn connect(
-        &mut self,
-        who: &ClientIdentity,
-        claim: Claim,
-        envelope: Option<&Envelope>,
-        origin: Origin,
-    ) -> Result<bool, Failure> {
-        let told = Told::of(self.upstream.config.identity, who);
-        if let Some(connection) = &mut self.connection {
-            let is_sound = connection.wire.is_quiet() && connection.standing != Standing::Data;
-            if connection.is_pinned() {
-                let is_usable = is_sound && connection.auth == Auth::Done;
-                return if is_usable {
-                    Ok(false)
-                } else {
-                    Err(Trouble::AuthLost.into())
-                };
-            }
-            if is_sound && connection.told == told {
-                return Ok(false);
-            }
-            if is_sound {
-                self.let_go();
-            }
-            self.connection = None;
-        }
-        let wish = Wish {
-            told: (origin == Origin::Anywhere).then(|| told.clone()),
-            tried: ServerSet::default(),
-            // What a server has accepted, it will accept again.
-            preferred: self.server.filter(|_| self.is_promised(envelope)),
-        };
-        self.find(told, claim, wish).await
-    }
-
-    /// A connection from the stock, or a new one: to the next server as long as one is away.
-    async fn find(&mut self, told: Told, claim: Claim, mut wish: Wish) -> Result<bool, Failure> {
-        let stock = Arc::clone(&self.upstream.stock);
-        let mut failed = None;
-        loop {
-            self.queued = true;
-            let slot = timeout(TURN_LIMIT, stock.take(claim, wish.clone())).await;
-            self.queued = false;
-            match slot {
-                Ok(Some(Slot::Idle(mut connection))) => {
-                    if connection.wire.is_quiet() {
-                        self.hold(connection);
-                        return Ok(false);
-                    }
-                }
-                Ok(Some(Slot::Vacant { permit, closing })) => {
-                    if let Some(closing) = closing {
-                        closing.wire.hang_up();
-                    }
-                    wish.tried.insert(permit.server());
-                    match self
-                        .open(permit, told.clone(), stock.has_other(wish.tried))
-                        .await
-                    {
-                        Ok(connection) => {
-                            self.hold(connection);
-                            return Ok(true);
-                        }
-                        // Its reply is about the client, who would hear the same elsewhere.
-                        Err(Failure::Service(reply)) => return Err(Failure::Service(reply)),
-                        Err(failure) => failed = Some(failure),
-                    }
-                }
-                Ok(Some(Slot::Nowhere)) => {
-                    return Err(failed.unwrap_or_else(|| Trouble::Unreachable.into()));
-                }
-                Ok(None) | Err(_) => {
-                    return Err(failed.unwrap_or(Failure::Unfit(Trouble::Capacity)));
-                }
-            }
-        }
-    }
-
-    /// A new connection. `has_other`: another server could be asked instead.
-    async fn open(
-        &mut self,
-        permit: Permit,
-        told: Told,
-        has_other: bool,
-    ) -> Result<Box<Connection>, Failure> {
-        let at = permit.server();
-        self.server = u8::try_from(at).ok();
-        let mut opening = Opening::start();
-        let opened = Connection::open(self.upstream.route(at), told, &mut opening);
-        let opened = if has_other {
-            timeout(OPENING_LIMIT, opened)
-                .await
-                .unwrap_or_else(|_| Err(Trouble::TimedOut.into()))
-        } else {
-            opened.await
-        };
-        match opened {
-            Ok(mut connection) => {
-                connection.permit = Some(permit);
-                Ok(Box::new(connection))
-            }
-            Err(failure) => {
-                // What a client may have brought about is for the probe to judge.
-                if let Failure::Broken(trouble) = &failure
-                    && !opening.is_told
-                {
-                    self.upstream.mark(at, *trouble);
-                }
-                Err(failure)
-            }
-        }
-    }
-
-    fn hold(&mut self, connection: Box<Connection>) {
-        let server = connection.permit.as_ref().map(Permit::server);
-        self.server = server.and_then(|at| u8::try_from(at).ok());
-        self.connection = Some(connection);
-    }
-
-    fn server(&self) -> Option<usize> {
-        self.server.map(usize::from)
     }
 
     /// Leaves a connection on which much was refused, unless that would use up what an idle client

@@ -182,3 +182,28 @@ async fn a_server_that_expects_no_proxy_header_is_found_out() {
     }
     world.done().await;
 }
+
+/// A client's address and the server's must be of one family; nobody is sent on as if they were us.
+#[tokio::test]
+async fn no_near_end_of_another_family() {
+    let mut world = World::new(Identity::Transparent, &[]).await;
+    world.who.address = "[2001:db8::7]:4711".parse().unwrap();
+    let answer = world.rcpt(&envelope(1, &[]), "a@x.example").await;
+    assert_eq!(answer, "identity");
+    world.done().await;
+}
+
+#[tokio::test]
+async fn the_proxy_header_in_text_goes_first() {
+    let script = &[
+        "proxy1 192.0.2.7:4711 198.51.100.1:25\nS: 220 up\nC: EHLO client.example\nS: 250 up\n",
+        MAIL,
+        "C: RCPT TO:<a@x.example>\nS: 250 a ok\neof",
+    ];
+    let mut world = World::new(Identity::ProxyV1, &[script]).await;
+    assert_eq!(
+        world.rcpt(&envelope(1, &[]), "a@x.example").await,
+        "250 a ok"
+    );
+    world.done().await;
+}

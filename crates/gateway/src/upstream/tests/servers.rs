@@ -46,6 +46,10 @@ impl Group {
     }
 
     async fn new(balance: Balance, scripts: &[&[&[&str]]]) -> Self {
+        Self::of(Identity::None, balance, scripts).await
+    }
+
+    async fn of(identity: Identity, balance: Balance, scripts: &[&[&[&str]]]) -> Self {
         let mut servers = Vec::new();
         for scripts in scripts {
             servers.push(Scripted::start(scripts).await);
@@ -53,7 +57,7 @@ impl Group {
         let settings = config::Upstream {
             addresses: servers.iter().map(|server| server.address).collect(),
             balance,
-            ..settings(servers[0].address, Identity::None)
+            ..settings(servers[0].address, identity)
         };
         Self {
             upstream: Upstream::new(settings, "gw.example".into()),
@@ -157,15 +161,52 @@ async fn all_of_them_are_away() {
     group.done().await;
 }
 
-/// What a server says of the client in its greeting, the next would say too: and if not, nobody
-/// should be able to choose.
+/// Of the client it knows nothing, so it refuses us: the other one may not. For good the client is
+/// refused only if all do.
 #[tokio::test]
-async fn a_refusal_at_the_greeting_is_the_answer() {
-    let first: &[&[&str]] = &[UP, &["S: 554 5.7.1 not you\neof"]];
-    let group = Group::probed(Balance::Order, &[first, &[UP]]).await;
+async fn a_refusal_of_ours_at_the_greeting() {
+    let asked = takes("a");
+    let refuses: &[&str] = &["S: 554 5.7.1 not you\neof"];
+    let first: &[&[&str]] = &[UP, refuses, refuses, refuses];
+    let second: &[&[&str]] = &[UP, &[BARE, MAIL, &asked, "eof"], refuses, &["close"]];
+    let group = Group::probed(Balance::Order, &[first, second]).await;
+    let mut link = group.link();
+    for expected in ["250 a ok", "service: 554 5.7.1 not you", "closed"] {
+        let answer = rcpt(&mut link, &envelope(1, &[]), "a@x.example").await;
+        assert_eq!(answer, expected);
+        link = group.link();
+    }
+    assert!(!group.upstream.servers()[0].is_passed_over);
+    group.done().await;
+}
+
+/// What a server says of the client, the next would say too; and if not, nobody should be able to
+/// choose.
+#[tokio::test]
+async fn a_refusal_of_the_client_is_the_answer() {
+    let told = "proxy 192.0.2.7:4711 198.51.100.1:25\n";
+    let outside = "proxy 192.0.2.1:49152 192.0.2.2:25\n";
+    let up: &[&str] = &[outside, BARE, REFUSES_RELAY];
+    let first: &[&[&str]] = &[up, &[told, "S: 554 5.7.1 not you\neof"]];
+    let group = Group::of(Identity::ProxyV2, Balance::Order, &[first, &[up]]).await;
+    group.upstream.probe_all().await;
     let answer = rcpt(&mut group.link(), &envelope(1, &[]), "a@x.example").await;
     assert_eq!(answer, "service: 554 5.7.1 not you");
-    assert!(!group.upstream.servers()[0].is_passed_over);
+    group.done().await;
+}
+
+/// Bytes that are passed on untouched go to the next server, too.
+#[tokio::test]
+async fn a_plain_pipe_to_the_next_server() {
+    let second: &[&[&str]] = &[UP, &["S: 220 up\neof"]];
+    let mut group = Group::probed(Balance::Order, &[&[UP], second]).await;
+    // Nobody listens at the first any more.
+    group.servers.remove(0).done().await;
+    let (who, claim) = (client(), claim("192.0.2.7", false));
+    let pipe = group.upstream.connect_raw(&who, claim).await.unwrap();
+    assert_eq!(group.open(), [0, 1]);
+    assert!(group.upstream.servers()[0].is_passed_over);
+    drop(pipe);
     group.done().await;
 }
 
@@ -183,18 +224,7 @@ async fn a_client_cant_bring_a_server_down() {
         &[told, "S: 421 4.7.0 too many connections from you\neof"],
     ];
     let second: &[&[&str]] = &[up, &[told, greeting, MAIL, &asked, "eof"]];
-    let mut servers = Vec::new();
-    for scripts in [first, second] {
-        servers.push(Scripted::start(scripts).await);
-    }
-    let settings = config::Upstream {
-        addresses: servers.iter().map(|server| server.address).collect(),
-        ..settings(servers[0].address, Identity::ProxyV2)
-    };
-    let group = Group {
-        upstream: Upstream::new(settings, "gw.example".into()),
-        servers,
-    };
+    let group = Group::of(Identity::ProxyV2, Balance::Order, &[first, second]).await;
     group.upstream.probe_all().await;
     let mut link = group.link();
     let answer = rcpt(&mut link, &envelope(1, &[]), "a@x.example").await;
