@@ -3,6 +3,7 @@
 mod auth;
 mod clients;
 mod crash;
+mod doors;
 mod drain;
 mod evaluate;
 mod faults;
