@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
-use crate::point::{Action, Leg, Point};
+use crate::point::{Action, Leg, Point, World};
 use crate::script::{Script, token};
+use crate::stream::Tls;
 
 /// A message that an upstream took for good.
 #[derive(Clone, Debug)]
@@ -87,7 +88,7 @@ impl Case {
         Arc::new(Self {
             number,
             point,
-            script: Script::new(point.dialogue, number),
+            script: Script::new(point.dialogue, number, point.world == World::Secured),
             fired: AtomicBool::new(point.action == Action::Nothing),
             gang,
             journal: Mutex::default(),
@@ -175,6 +176,8 @@ impl Drop for Open {
 pub(crate) struct Registry {
     cases: Mutex<HashMap<String, Arc<Case>>>,
     next: AtomicU64,
+    /// For worlds with TLS.
+    pub(crate) tls: OnceLock<Tls>,
     /// Grows with all that happens at the upstream.
     pub(crate) activity: AtomicU64,
     /// Transactions on connections that had one before.

@@ -5,14 +5,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 use tokio::time::{sleep, timeout};
 
 use crate::case::{Case, Registry};
 use crate::chance::Pieces;
 use crate::point::{Action, Dialogue, Leg};
 use crate::script::{Expect, Step};
+use crate::stream::Stream;
 
 /// Longer than the grace time of every gateway here ([`crate::world`]).
 pub(crate) const PAUSE: Duration = Duration::from_millis(250);
@@ -73,7 +73,8 @@ enum Stop {
 
 struct Session<'a> {
     case: &'a Arc<Case>,
-    stream: Option<TcpStream>,
+    stream: Option<Stream>,
+    registry: &'a Registry,
     unread: Vec<u8>,
     pieces: Pieces,
     is_due: bool,
@@ -89,6 +90,7 @@ pub(crate) async fn run(case: &Arc<Case>, port: u16, registry: &Registry) -> Out
     let mut session = Session {
         case,
         stream: None,
+        registry,
         unread: Vec::new(),
         pieces: Pieces::new(case.point.seed.into(), case.point.dialogue == Dialogue::Big),
         is_due: !case.point.leg.is_upstream() && case.point.action != Action::Nothing,
@@ -103,7 +105,7 @@ pub(crate) async fn run(case: &Arc<Case>, port: u16, registry: &Registry) -> Out
     };
     registry.add(case);
     let start = Instant::now();
-    if let Err(stop) = session.talk(port, registry).await {
+    if let Err(stop) = session.talk(port).await {
         session.outcome.ending = match stop {
             Stop::Cut | Stop::Mute => Ending::Cut,
             Stop::Closed => Ending::Closed,
@@ -115,7 +117,7 @@ pub(crate) async fn run(case: &Arc<Case>, port: u16, registry: &Registry) -> Out
 }
 
 /// Many sources, so that the ports of none run out (each rests for a minute after its use).
-async fn connect(number: u64, port: u16) -> io::Result<TcpStream> {
+async fn connect(number: u64, port: u16) -> io::Result<Stream> {
     let [.., high, low] = (number / 1000).to_be_bytes();
     let source = Ipv4Addr::new(127, 9, high, low.max(1));
     let socket = TcpSocket::new_v4()?;
@@ -124,15 +126,15 @@ async fn connect(number: u64, port: u16) -> io::Result<TcpStream> {
     let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let stream = socket.connect(server).await?;
     stream.set_nodelay(true)?;
-    Ok(stream)
+    Ok(Stream::Plain(stream))
 }
 
 impl Session<'_> {
-    async fn talk(&mut self, port: u16, registry: &Registry) -> Result<(), Stop> {
+    async fn talk(&mut self, port: u16) -> Result<(), Stop> {
         let stream = connect(self.case.number, port).await;
         let stream = stream.map_err(|_| Stop::Closed)?;
         if let Ok(address) = stream.local_addr() {
-            registry.add_address(address.to_string(), self.case);
+            self.registry.add_address(address.to_string(), self.case);
         }
         self.stream = Some(stream);
         for step in &self.case.script.steps {
@@ -180,12 +182,26 @@ impl Session<'_> {
                     self.outcome.shown_out = Some(code);
                     return Err(Stop::Closed);
                 }
+                if expect == Expect::StartTls && result.is_ok() {
+                    self.start_tls().await?;
+                }
             }
         }
         if matches!(result, Err(Stop::Mute)) {
             self.read_on().await?;
         }
         result
+    }
+
+    async fn start_tls(&mut self) -> Result<(), Stop> {
+        let (Some(stream), Some(tls)) = (&mut self.stream, self.registry.tls.get()) else {
+            return Err(Stop::Cut);
+        };
+        match timeout(PATIENCE, stream.secure(tls, true)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Stop::Closed),
+            Err(_) => Err(Stop::Silent),
+        }
     }
 
     /// How many parts were sent whole.
@@ -221,7 +237,7 @@ impl Session<'_> {
                 told[message].end = Some(code);
                 self.case.note_yes();
             }
-            Expect::Greeting | Expect::Chunk(_) | Expect::Other => {}
+            Expect::Greeting | Expect::Chunk(_) | Expect::StartTls | Expect::Other => {}
         }
     }
 

@@ -9,6 +9,7 @@
 //! script   the dialogues
 //! client   says one, is cut, keeps what it was told
 //! upstream a strict server with a journal, is cut
+//! stream   a connection, in the clear or over TLS
 //! world    the gateway (the binary that ships) and what stands behind it
 //! plan     all points there are
 //! run      many at once; kills in gangs
@@ -28,6 +29,7 @@ mod point;
 mod report;
 mod run;
 mod script;
+mod stream;
 mod upstream;
 mod world;
 

@@ -10,7 +10,7 @@ cuts [--points N] [--seed N] [--without WORLD]... [--only POINT]...
 
   --points N       how many cuts (100000); fewer than there are: a choice of chance
   --seed N         that chance (1)
-  --without WORLD  leaves out told, pooled, held, killed, maildir or postfix (which needs
+  --without WORLD  leaves out told, pooled, held, killed, maildir, secured or postfix (which needs
                    `cargo xtask install`, and root)
   --only POINT     exactly this one, as it stands in a report of failures; may be repeated
 ";

@@ -33,6 +33,12 @@ const SAID: [u16; 6] = [421, 450, 451, 550, 552, 554];
 pub(crate) fn dialogues(world: World) -> &'static [Dialogue] {
     match world {
         World::Told => &Dialogue::ALL,
+        World::Secured => &[
+            Dialogue::Plain,
+            Dialogue::Pipelined,
+            Dialogue::Chunks,
+            Dialogue::Big,
+        ],
         World::Pooled => &[Dialogue::Two, Dialogue::Reset, Dialogue::Idle],
         World::Held => &[Dialogue::Mixed, Dialogue::Pipelined],
         World::Killed | World::Maildir | World::Postfix => &[
@@ -115,7 +121,7 @@ fn actions(world: World, dialogue: Dialogue, at: u32, turn: u32) -> Vec<Action> 
     if world == World::Postfix {
         return vec![Action::Close, Action::Reset, Action::Kill];
     }
-    if matches!(dialogue, Dialogue::Plain | Dialogue::Pipelined) {
+    if matches!(dialogue, Dialogue::Plain | Dialogue::Pipelined) && world != World::Secured {
         return CUTS.to_vec();
     }
     let first = (at + turn) as usize;

@@ -22,6 +22,9 @@ pub enum World {
     Maildir,
     /// The client cuts, or the gateway is killed, before a real Postfix.
     Postfix,
+    /// As [`World::Told`], over STARTTLS on both legs. Octets are counted as they are before TLS,
+    /// and the cut comes under it, without its farewell.
+    Secured,
 }
 
 /// The dialogues that are cut. Each is written in `script.rs`.
@@ -107,13 +110,14 @@ pub struct Point {
     pub seed: u32,
 }
 
-const WORLDS: [(World, &str); 6] = [
+const WORLDS: [(World, &str); 7] = [
     (World::Told, "told"),
     (World::Pooled, "pooled"),
     (World::Held, "held"),
     (World::Killed, "killed"),
     (World::Maildir, "maildir"),
     (World::Postfix, "postfix"),
+    (World::Secured, "secured"),
 ];
 
 const DIALOGUES: [(Dialogue, &str); 12] = [
@@ -143,13 +147,14 @@ const ACTIONS: [(Action, &str); 7] = [
 
 impl World {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Told,
         Self::Pooled,
         Self::Held,
         Self::Killed,
         Self::Maildir,
         Self::Postfix,
+        Self::Secured,
     ];
 }
 

@@ -15,6 +15,8 @@ pub(crate) enum Expect {
     End(usize),
     /// The reply to a chunk that is not the last.
     Chunk(usize),
+    /// The reply to STARTTLS; the handshake follows.
+    StartTls,
     /// EHLO, RSET, QUIT: says nothing about a message.
     Other,
 }
@@ -70,13 +72,13 @@ pub(crate) fn token(case: u64, message: usize) -> String {
 }
 
 impl Script {
-    pub(crate) fn new(dialogue: Dialogue, case: u64) -> Self {
+    /// `secured`: STARTTLS comes before all else.
+    pub(crate) fn new(dialogue: Dialogue, case: u64, secured: bool) -> Self {
         let mut script = Self {
             messages: Vec::new(),
             steps: Vec::new(),
         };
-        script.step(None, [part("", Expect::Greeting)]);
-        script.step(None, [part("EHLO client.example.net\r\n", Expect::Other)]);
+        script.hello(secured);
         let one = |script: &mut Self, recipients: &[&'static str], body: &str| {
             let message = script.message(case, recipients, Some(body));
             script.stepwise(message);
@@ -142,6 +144,15 @@ impl Script {
         }
         script.step(None, [part("QUIT\r\n", Expect::Other)]);
         script
+    }
+
+    fn hello(&mut self, secured: bool) {
+        self.step(None, [part("", Expect::Greeting)]);
+        self.step(None, [part("EHLO client.example.net\r\n", Expect::Other)]);
+        if secured {
+            self.step(None, [part("STARTTLS\r\n", Expect::StartTls)]);
+            self.step(None, [part("EHLO client.example.net\r\n", Expect::Other)]);
+        }
     }
 
     fn message(&mut self, case: u64, recipients: &[&'static str], body: Option<&str>) -> usize {
@@ -300,7 +311,7 @@ mod tests {
     #[test]
     fn all_cases_of_a_dialogue_are_equally_long() {
         let length = |case| -> Vec<usize> {
-            let script = Script::new(Dialogue::Two, case);
+            let script = Script::new(Dialogue::Two, case, false);
             let parts = script.steps.iter().flat_map(|step| &step.parts);
             parts.map(|part| part.octets.len()).collect()
         };

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use crate::case::{Attached, Registry};
 use crate::chance::Pieces;
 use crate::point::{Action, Dialogue};
+use crate::stream::Stream;
 
 mod talk;
 mod wire;
@@ -49,7 +50,7 @@ impl Drop for Upstream {
 async fn serve(stream: TcpStream, registry: Arc<Registry>, told: bool) {
     let _ = stream.set_nodelay(true);
     let mut connection = Connection {
-        stream,
+        stream: Stream::Plain(stream),
         registry,
         told,
         unread: Vec::new(),
@@ -60,6 +61,7 @@ async fn serve(stream: TcpStream, registry: Arc<Registry>, told: bool) {
         attached: None,
         is_due: false,
         is_mute: false,
+        is_secure: false,
         in_content: None,
         is_early: false,
         pieces: Pieces::new(2, false),
@@ -73,7 +75,7 @@ async fn serve(stream: TcpStream, registry: Arc<Registry>, told: bool) {
 /// One connection, and where its cut stands.
 #[derive(Debug)]
 struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     registry: Arc<Registry>,
     told: bool,
     unread: Vec<u8>,
@@ -87,6 +89,7 @@ struct Connection {
     attached: Option<Attached>,
     is_due: bool,
     is_mute: bool,
+    is_secure: bool,
     /// Octets of the message so far.
     in_content: Option<u32>,
     /// The message was refused before its end.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use tarpit_interop::{Gateway, Postfix, config, received_part};
+use tarpit_interop::{Certificates, Gateway, Postfix, config, received_part};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use crate::case::{Commit, Registry, find_token};
 use crate::point::World;
 use crate::script::{ALICE, BOB};
+use crate::stream::{NAME, Tls};
 use crate::upstream::Upstream;
 
 /// How long a start may take on a busy machine.
@@ -36,6 +37,7 @@ pub(crate) struct Stage {
     config: String,
     gateway: Option<Gateway>,
     behind: Behind,
+    _certificates: Certificates,
 }
 
 /// What stands behind the gateway.
@@ -50,6 +52,7 @@ impl Stage {
     /// Starts both, and waits until clients are greeted.
     pub(crate) async fn start(world: World) -> Result<Self> {
         let registry = Arc::new(Registry::default());
+        let certificates = Certificates::new()?;
         let (behind, config) = match world {
             World::Maildir => {
                 let folder = in_memory()?;
@@ -61,10 +64,13 @@ impl Stage {
                 let text = config(postfix.port(), "none", "grace = \"100ms\"\n");
                 (Behind::Postfix(Box::new(postfix)), text)
             }
-            World::Told | World::Killed | World::Pooled | World::Held => {
-                let told = matches!(world, World::Told | World::Killed);
+            World::Told | World::Killed | World::Pooled | World::Held | World::Secured => {
+                let told = is_told(world);
                 let upstream = Upstream::start(Arc::clone(&registry), told).await?;
-                let text = scripted_config(world, upstream.port);
+                let mut text = scripted_config(world, upstream.port);
+                if world == World::Secured {
+                    text += &secure(&registry, &certificates)?;
+                }
                 (Behind::Scripted(upstream), text)
             }
         };
@@ -75,6 +81,7 @@ impl Stage {
             config,
             gateway: None,
             behind,
+            _certificates: certificates,
         };
         stage.restart().await?;
         Ok(stage)
@@ -187,17 +194,35 @@ fn in_memory() -> Result<TempDir> {
 }
 
 fn scripted_config(world: World, port: u16) -> String {
-    let identity = if matches!(world, World::Told | World::Killed) {
-        "proxy-v2"
-    } else {
-        "none"
-    };
+    let identity = if is_told(world) { "proxy-v2" } else { "none" };
     let pit = if world == World::Held {
         "[tarpit]\nmode = \"enforce\"\ndelay = \"250ms\"\n"
     } else {
         "[tarpit]\nmode = \"off\"\n"
     };
-    config(port, identity, &format!("{ROOMY}\n{pit}\n{LIMITS}"))
+    let tls = if world == World::Secured {
+        "tls = \"opportunistic\"\n"
+    } else {
+        ""
+    };
+    config(port, identity, &format!("{ROOMY}{tls}\n{pit}\n{LIMITS}"))
+}
+
+/// Whether the upstream is told who the client is.
+fn is_told(world: World) -> bool {
+    matches!(world, World::Told | World::Killed | World::Secured)
+}
+
+/// Gives the scripted peers what they need for TLS; what the gateway's configuration needs.
+fn secure(registry: &Registry, certificates: &Certificates) -> Result<String> {
+    let pair = certificates.issue(&[NAME])?;
+    let tls = Tls::new(certificates, &pair)?;
+    let is_new = registry.tls.set(tls).is_ok();
+    anyhow::ensure!(is_new, "a registry serves one world");
+    Ok(format!(
+        "\n[[certificate]]\nchain = {:?}\nkey = {:?}\n",
+        pair.chain, pair.key
+    ))
 }
 
 fn maildir_config(root: &str) -> String {

@@ -47,8 +47,13 @@ impl Connection {
                     } else {
                         EHLO.to_owned()
                     };
+                    let has_tls = self.registry.tls.get().is_some() && !self.is_secure;
+                    let starttls = if has_tls { "250-STARTTLS\r\n" } else { "" };
+                    let offer =
+                        offer.replace("250-PIPELINING", &format!("{starttls}250-PIPELINING"));
                     self.say(&offer).await?;
                 }
+                "STARTTLS" => self.start_tls().await?,
                 "BDAT" => self.chunk(&line, &mut transaction).await?,
                 "MAIL" => self.mail(&line, &mut transaction).await?,
                 "RCPT" => self.rcpt(&line, &mut transaction).await?,
@@ -67,6 +72,20 @@ impl Connection {
                 }
             }
         }
+    }
+
+    async fn start_tls(&mut self) -> io::Result<()> {
+        if self.say("220 2.0.0 Go on\r\n").await?.0 != 220 {
+            return Ok(());
+        }
+        if self.next < self.unread.len() {
+            self.violation("something in the clear behind STARTTLS");
+        }
+        let registry = Arc::clone(&self.registry);
+        let tls = registry.tls.get().ok_or(ErrorKind::Unsupported)?;
+        self.stream.secure(tls, false).await?;
+        self.is_secure = true;
+        Ok(())
     }
 
     /// What the point says in place of the next reply.

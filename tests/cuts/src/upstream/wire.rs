@@ -3,7 +3,6 @@
 use std::io::{self, ErrorKind};
 use std::sync::atomic::Ordering;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::sleep;
 
 use super::Connection;
@@ -34,9 +33,11 @@ impl Connection {
             self.act().await?;
         }
         if self.next == self.unread.len() {
-            self.unread.clear();
+            self.unread.resize(4096, 0);
+            let count = self.stream.read(&mut self.unread).await;
+            self.unread.truncate(*count.as_ref().unwrap_or(&0));
             self.next = 0;
-            if self.stream.read_buf(&mut self.unread).await? == 0 {
+            if count? == 0 {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
             self.registry.activity.fetch_add(1, Ordering::Relaxed);
