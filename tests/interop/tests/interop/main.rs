@@ -21,4 +21,5 @@ mod relaying;
 mod servers;
 mod several;
 mod smuggling;
+mod thousand;
 mod transparent;
