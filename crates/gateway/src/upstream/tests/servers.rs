@@ -272,6 +272,8 @@ async fn a_transaction_goes_back_to_its_server() {
     assert!(!group.upstream.servers()[0].is_passed_over);
     let accepted = envelope(1, &["a@x.example"]);
     assert_eq!(rcpt(&mut link, &accepted, "b@x.example").await, "250 b ok");
+    // Whoever asked the first one found nobody there, and would have said so.
+    assert!(!group.upstream.servers()[0].is_passed_over);
     drop(link);
     group.done().await;
 }
@@ -401,15 +403,20 @@ async fn one_that_relays_counts_for_all() {
 /// all others are away.
 #[tokio::test]
 async fn a_server_that_was_never_judged_gets_no_mail() {
-    let first: &[&[&str]] = &[UP, &["close"], &["close"]];
+    let first: &[&[&str]] = &[UP, &["close"], &["close"], &["close"], &["close"]];
     let second: &[&[&str]] = &[&["S: 421 no\neof"]];
     let group = Group::probed(Balance::Order, &[first, second]).await;
     let why = Trouble::Closed;
     assert_eq!(group.healths(), [Health::Up, Health::Down { why }]);
-    for _ in 0..2 {
+    for all_are_down in [false, true] {
+        if all_are_down {
+            group.upstream.probe(0).await;
+            assert_eq!(group.upstream.health(), Health::Down { why });
+        }
         let answer = rcpt(&mut group.link(), &envelope(1, &[]), "a@x.example").await;
         assert_eq!(answer, "closed");
     }
+    rcpt(&mut group.link(), &envelope(1, &[]), "a@x.example").await;
     group.done().await;
 }
 
