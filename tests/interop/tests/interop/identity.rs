@@ -48,6 +48,45 @@ fn by_the_proxy_protocol() -> Result<()> {
     gateway.stop()
 }
 
+#[test]
+fn by_the_proxy_protocol_in_text() -> Result<()> {
+    let postfix = Postfix::server().proxy_protocol().start()?;
+    let gateway = Gateway::start(&config(postfix.port(), "proxy-v1", ""))?;
+    let log = deliver(&postfix, &gateway)?;
+    assert!(log.contains("connect from unknown[127.0.0.7]"), "{log}");
+    gateway.stop()
+}
+
+/// `check` tries each way on its own, whatever the configuration says, and judges the choice.
+#[test]
+fn check_says_which_ways_a_server_takes() -> Result<()> {
+    let plain = Postfix::server().start()?;
+    let xclient = Postfix::server().xclient().start()?;
+    let proxy = Postfix::server().proxy_protocol().start()?;
+    for (port, identity, takes, warns) in [
+        (plain.port(), "none", "", false),
+        (xclient.port(), "none", "xclient", true),
+        (xclient.port(), "xclient", "xclient", false),
+        (proxy.port(), "proxy-v2", "proxy-v1, proxy-v2", false),
+        (proxy.port(), "xclient", "proxy-v1, proxy-v2", true),
+    ] {
+        let checked = Gateway::check(&config(port, identity, ""))?;
+        let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+        let list = said
+            .lines()
+            .find_map(|line| line.split_once("it takes: "))
+            .map(|(_, list)| list.to_owned())
+            .unwrap_or_default();
+        // Whether the address of a client can be the source depends on the machine.
+        let list = list.replace(", transparent", "").replace("transparent", "");
+        let list = list.replace("none of them", "");
+        assert_eq!(list, takes, "{said}");
+        let is_warned = said.contains("but it would take");
+        assert_eq!(is_warned, warns, "{said}");
+    }
+    Ok(())
+}
+
 /// Upstream connections are reused; who came before on one is never who comes now.
 #[test]
 fn nobody_is_taken_for_another() -> Result<()> {

@@ -77,7 +77,8 @@ async fn probe_upstream(
         about_greeting(found, report);
         about_capabilities(found, report);
         about_identity(found, settings.identity, report);
-        if found.greeting.is_some() {
+        // One that says nothing may wait for what it was not told.
+        if !found.steps.is_empty() {
             let survey = upstream.survey(at).await;
             survey::about_choices(&survey, settings, report);
             survey::about_tls(found, &survey, settings, own, report);
