@@ -62,10 +62,21 @@ pub struct Letter {
     pub from: String,
     /// The forward-path, without brackets.
     pub to: String,
-    /// Whether it needs SMTPUTF8.
-    pub utf8: bool,
-    /// Whether it is to be sent as chunks, by clients that let one choose.
-    pub chunks: bool,
+    /// What it asks of whoever takes it.
+    pub form: Form,
+}
+
+/// What a message asks of whoever takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// No more than 8BITMIME.
+    Plain,
+    /// SMTPUTF8: its paths are not ASCII.
+    Utf8,
+    /// CHUNKING: it is to be sent by BDAT. Only for clients that let one choose.
+    Chunks,
+    /// CHUNKING and BINARYMIME: it has octets that DATA can't carry.
+    Binary,
 }
 
 /// A make of client.

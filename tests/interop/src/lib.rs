@@ -36,13 +36,15 @@ mod unit;
 pub use aiosmtpd::Aiosmtpd;
 pub use certificates::{Certificates, KeyPair};
 pub use client::{Client, Reply};
-pub use courier::{Courier, Letter, Relay, Tls, Way};
+pub use courier::{Courier, Form, Letter, Relay, Tls, Way};
 pub use exim::Exim;
 pub use fault::{Fault, FaultServer, Stage};
 pub use front::{Front, Proxy};
 pub use gateway::{Gateway, Record, config};
 pub use haraka::Haraka;
-pub use message::{dot_stuffed, eight_bit, large, long_lines, plain, received_part, stuffed};
+pub use message::{
+    binary, dot_stuffed, eight_bit, large, long_lines, plain, received_part, stuffed,
+};
 pub use netns::{Behind, Net};
 pub use opensmtpd::OpenSmtpd;
 pub use place::{free_port, gateway_binary, own_address, repository};

@@ -42,6 +42,16 @@ pub fn eight_bit(tag: &str) -> Vec<u8> {
     )
 }
 
+/// A message whose body has every octet, and line ends of every kind: BINARYMIME.
+#[must_use]
+pub fn binary(tag: &str) -> Vec<u8> {
+    let all: Vec<u8> = (0..=0xff).collect();
+    with_body(
+        tag,
+        &[&all[..], b"\n.\n\r.\r\r\n.\r\nend without a line end"].concat(),
+    )
+}
+
 /// A message of at least `octets`, each line different.
 #[must_use]
 pub fn large(tag: &str, octets: usize) -> Vec<u8> {

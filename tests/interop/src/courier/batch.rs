@@ -8,7 +8,7 @@ use serde_json::json;
 use tempfile::NamedTempFile;
 
 use super::tools::{finished, limited, on_disk};
-use super::{Letter, Tls, Way};
+use super::{Form, Letter, Tls, Way};
 use crate::place::{installed, repository};
 
 pub(super) fn nodemailer(way: &Way, letters: &[Letter]) -> Result<()> {
@@ -29,7 +29,7 @@ fn run(mut command: Command, script: &str, way: &Way, letters: &[Letter]) -> Res
         .zip(&files)
         .map(|(letter, file)| {
             json!({
-                "file": file.path(), "from": letter.from, "to": letter.to, "utf8": letter.utf8,
+                "file": file.path(), "from": letter.from, "to": letter.to, "utf8": letter.form == Form::Utf8,
             })
         })
         .collect();

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
-use super::{Letter, Relay, Tls, Way};
+use super::{Form, Letter, Relay, Tls, Way};
 use crate::{Client, Exim, MailServer, OpenSmtpd, Postfix, stuffed};
 
 pub(super) fn postfix(way: &Way, letters: &[Letter]) -> Result<Relay> {
@@ -58,7 +58,11 @@ pub(super) fn opensmtpd(way: &Way, letters: &[Letter]) -> Result<Relay> {
 fn inject(relay: &dyn MailServer, letters: &[Letter]) -> Result<()> {
     let mut client = Client::hello(relay.port())?;
     for letter in letters {
-        let utf8 = if letter.utf8 { " SMTPUTF8" } else { "" };
+        let utf8 = if letter.form == Form::Utf8 {
+            " SMTPUTF8"
+        } else {
+            ""
+        };
         let mail = format!("MAIL FROM:<{}> BODY=8BITMIME{utf8}", letter.from);
         client.command(&mail)?.expect(250).context("relay: MAIL")?;
         let to = format!("RCPT TO:<{}>", letter.to);

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use socket2::{Domain, Socket, Type};
 
 use super::tools::limited;
-use super::{Letter, Tls, Way};
+use super::{Form, Letter, Tls, Way};
 use crate::stuffed;
 
 /// Sizes of the chunks of one message, over and over: one octet, and whatever cuts lines and their
@@ -32,21 +32,25 @@ pub(super) fn send(way: &Way, letters: &[Letter]) -> Result<()> {
             .any(|line| line.split(' ').next() == Some(keyword))
     };
     for letter in letters {
-        ensure!(
-            !letter.chunks || offers("CHUNKING"),
-            "CHUNKING is not offered: {offer:?}"
-        );
-        let eight = if offers("8BITMIME") {
-            " BODY=8BITMIME"
-        } else {
-            ""
+        let (parameters, needs): (_, &[&str]) = match letter.form {
+            Form::Plain => ("", &[]),
+            Form::Utf8 => (" SMTPUTF8", &["SMTPUTF8"]),
+            Form::Chunks => ("", &["CHUNKING"]),
+            Form::Binary => (" BODY=BINARYMIME", &["CHUNKING", "BINARYMIME"]),
         };
-        let utf8 = if letter.utf8 { " SMTPUTF8" } else { "" };
-        dialogue.say(&format!("MAIL FROM:<{}>{eight}{utf8}\r\n", letter.from))?;
+        for keyword in needs {
+            ensure!(offers(keyword), "{keyword} is not offered: {offer:?}");
+        }
+        let eight = offers("8BITMIME") && letter.form != Form::Binary;
+        let body = if eight { " BODY=8BITMIME" } else { "" };
+        dialogue.say(&format!(
+            "MAIL FROM:<{}>{body}{parameters}\r\n",
+            letter.from
+        ))?;
         dialogue.expect(250).context("MAIL")?;
         dialogue.say(&format!("RCPT TO:<{}>\r\n", letter.to))?;
         dialogue.expect(250).context("RCPT")?;
-        if letter.chunks {
+        if needs.contains(&"CHUNKING") {
             dialogue.chunks(&letter.message).context("BDAT")?;
         } else {
             dialogue.say("DATA\r\n")?;
@@ -80,6 +84,7 @@ impl Dialogue {
         socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
         let stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(std::time::Duration::from_secs(100)))?;
+        stream.set_nodelay(true)?;
         Ok(Self {
             reader: BufReader::new(Box::new(stream.try_clone()?)),
             writer: Box::new(stream),

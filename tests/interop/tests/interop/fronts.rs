@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 
 use anyhow::Result;
 use tarpit_interop::{
-    Certificates, Client, Courier, Front, Gateway, Letter, Postfix, Proxy, Tls, Way, dot_stuffed,
-    received_part, wait_message,
+    Certificates, Client, Courier, Form, Front, Gateway, Letter, Postfix, Proxy, Tls, Way,
+    dot_stuffed, received_part, wait_message,
 };
 
 /// A gateway whose only listener believes 127.0.0.1 when it says, by `trust`, who the client is.
@@ -47,8 +47,7 @@ fn clients_are_known(front: Front<'_>, tls: Tls, certificates: &Certificates) ->
             message: dot_stuffed(&tag),
             from: "sender@example.net".to_owned(),
             to: "alice@example.org".to_owned(),
-            utf8: false,
-            chunks: false,
+            form: Form::Plain,
         };
         let way = Way {
             port: proxy.port(),
