@@ -110,8 +110,7 @@ impl Upstream {
     pub(super) fn mark(&self, at: usize, why: Trouble) {
         let server = &self.servers[at];
         server.trouble.notify_one();
-        let was_marked = std::mem::replace(&mut server.known().marked, true);
-        if was_marked || self.servers.len() == 1 {
+        if self.servers.len() == 1 || std::mem::replace(&mut server.known().marked, true) {
             return;
         }
         self.stock.set_usable(server::usable(&self.servers));
@@ -126,8 +125,7 @@ impl Upstream {
             let mut known = server.known();
             let is_back = known.marked && matches!(health, Health::Up);
             known.marked &= !is_back;
-            // That it was passed over was said where there are others.
-            let changed = known.health != health || (is_back && self.servers.len() > 1);
+            let changed = known.health != health || is_back;
             known.judged |= matches!(health, Health::Up | Health::Relays { .. });
             known.health.clone_from(&health);
             changed

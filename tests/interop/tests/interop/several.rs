@@ -121,6 +121,44 @@ fn required_tls_is_verified() -> Result<()> {
     Ok(())
 }
 
+/// XCLIENT is said behind TLS, the PROXY header before everything.
+#[test]
+fn the_client_is_told_through_tls() -> Result<()> {
+    let certificates = Certificates::new()?;
+    let pair = certificates.issue(&["mail.example.org"])?;
+    let server = || {
+        Postfix::server()
+            .tls(&pair)
+            .set("smtpd_tls_security_level", "encrypt")
+    };
+    let tls = format!(
+        "tls = \"required\"\ntls_name = \"mail.example.org\"\ntls_ca = \"{}\"",
+        certificates.authority().display()
+    );
+    for identity in ["xclient", "proxy-v1", "proxy-v2"] {
+        let postfix = match identity {
+            "xclient" => server().xclient().start()?,
+            _ => server().proxy_protocol().start()?,
+        };
+        let config = tarpit_interop::config(postfix.port(), identity, &tls);
+        let gateway = Gateway::start(&config)?;
+        let mut client =
+            Client::hello_from(std::net::Ipv4Addr::new(127, 0, 0, 7), gateway.port()?)?;
+        client
+            .deliver(
+                "s@example.net",
+                &["alice@example.org"],
+                &stuffed(&plain(identity)),
+            )?
+            .expect(250)?;
+        client.quit()?;
+        postfix.wait_mailbox("alice", 1)?;
+        postfix.wait_log("client=unknown[127.0.0.7]")?;
+        gateway.stop()?;
+    }
+    Ok(())
+}
+
 /// Any certificate will do, and none.
 #[test]
 fn opportunistic_tls() -> Result<()> {

@@ -256,6 +256,40 @@ async fn a_transaction_is_never_split() {
     group.done().await;
 }
 
+/// 421 in the middle closes that connection. Where it stood for a while, what was accepted is said
+/// to another server, and the client hears nothing of it; of a new one, it hears 451.
+#[tokio::test]
+async fn a_421_in_the_middle_ends_the_connection_alone() {
+    let (a, b) = (takes("a"), takes("b"));
+    let closes = "C: RCPT TO:<b@x.example>\nS: 421 4.3.2 shutting down\neof";
+    let at_mail = "C: MAIL FROM:<s@example.org>\nS: 421 4.3.2 shutting down\neof";
+    let first: &[&[&str]] = &[
+        UP,
+        &[BARE, MAIL, &a, closes],
+        &["S: 421 4.3.2 no\neof"],
+        UP,
+        &[BARE, at_mail],
+    ];
+    let second: &[&[&str]] = &[UP, &[BARE, MAIL, &a, &b, "C: DATA\nS: 354 go\neof"]];
+    let group = Group::probed(Balance::Order, &[first, second]).await;
+    let mut link = group.link();
+    rcpt(&mut link, &envelope(1, &[]), "a@x.example").await;
+    let accepted = envelope(1, &["a@x.example"]);
+    assert_eq!(rcpt(&mut link, &accepted, "b@x.example").await, "250 b ok");
+    let both = envelope(1, &["a@x.example", "b@x.example"]);
+    let (who, claim) = (client(), claim("192.0.2.7", false));
+    let answer = link.ask(&Ask::Data, &who, claim, Some(&both), LIMIT).await;
+    assert_eq!(shown(&answer), "354 go");
+    assert_eq!(group.open(), [0, 1]);
+    drop(link);
+    group.upstream.probe(0).await;
+    let mut link = group.link();
+    let answer = rcpt(&mut link, &envelope(1, &[]), "a@x.example").await;
+    assert_eq!(answer, "closed");
+    assert_eq!(group.upstream.stats().open, 0);
+    group.done().await;
+}
+
 /// After a hold the transaction goes back to where it stood, though another server comes first by
 /// then.
 #[tokio::test]
