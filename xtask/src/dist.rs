@@ -55,6 +55,10 @@ pub(crate) fn dist() -> Result<()> {
     fresh(&out)?;
     let archive = archive(&binary, &made, &out)?;
     proof::archive(&archive)?;
+    // Debian policy 12.1.
+    run(Command::new("sh")
+        .args(["-c", "gzip --force --best --no-name *.[58]"])
+        .current_dir(made.join("man")))?;
     let package = package(&out)?;
     proof::package(&package)?;
     eprintln!("\n{}\n{}", archive.display(), package.display());

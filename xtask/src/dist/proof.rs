@@ -133,12 +133,11 @@ fn scripts(control: &Path) -> Result<()> {
             continue;
         };
         run(Command::new("sh").arg("-n").arg(&path))?;
-        for line in text.lines() {
-            if line.contains("deb-systemd-helper enable")
-                || line.contains("deb-systemd-invoke start")
-            {
-                bail!("{name} enables or starts the service: {line}");
-            }
+        // The helper's `enable` stands behind the question whether it was enabled before.
+        let enables = text.contains("deb-systemd-helper enable") && !text.contains("was-enabled");
+        if enables || text.contains("_dh_action=start") || text.contains("deb-systemd-invoke start")
+        {
+            bail!("{name} enables or starts the service:\n{text}");
         }
     }
     Ok(())
