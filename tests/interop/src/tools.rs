@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::place::repository;
+use crate::place::{libraries, repository, unpacked};
 
 /// Runs swaks with `arguments`, on a port of 127.0.0.1.
 ///
@@ -28,6 +28,24 @@ pub fn python(script: &str, arguments: &[&str]) -> Result<Output> {
         .args(arguments)
         .output()
         .context("python3 is not there: run `cargo xtask install`")
+}
+
+/// `systemd-analyze`: this machine's, or that of the package, unpacked.
+///
+/// # Errors
+/// When there is neither.
+pub fn systemd_analyze() -> Result<Command> {
+    let installed = Command::new("systemd-analyze").arg("--version").output();
+    if installed.is_ok_and(|output| output.status.success()) {
+        return Ok(Command::new("systemd-analyze"));
+    }
+    let root = unpacked("systemd")?;
+    let libraries = libraries(&root);
+    let own = libraries.join("systemd");
+    let mut command = Command::new(root.join("usr/bin/systemd-analyze"));
+    let path = format!("{}:{}", own.display(), libraries.display());
+    command.env("LD_LIBRARY_PATH", path);
+    Ok(command)
 }
 
 /// The numbers of a user and its first group.

@@ -23,3 +23,4 @@ mod several;
 mod smuggling;
 mod thousand;
 mod transparent;
+mod unit;
