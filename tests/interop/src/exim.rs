@@ -78,6 +78,19 @@ impl Exim {
         })
     }
 
+    /// The same server as [`Exim::start`], with `listen` in its main section in place of what says
+    /// where it listens and from whom it takes the PROXY protocol.
+    ///
+    /// # Errors
+    /// When Exim is not installed, or doesn't come up.
+    pub fn listening(listen: &str) -> Result<Self> {
+        let role = Role::Server {
+            login: ("alice", "secret"),
+            pair: None,
+        };
+        Self::launch_with(role, Some(listen))
+    }
+
     /// A sending Exim: takes everything from loopback, and sends it `way`.
     ///
     /// # Errors
@@ -87,6 +100,10 @@ impl Exim {
     }
 
     fn launch(role: Role<'_>) -> Result<Self> {
+        Self::launch_with(role, None)
+    }
+
+    fn launch_with(role: Role<'_>, listen: Option<&str>) -> Result<Self> {
         let root = unpacked("exim")?;
         let folder = tempfile::Builder::new().prefix("tarpit-exim-").tempdir()?;
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
@@ -103,7 +120,11 @@ impl Exim {
             proxy: free_port()?,
         };
         let config = folder.path().join("exim.conf");
-        fs::write(&config, settings::text(&root, folder.path(), ports, role)?)?;
+        let mut text = settings::text(&root, folder.path(), ports, role)?;
+        if let Some(listen) = listen {
+            text = settings::listening(&text, listen);
+        }
+        fs::write(&config, text)?;
 
         let mut command = Command::new(root.join("usr/sbin/exim4"));
         // -bdf: a daemon that stays in the foreground; -q1s would start a process each second.

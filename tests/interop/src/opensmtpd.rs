@@ -53,21 +53,18 @@ impl OpenSmtpd {
     /// When OpenSMTPD is not installed, mount namespaces are not allowed, or it doesn't come up.
     pub fn server() -> Result<Self> {
         let folder = private_folder()?;
-        let path = folder.path().display();
-        let mut actions = format!("table users file:{path}/users\n");
-        let mut users = String::new();
-        for user in crate::USERS {
-            writeln!(
-                users,
-                "{user} {MAILBOX_OWNER}:{MAILBOX_OWNER}:{path}/mail/{user}"
-            )?;
-        }
-        fs::write(folder.path().join("users"), users)?;
-        actions.push_str(
-            "action \"in\" maildir \"%{user.directory}\" userbase <users>\n\
-             match from any for domain \"example.org\" action \"in\"\n",
-        );
+        let actions = delivery(folder.path())?;
         Self::start(folder, &actions)
+    }
+
+    /// The same server with `listen` for all its `listen on` lines; waits for `port`.
+    ///
+    /// # Errors
+    /// As [`OpenSmtpd::server`].
+    pub fn listening(listen: &str, port: u16) -> Result<Self> {
+        let folder = private_folder()?;
+        let actions = delivery(folder.path())?;
+        Self::start_on(folder, listen, (port, port), &actions)
     }
 
     /// A sending OpenSMTPD: takes everything from loopback, and gives it to `url`, for example
@@ -89,14 +86,22 @@ impl OpenSmtpd {
     }
 
     fn start(folder: TempDir, actions: &str) -> Result<Self> {
-        let root = unpacked("opensmtpd")?;
         let (port, proxy_port) = (free_port()?, free_port()?);
-        let mut text = format!(
-            "smtp max-message-size 50M\n\
-             listen on 127.0.0.1 port {port}\n\
+        let listen = format!(
+            "listen on 127.0.0.1 port {port}\n\
              listen on 127.0.0.1 port {proxy_port} proxy-v2\n"
         );
-        text.push_str(actions);
+        Self::start_on(folder, &listen, (port, proxy_port), actions)
+    }
+
+    fn start_on(
+        folder: TempDir,
+        listen: &str,
+        (port, proxy_port): (u16, u16),
+        actions: &str,
+    ) -> Result<Self> {
+        let root = unpacked("opensmtpd")?;
+        let text = format!("smtp max-message-size 50M\n{listen}{actions}");
         fs::write(folder.path().join("smtpd.conf"), text)?;
 
         let mut command = Command::new("unshare");
@@ -160,6 +165,24 @@ impl MailServer for OpenSmtpd {
     fn mailbox(&self, user: &str) -> PathBuf {
         self.folder.path().join("mail").join(user).join("new")
     }
+}
+
+/// Who exists, and where their mail goes.
+fn delivery(folder: &Path) -> Result<String> {
+    let path = folder.display();
+    let mut users = String::new();
+    for user in crate::USERS {
+        writeln!(
+            users,
+            "{user} {MAILBOX_OWNER}:{MAILBOX_OWNER}:{path}/mail/{user}"
+        )?;
+    }
+    fs::write(folder.join("users"), users)?;
+    Ok(format!(
+        "table users file:{path}/users\n\
+         action \"in\" maildir \"%{{user.directory}}\" userbase <users>\n\
+         match from any for domain \"example.org\" action \"in\"\n"
+    ))
 }
 
 fn private_folder() -> Result<TempDir> {

@@ -60,7 +60,8 @@ pub(crate) fn listening(id: u32) -> Result<Vec<SocketAddr>> {
 /// Whether anybody listens on this port of an IPv4 address, as the kernel knows it: a trial
 /// connection would be a session in what the tests look at.
 pub(crate) fn is_listening(port: u16) -> bool {
-    let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    // That of this thread, which may be in a network namespace of its own.
+    let table = fs::read_to_string("/proc/thread-self/net/tcp").unwrap_or_default();
     table.lines().skip(1).any(|line| {
         let mut fields = line.split_whitespace().skip(1);
         let local = fields.next().and_then(|local| address(local).ok());

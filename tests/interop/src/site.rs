@@ -1,7 +1,7 @@
 //! A machine on which Tarpit is set up by a recipe: its configuration, its unit with drop-ins, and a
 //! shell in which the blocks of the recipe run.
 //!
-//! `systemctl` is a stand-in that notes what it was told: what is to happen to Tarpit's own unit the
+//! `systemctl` only notes what it is told: what is to happen to Tarpit's own unit the
 //! test does with [`Service`], what is to happen to the mail server it does with the mail server.
 
 use std::fs;
@@ -43,22 +43,20 @@ impl Site {
         fs::create_dir(site.path("bin"))?;
         fs::create_dir(site.path("system"))?;
         install(&gateway_binary()?, &site.path("bin/tarpit"))?;
-        site.program("systemctl", "echo \"$*\" >> \"$SITE/told\"")?;
+        site.notes("systemctl")?;
         site.write(tables)?;
         Ok(site)
     }
 
-    /// A program of this machine, in the language of sh.
+    /// A program of this machine that only notes what it is told.
     ///
     /// # Errors
     /// When it can't be written.
-    pub fn program(&self, name: &str, script: &str) -> Result<()> {
-        let path = self.path("bin").join(name);
-        fs::write(&path, format!("#!/bin/sh\n{script}\n"))?;
-        Ok(fs::set_permissions(
-            &path,
-            fs::Permissions::from_mode(0o755),
-        )?)
+    pub fn notes(&self, name: &str) -> Result<()> {
+        let text = self.path(&format!("{name}.sh"));
+        let script = format!("#!/bin/sh\necho \"{name} $*\" >> \"$SITE/told\"\n");
+        fs::write(&text, script)?;
+        install(&text, &self.path("bin").join(name))
     }
 
     /// The file of the configuration.
@@ -87,7 +85,7 @@ impl Site {
         self.write(&self.recipe(server, way, "tarpit.toml")?)
     }
 
-    /// Runs `script` with what `shell` sets in its environment; returns what systemctl was told.
+    /// Runs `script` with `environment`; returns what the programs were told that only take notes.
     ///
     /// # Errors
     /// When a command fails.

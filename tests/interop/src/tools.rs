@@ -48,6 +48,17 @@ pub fn systemd_analyze() -> Result<Command> {
     Ok(command)
 }
 
+/// HAProxy, as its package has it.
+///
+/// # Errors
+/// When it is not installed.
+pub fn haproxy() -> Result<Command> {
+    let root = unpacked("proxies")?;
+    let mut command = Command::new(root.join("usr/sbin/haproxy"));
+    command.env("LD_LIBRARY_PATH", libraries(&root));
+    Ok(command)
+}
+
 /// The numbers of a user and its first group.
 pub(crate) fn user_ids(user: &str) -> Result<(u32, u32)> {
     let entry = entry("passwd", user)?;

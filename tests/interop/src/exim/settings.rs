@@ -23,6 +23,16 @@ pub(super) fn text(root: &Path, folder: &Path, ports: Ports, role: Role<'_>) -> 
     Ok(text)
 }
 
+/// The same text with `listen` for all that says where it listens.
+pub(super) fn listening(text: &str, listen: &str) -> String {
+    let names = ["daemon_smtp_ports", "local_interfaces", "hosts_proxy"];
+    let rest = text
+        .lines()
+        .filter(|line| !names.iter().any(|name| line.starts_with(name)))
+        .fold(String::new(), |text, line| text + line + "\n");
+    format!("{}\n{rest}", listen.trim_end())
+}
+
 fn common(root: &Path, folder: &Path, ports: Ports) -> Result<String> {
     let (folder, exim) = (folder.display(), root.join("usr/sbin/exim4"));
     let (exim, Ports { plain, proxy, .. }) = (exim.display(), ports);

@@ -16,6 +16,7 @@ mod mail;
 mod matrix;
 mod pit;
 mod queue;
+mod recipes;
 mod redirect;
 mod relaying;
 mod servers;

@@ -19,9 +19,6 @@ const BASE: &str = "hostname = \"gate.example.org\"\ndomains = [\"example.org\"]
 const GATE: &str = "gate.example.org";
 const MTA: &str = "mail.example.org";
 
-/// What `postfix reload` stands for here.
-const NOTHING: &str = "true";
-
 /// Postfix on port 25 as its package leaves it, and Tarpit beside it with a redirect.
 struct Place {
     // First, since the service's end runs commands.
@@ -36,17 +33,22 @@ fn place() -> Result<Place> {
         BASE,
         "[[listener]]\nname = \"mx\"\naddress = \"127.0.0.1:2525\"\n[[upstream]]\naddress = \"127.0.0.1:25\"\n",
     )?;
-    site.program("postfix", NOTHING)?;
+    site.notes("postfix")?;
     let environment = postfix.environment();
     let environment = environment
         .each_ref()
         .map(|(name, value)| (*name, value.as_str()));
-    site.run(&site.recipe("postfix", "b", "mta")?, &environment)?;
+    let told = site.run(&site.recipe("postfix", "b", "mta")?, &environment)?;
+    ensure!(told == ["postfix reload"], "{told:?}");
     postfix.reload()?;
     site.adopt("postfix", "b")?;
     let told = site.run(&site.recipe("postfix", "b", "go")?, &environment)?;
     ensure!(
-        told == ["daemon-reload", "enable tarpit", "restart tarpit"],
+        told == [
+            "systemctl daemon-reload",
+            "systemctl enable tarpit",
+            "systemctl restart tarpit"
+        ],
         "{told:?}"
     );
     Ok(Place {
@@ -239,7 +241,11 @@ fn the_way_back_of_b() -> Result<()> {
         service.stop()?;
         let told = site.run(&site.recipe("postfix", "b", "back")?, &environment)?;
         ensure!(
-            told == ["disable --now tarpit", "daemon-reload"],
+            told == [
+                "systemctl disable --now tarpit",
+                "systemctl daemon-reload",
+                "postfix reload"
+            ],
             "{told:?}"
         );
         postfix.reload()?;

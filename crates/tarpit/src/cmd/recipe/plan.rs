@@ -235,7 +235,8 @@ impl Plan {
         if list.is_empty() {
             return "Nothing is to be changed, it says so already:".to_owned();
         }
-        format!("To be changed ({}); it must say:", list.join("; "))
+        let list: String = list.iter().map(|line| format!("   - {line}\n")).collect();
+        format!("To be changed:\n\n{list}\n   It must say:")
     }
 
     /// The tables that matter.
