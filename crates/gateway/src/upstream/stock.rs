@@ -11,13 +11,12 @@
 //! to guess which of them is free first.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tarpit_core::Source;
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until};
 
 use super::connection::Connection;
 use super::identity::Told;
@@ -101,7 +100,6 @@ pub(super) struct Stock {
     /// of an idle one.
     idle_max: u32,
     inner: Mutex<Inner>,
-    last_serial: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -114,6 +112,8 @@ struct Inner {
     by_source: HashMap<Source, u32>,
     idle: VecDeque<Idle>,
     waiting: VecDeque<Waiter>,
+    /// A task looks after the idle ones.
+    sweeping: bool,
 }
 
 /// The connections of one server.
@@ -127,10 +127,10 @@ struct Places {
 
 #[derive(Debug)]
 struct Idle {
-    serial: u64,
     server: usize,
     connection: Box<Connection>,
-    expiry: AbortHandle,
+    /// Until then it waits for its next use.
+    until: Instant,
 }
 
 #[derive(Debug)]
@@ -160,9 +160,9 @@ impl Stock {
                 by_source: HashMap::new(),
                 idle: VecDeque::new(),
                 waiting: VecDeque::new(),
+                sweeping: false,
             }),
             idle_max: (config.connections_max / 2).max(IDLE_LONG_MAX),
-            last_serial: AtomicU64::new(0),
         })
     }
 
@@ -198,7 +198,6 @@ impl Stock {
             (closing, self.grant(&mut inner))
         };
         for idle in closing {
-            idle.expiry.abort();
             idle.connection.wire.hang_up();
         }
         deliver(granted);
@@ -241,34 +240,35 @@ impl Stock {
         let Some(server) = connection.permit.as_ref().map(|permit| permit.server) else {
             return Err(connection);
         };
-        let serial = self.last_serial.fetch_add(1, Ordering::Relaxed);
-        let time = if self.lock().servers[server].idle < IDLE_LONG_MAX {
-            IDLE_TIME
-        } else {
-            IDLE_TIME_BRIEF
-        };
-        let expiry = tokio::spawn(expire(Arc::downgrade(self), serial, time)).abort_handle();
-        let granted = {
+        let now = Instant::now();
+        let (granted, unswept) = {
             let mut inner = self.lock();
             let may_stay =
                 inner.servers[server].idle < self.idle_max && inner.usable.contains(server);
             let Some(permit) = connection.permit.as_mut().filter(|_| may_stay) else {
-                expiry.abort();
                 return Err(connection);
             };
             if let Some(claim) = permit.holder.take() {
                 inner.uncount(claim, server);
             }
+            let time = if inner.servers[server].idle < IDLE_LONG_MAX {
+                IDLE_TIME
+            } else {
+                IDLE_TIME_BRIEF
+            };
             inner.servers[server].idle += 1;
             inner.idle.push_back(Idle {
-                serial,
                 server,
                 connection,
-                expiry,
+                until: now + time,
             });
-            self.grant(&mut inner)
+            let granted = self.grant(&mut inner);
+            (granted, !std::mem::replace(&mut inner.sweeping, true))
         };
         deliver(granted);
+        if unswept {
+            tokio::spawn(sweep(Arc::downgrade(self)));
+        }
         Ok(())
     }
 
@@ -284,11 +284,9 @@ impl Stock {
             Pick::Idle(at) => {
                 let Idle {
                     mut connection,
-                    expiry,
                     server,
                     ..
                 } = inner.remove_idle(at)?;
-                expiry.abort();
                 inner.count(claim, server);
                 if let Some(permit) = &mut connection.permit {
                     permit.holder = Some(claim);
@@ -310,12 +308,7 @@ impl Stock {
             }
             Pick::Server(server) => {
                 let at = inner.idle.iter().position(|idle| idle.server == server)?;
-                let Idle {
-                    mut connection,
-                    expiry,
-                    ..
-                } = inner.remove_idle(at)?;
-                expiry.abort();
+                let Idle { mut connection, .. } = inner.remove_idle(at)?;
                 let mut permit = connection.permit.take()?;
                 inner.count(claim, server);
                 permit.holder = Some(claim);
@@ -350,10 +343,24 @@ impl Stock {
         granted
     }
 
-    fn take_expired(&self, serial: u64) -> Option<Box<Connection>> {
+    /// Idle connections whose time is over, and when to look again: `None` once there is nothing to
+    /// look after.
+    #[expect(
+        clippy::vec_box,
+        reason = "they are boxed where they come from and where they go"
+    )]
+    fn take_expired(&self) -> (Vec<Box<Connection>>, Option<Instant>) {
+        let now = Instant::now();
         let mut inner = self.lock();
-        let at = inner.idle.iter().position(|idle| idle.serial == serial)?;
-        inner.remove_idle(at).map(|idle| idle.connection)
+        let mut expired = Vec::new();
+        while let Some(at) = inner.idle.iter().position(|idle| idle.until <= now) {
+            expired.extend(inner.remove_idle(at).map(|idle| idle.connection));
+        }
+        // Whatever is kept from now on stays at least so long.
+        let next = inner.idle.iter().map(|idle| idle.until).min();
+        let next = next.map(|next| next.min(now + IDLE_TIME_BRIEF));
+        inner.sweeping = next.is_some();
+        (expired, next)
     }
 }
 
@@ -364,10 +371,21 @@ fn deliver(granted: Granted) {
     }
 }
 
-async fn expire(stock: Weak<Stock>, serial: u64, time: Duration) {
-    tokio::time::sleep(time).await;
-    if let Some(connection) = stock.upgrade().and_then(|stock| stock.take_expired(serial)) {
-        quit(connection).await;
+/// Leaves idle connections when their time is over, until there are none. One task for all: a task
+/// and a timer for each would cost every session the making and the unmaking of both.
+async fn sweep(stock: Weak<Stock>) {
+    loop {
+        let (expired, next) = match stock.upgrade() {
+            Some(stock) => stock.take_expired(),
+            None => return,
+        };
+        for connection in expired {
+            tokio::spawn(quit(connection));
+        }
+        match next {
+            Some(next) => sleep_until(next).await,
+            None => return,
+        }
     }
 }
 
