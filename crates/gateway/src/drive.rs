@@ -374,6 +374,15 @@ async fn send(stream: &mut Stream, bytes: &mut Vec<u8>) -> bool {
     if bytes.is_empty() {
         return true;
     }
+    // Whoever reads has room for it at once, and nothing has to be timed.
+    if stream.connection().is_none()
+        && let Ok(count) = stream.try_write(bytes)
+    {
+        bytes.drain(..count);
+        if bytes.is_empty() {
+            return true;
+        }
+    }
     let sent = tokio::time::timeout(WRITE_TIMEOUT, stream.write_all(bytes)).await;
     bytes.clear();
     matches!(sent, Ok(Ok(())))

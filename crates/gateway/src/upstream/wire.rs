@@ -143,9 +143,13 @@ impl Wire {
 
     /// Awaits the next reply. 421 is the end of the connection, not an answer (RFC 5321 §3.8).
     pub(super) async fn reply(&mut self, limit: Duration) -> Result<Reply, Trouble> {
-        let reply = timeout(limit, self.read_reply())
-            .await
-            .unwrap_or(Err(Trouble::TimedOut))?;
+        // Replies to a group come together: only the first of them is waited for.
+        let reply = match self.reply_at_hand()? {
+            Some(reply) => reply,
+            None => timeout(limit, self.read_reply())
+                .await
+                .unwrap_or(Err(Trouble::TimedOut))?,
+        };
         self.pending = self.pending.saturating_sub(1);
         if reply.code() == ReplyCode::CLOSING {
             tracing::info!(target: "tarpit::upstream", reply = reply.to_log(), "the upstream closes a connection");
@@ -154,20 +158,31 @@ impl Wire {
         Ok(reply)
     }
 
+    /// The next reply, if the rest of it was read with the last one.
+    fn reply_at_hand(&mut self) -> Result<Option<Reply>, Trouble> {
+        if self.unread.is_empty() {
+            return Ok(None);
+        }
+        match self.reader.read(&self.unread) {
+            Ok(ReplyStep::Done { reply, consumed }) => {
+                self.unread.drain(..consumed);
+                Ok(Some(reply))
+            }
+            Ok(ReplyStep::Partial { .. }) => {
+                self.unread.clear();
+                Ok(None)
+            }
+            Err(error) => {
+                tracing::debug!(target: "tarpit::upstream", %error, "the upstream sent what is no reply");
+                Err(Trouble::Garbage)
+            }
+        }
+    }
+
     async fn read_reply(&mut self) -> Result<Reply, Trouble> {
         loop {
-            if !self.unread.is_empty() {
-                match self.reader.read(&self.unread) {
-                    Ok(ReplyStep::Done { reply, consumed }) => {
-                        self.unread.drain(..consumed);
-                        return Ok(reply);
-                    }
-                    Ok(ReplyStep::Partial { .. }) => self.unread.clear(),
-                    Err(error) => {
-                        tracing::debug!(target: "tarpit::upstream", %error, "the upstream sent what is no reply");
-                        return Err(Trouble::Garbage);
-                    }
-                }
+            if let Some(reply) = self.reply_at_hand()? {
+                return Ok(reply);
             }
             match self.stream.read_into(&mut self.unread, READ_LEN).await {
                 Ok(0) | Err(_) => return Err(Trouble::Closed),
