@@ -119,7 +119,7 @@ pub struct Chunk {
 }
 
 /// Who a trusted client says its own client is: XCLIENT. What was not said, or is not available,
-/// is `None` and stays as it is.
+/// is `None` and stays as it is; the address is never "not available".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Introduction {
     /// ADDR: its address.

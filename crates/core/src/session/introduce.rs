@@ -1,6 +1,7 @@
 //! XCLIENT in front: a trusted client says who its own client is (Postfix, XCLIENT_README).
 //!
-//! Promises: from whoever is not trusted it changes nothing; and after it nothing of the session
+//! Promises: from whoever is not trusted it changes nothing; a client whose address is not known is
+//! not taken for whoever introduced it; and after it nothing of the session
 //! before is left, neither its debt nor its transaction: another client begins at the greeting.
 
 use tarpit_smtp::{Extension, XclientAttribute, XclientClaim};
@@ -57,6 +58,11 @@ impl Session {
         }
         if self.authenticated {
             return Some(Finding::XclientAfterAuth);
+        }
+        if claim.given.contains(XclientAttribute::Addr) && claim.addr.is_none() {
+            // The address that stood until now is the proxy's, and nobody is relayed as if it were
+            // the proxy (DESIGN promise 6).
+            return Some(Finding::IdentityUntold);
         }
         let unknown = claim.given.iter().any(|given| !TAKEN.contains(&given));
         unknown.then_some(Finding::Syntax)
