@@ -22,9 +22,15 @@ impl Session {
         } else {
             limits::line_limit(bytes)
         };
+        let begins = !self.lines.is_discarding();
         match self.lines.next(bytes, limit) {
             LineStep::Partial { consumed } => {
                 turn.out.consumed = consumed;
+                let is_lost = begins && consumed > 0 && !in_exchange;
+                if is_lost && starts_chunk(bytes) {
+                    // Too long already, and its end would not tell what it was.
+                    return self.unreadable_chunk(turn);
+                }
                 Then::Read
             }
             LineStep::Bad { error, consumed } => {
