@@ -79,6 +79,10 @@ impl Connection {
         let Form::Data(stuffer) = &mut chunks.form else {
             let line = std::mem::take(&mut chunks.line);
             if !line.is_empty() {
+                // What came before the chunk is no answer to it.
+                if !self.wire.is_quiet() {
+                    return Err(Stopped::Trouble(Trouble::Closed));
+                }
                 self.wire.expect_reply();
             }
             let sent = self.wire.send_data([&line, octets], limit).await;

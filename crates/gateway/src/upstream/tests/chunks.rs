@@ -237,3 +237,30 @@ async fn giving_up_closes_without_a_word() {
     assert!(!world.link.is_connected());
     world.done().await;
 }
+
+/// What came before a chunk is no answer to it: not even a yes.
+#[tokio::test]
+async fn what_nobody_asked_for_is_no_reply_to_the_next_chunk() {
+    for (stray, early) in [
+        ("250 2.0.0 queued as 4XY", None),
+        ("421 4.4.2 timeout", None),
+        ("452 4.3.1 full", Some("452 4.3.1 full")),
+    ] {
+        let first = format!("C: BDAT 3\nC: .\nS: 250 2.0.0 3 octets|{stray}\neof");
+        let mut world = ready(&[CHUNKING, MAIL, RCPT, &first]).await;
+        assert_eq!(world.chunk(FIRST, b".\r\n").await, "250 2.0.0 3 octets");
+        assert_eq!(world.chunk(LAST, b"b\r\n").await, "Trouble(Closed)");
+        let reply = world.link.early_reply().await;
+        assert_eq!(reply.map(|reply| reply.to_log()).as_deref(), early);
+        world.link.abort();
+        world.done().await;
+    }
+    let first = "C: BDAT 3\nC: .\nS: 250 2.0.0 3 octets|250 2.0.0 queued as 4XY\neof";
+    let mut world = ready(&[CHUNKING, MAIL, RCPT, first]).await;
+    world.chunk(FIRST, b".\r\n").await;
+    assert_eq!(
+        world.chunk(chunk(0, false, true), b"").await,
+        "Lost { trouble: Closed, after_dot: false }"
+    );
+    world.done().await;
+}
