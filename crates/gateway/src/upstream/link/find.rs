@@ -63,6 +63,7 @@ impl UpstreamLink {
     async fn find(&mut self, told: Told, claim: Claim, mut wish: Wish) -> Result<bool, Failure> {
         let stock = Arc::clone(&self.upstream.stock);
         let mut failed = None;
+        let mut refused = ServerSet::default();
         loop {
             self.queued = true;
             let slot = timeout(TURN_LIMIT, stock.take(claim, wish.clone())).await;
@@ -94,16 +95,22 @@ impl UpstreamLink {
                         // It is about us. A client is refused for good only if all say so.
                         Err((Failure::Service(reply), false)) => {
                             self.upstream.note_refused(self.server());
+                            self.server().into_iter().for_each(|at| refused.insert(at));
                             failed = failed.or(Some(Failure::Service(reply)));
                         }
                         Err((failure, _)) => failed = Some(failure),
                     }
                 }
                 Ok(Some(Slot::Nowhere)) => {
-                    return Err(failed.unwrap_or_else(|| Trouble::Unreachable.into()));
+                    let all = ServerSet::first(self.upstream.servers.len());
+                    let unreachable = Failure::Broken(Trouble::Unreachable);
+                    return Err(match failed {
+                        Some(failure) if refused == all => failure,
+                        failed => short_of_all(failed, unreachable),
+                    });
                 }
                 Ok(None) | Err(_) => {
-                    return Err(failed.unwrap_or(Failure::Unfit(Trouble::Capacity)));
+                    return Err(short_of_all(failed, Failure::Unfit(Trouble::Capacity)));
                 }
             }
         }
@@ -153,5 +160,13 @@ impl UpstreamLink {
 
     pub(super) fn server(&self) -> Option<usize> {
         self.server.map(usize::from)
+    }
+}
+
+/// Why there is no connection although not all servers have refused: then the client comes back.
+fn short_of_all(failed: Option<Failure>, otherwise: Failure) -> Failure {
+    match failed {
+        None | Some(Failure::Service(_)) => otherwise,
+        Some(failure) => failure,
     }
 }
