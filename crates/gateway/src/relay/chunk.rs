@@ -30,19 +30,24 @@ pub(crate) async fn relay_chunk(
     };
     let asked = Instant::now();
     let head = relay.open(conn, chunk, claim, limit).await;
-    conn.session.note_upstream_wait(asked.elapsed());
+    let waited = asked.elapsed();
+    conn.session.note_upstream_wait(waited);
+    relay.inflow.leave_out(waited);
     if let Err(end) = relay.take(shared, conn, chunk.size, &head).await {
         conn.link.abort_message();
         return end;
     }
-    conn.inflow = (!chunk.last).then_some(relay.inflow);
     if let Fate::Discard(end) = relay.fate {
+        conn.inflow = (!chunk.last).then_some(relay.inflow);
         conn.link.abort_message();
         return end;
     }
     let asked = Instant::now();
     let end = conn.link.end_chunk(chunk.last, end_of_data).await;
-    conn.session.note_upstream_wait(asked.elapsed());
+    let waited = asked.elapsed();
+    conn.session.note_upstream_wait(waited);
+    relay.inflow.leave_out(waited);
+    conn.inflow = (!chunk.last).then_some(relay.inflow);
     end
 }
 
@@ -98,15 +103,13 @@ impl Relay {
     ) -> Result<(), DataEnd> {
         self.pass(conn, head.as_bytes()).await;
         let mut left = size;
-        if !conn.unread.is_empty() {
-            let unread = std::mem::take(&mut conn.unread);
-            let here = usize::try_from(left).map_or(unread.len(), |left| left.min(unread.len()));
-            let (octets, behind) = unread.split_at(here);
-            self.inflow.add(here);
-            self.pass(conn, octets).await;
-            left -= here as u64;
-            conn.unread = behind.to_vec();
-        }
+        let unread = std::mem::take(&mut conn.unread);
+        let here = usize::try_from(left).map_or(unread.len(), |left| left.min(unread.len()));
+        let (octets, behind) = unread.split_at(here);
+        self.inflow.add(here)?;
+        self.pass(conn, octets).await;
+        left -= here as u64;
+        conn.unread = behind.to_vec();
         while left > 0 {
             let most = usize::try_from(left).unwrap_or(usize::MAX);
             let (buffer, count) = self.inflow.read(shared, conn, most).await?;

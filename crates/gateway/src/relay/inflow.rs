@@ -56,21 +56,52 @@ impl Inflow {
                 Err(_) => return Err(DataEnd::TooSlow),
             },
         };
+        self.add(count)?;
+        Ok((buffer, count))
+    }
+
+    /// Octets that are here. To be asked before they are passed on: with the last of them the
+    /// upstream has the message, and then it is too late to refuse it.
+    pub(super) fn add(&mut self, count: usize) -> Result<(), DataEnd> {
         self.received = self.received.saturating_add(count as u64);
         if self.is_too_slow() {
             return Err(DataEnd::TooSlow);
         }
-        Ok((buffer, count))
+        Ok(())
     }
 
-    /// Octets that had been read with what came before.
-    pub(super) fn add(&mut self, count: usize) {
-        self.received = self.received.saturating_add(count as u64);
+    /// The client waited for the upstream so long.
+    pub(super) fn leave_out(&mut self, wait: Duration) {
+        self.started += wait;
     }
 
     /// Below the least average rate, once there was time enough to judge.
     fn is_too_slow(&self) -> bool {
         let elapsed = self.started.elapsed();
         elapsed > self.block && self.received < elapsed.as_secs().saturating_mul(self.rate_min)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Octets that come with their command are not read here, and chunks without octets have none.
+    #[tokio::test(start_paused = true)]
+    async fn small_chunks_gain_no_time() {
+        let inflow = || Inflow {
+            started: Instant::now(),
+            received: 0,
+            block: Duration::from_secs(180),
+            rate_min: 100,
+        };
+        let (mut slow, mut empty, mut fast) = (inflow(), inflow(), inflow());
+        tokio::time::advance(Duration::from_secs(181)).await;
+        assert!(matches!(slow.add(18_099), Err(DataEnd::TooSlow)));
+        assert!(matches!(empty.add(0), Err(DataEnd::TooSlow)));
+        assert!(fast.add(18_100).is_ok());
+        fast.leave_out(Duration::from_secs(60));
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert!(fast.add(0).is_ok(), "the upstream took this time");
     }
 }
