@@ -183,8 +183,8 @@ impl Relay {
     /// The client has sent everything: the upstream's word on it, or what went wrong before.
     async fn end(&mut self, conn: &mut Conn, pieces: &[&[u8]]) -> DataEnd {
         let (before, last) = pieces.split_at(pieces.len().saturating_sub(2));
-        self.judge(conn, last);
         self.pass(conn, before).await;
+        self.judge(conn, last);
         if let Fate::Discard(end) = std::mem::replace(&mut self.fate, Fate::Pass) {
             return end;
         }
