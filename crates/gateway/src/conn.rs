@@ -49,6 +49,8 @@ pub(crate) struct Conn {
     pub(crate) inflow: Option<Inflow>,
     /// It said something.
     pub(crate) spoke: bool,
+    /// It is a trusted proxy's own connection, to see whether we are well.
+    pub(crate) is_check: bool,
     pub(crate) place: Place,
     /// The proxy that it came through.
     pub(crate) via: Option<Box<Via>>,

@@ -45,6 +45,8 @@ pub(crate) struct Caller {
     pub(crate) listener: usize,
     pub(crate) place: Place,
     pub(crate) via: Option<Box<Via>>,
+    /// A trusted proxy's own connection, to see whether we are well.
+    pub(crate) is_check: bool,
 }
 
 /// The proxy that a client came through.
@@ -117,6 +119,7 @@ fn seat(shared: &Shared, caller: Caller) -> (Box<Conn>, Admission) {
         listener,
         place,
         via,
+        is_check,
     } = caller;
     let source = place.source;
     let exempt = exemption(&live, peer.ip());
@@ -136,6 +139,7 @@ fn seat(shared: &Shared, caller: Caller) -> (Box<Conn>, Admission) {
         half_closed: false,
         inflow: None,
         spoke: false,
+        is_check,
         place,
         stream: Stream::plain(tcp),
         tls: None,

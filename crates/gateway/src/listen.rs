@@ -134,6 +134,7 @@ fn admit(tcp: TcpStream, peer: SocketAddr, name: &str, shared: &Arc<Shared>) {
     let caller = Caller {
         place: shared.places.take(source),
         via: None,
+        is_check: false,
         tcp,
         peer,
         local,

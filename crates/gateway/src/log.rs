@@ -64,6 +64,11 @@ pub(crate) fn session(conn: &Conn, now: Tick, metrics: &Metrics) {
     if !policy.enforces() && record.errors > policy.errors_max {
         metrics.sessions_over_error_limit.add(1);
     }
+    if conn.is_check && record.messages_count == 0 {
+        // Several a second, for ever, and each like the other.
+        tracing::debug!(target: "tarpit::session", proxy = %conn.peer, listener = %listener.name, "a proxy's own check");
+        return;
+    }
     tracing::info!(
         target: "tarpit::session",
         session = %format_args!("tp-{}", conn.session.id()),

@@ -68,6 +68,7 @@ pub(super) async fn hear(caller: &mut Caller) -> Result<(), HeaderError> {
     let header = tokio::time::timeout(HEADER_LIMIT, read(&mut caller.tcp))
         .await
         .map_err(|_| HeaderError::Late)??;
+    let is_own = is_own(&header);
     let (header, _) =
         ProxyHeader::parse(&header, ParseConfig::default()).map_err(HeaderError::Malformed)?;
     let tls = header.ssl().map(|ssl| {
@@ -88,8 +89,22 @@ pub(super) async fn hear(caller: &mut Caller) -> Result<(), HeaderError> {
             canonical(addresses.destination),
         );
         caller.via = Some(Box::new(Via { proxy, tls }));
+    } else if is_own {
+        caller.is_check = true;
+    } else {
+        // A client without an address (a Unix socket at the proxy): the proxy must not pay for it.
+        return Err(HeaderError::NoAddress);
     }
     Ok(())
+}
+
+/// LOCAL in version 2, the low half of the octet behind the signature (§2.2); in version 1 UNKNOWN
+/// says the same (§2.1).
+fn is_own(header: &[u8]) -> bool {
+    match header.get(SIGNATURE.len()) {
+        Some(command) if header.starts_with(SIGNATURE) => command & 0x0f == 0,
+        _ => header.starts_with(b"PROXY UNKNOWN"),
+    }
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {
@@ -212,6 +227,21 @@ mod tests {
         ] {
             let error = try_read(octets, 1000).await.0.unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_proxys_own_connections() {
+        let unix = [SIGNATURE, &[0x21, 0x31, 0, 216][..], &[0; 216]].concat();
+        let local = [SIGNATURE, &[0x20, 0, 0, 0][..]].concat();
+        for (header, own) in [
+            (&local[..], true),
+            (b"PROXY UNKNOWN\r\n", true),
+            (&unix, false),
+            (&version_2(b""), false),
+            (b"PROXY TCP4 192.0.2.7 198.51.100.1 1 25\r\n", false),
+        ] {
+            assert_eq!(is_own(header), own, "{}", tarpit_smtp::escape(header));
         }
     }
 
