@@ -173,10 +173,6 @@ impl Plan {
         let facts = &self.after;
         let tarpit = own_address(facts);
         let (ip, port) = (facts.address.ip(), facts.address.port());
-        let (family, ip_family, everyone) = match ip {
-            IpAddr::V4(_) => ("ip", "-4", "0.0.0.0/0"),
-            IpAddr::V6(_) => ("ip6", "-6", "::/0"),
-        };
         Values::from([
             ("config", facts.config.display().to_string()),
             ("changes", self.changes()),
@@ -197,9 +193,6 @@ impl Plan {
                 format!("{REDIRECT_FOLDER}/tarpit-redirect.conf"),
             ),
             ("local_only", self.local_only()),
-            ("family", family.to_owned()),
-            ("ip_family", ip_family.to_owned()),
-            ("everyone", everyone.to_owned()),
         ])
     }
 

@@ -180,3 +180,19 @@ fn mail_servers_elsewhere_keep_their_address() {
         assert!(toml.contains(&elsewhere.to_string()), "{toml}");
     }
 }
+
+/// The routing is tested as docs/transparent.md has it; the recipe must not have another.
+#[test]
+fn exchange_gets_the_routing_that_is_tested() {
+    let page = include_str!("../../../../../docs/transparent.md");
+    let facts = facts("[::]:25", "192.0.2.7:25", Identity::Transparent);
+    for (heading, part) in [("# gateway\n", "go"), ("# gateway-undo\n", "back")] {
+        let block = page.split(heading).nth(1).unwrap();
+        let block = block.split("```").next().unwrap();
+        // A shell takes a bare semicolon for itself.
+        let printed = printed(Server::Exchange, Some(Way::A), Some(part), &facts).replace('\'', "");
+        for line in block.lines() {
+            assert!(printed.contains(line), "{line}\n{printed}");
+        }
+    }
+}
