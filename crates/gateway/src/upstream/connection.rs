@@ -74,6 +74,8 @@ pub(super) struct Connection {
     pub(super) auth: Auth,
     /// 5yz replies so far.
     pub(super) refusals: u32,
+    /// MAIL commands so far, whatever became of them.
+    pub(super) mails: u32,
     /// Messages that the upstream accepted on it.
     pub(super) messages: u32,
     /// Its place among the upstream's connections; the probe has none.
@@ -99,6 +101,13 @@ impl Connection {
             && self.auth == Auth::None
             && self.refusals == 0
             && (1..MESSAGES_MAX).contains(&self.messages)
+            && self.takes_mail()
+    }
+
+    /// Whether the upstream takes one more MAIL on it (RFC 9422 §4.1).
+    pub(super) fn takes_mail(&self) -> bool {
+        let most = self.capabilities.limits.mail_max;
+        most.is_none_or(|most| self.mails < most)
     }
 
     /// Counts refusals on the way.

@@ -173,6 +173,7 @@ impl Connection {
             data_ahead: false,
             auth: Auth::None,
             refusals: 0,
+            mails: 0,
             messages: 0,
             permit: None,
         })

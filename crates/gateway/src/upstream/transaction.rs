@@ -185,6 +185,7 @@ impl Connection {
             out.clear();
             for line in group {
                 line.write(&mut out);
+                self.mails += u32::from(matches!(line, Line::Mail(..)));
             }
             let count = u32::try_from(group.len()).unwrap_or(u32::MAX);
             self.wire.send(&out, count).await?;

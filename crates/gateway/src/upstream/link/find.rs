@@ -42,7 +42,9 @@ impl UpstreamLink {
                     Err(Trouble::AuthLost.into())
                 };
             }
-            if is_sound && connection.told == told {
+            let has_room = connection.takes_mail()
+                || envelope.is_some_and(|envelope| connection.holds(envelope));
+            if is_sound && connection.told == told && has_room {
                 return Ok(false);
             }
             if is_sound {

@@ -115,6 +115,35 @@ async fn ten_messages_are_enough_for_one_connection() {
     world.done().await;
 }
 
+/// RFC 9422 §4.1: what goes beyond the limit is refused, and the client would be told so, who has
+/// done nothing of the kind.
+#[tokio::test]
+async fn a_connection_takes_no_more_mail_than_it_said() {
+    let limited = "
+        S: 220 up
+        C: EHLO gw.example
+        S: 250-up
+        S: 250 LIMITS MAILMAX=2
+    ";
+    let first: &[&str] = &[limited, MESSAGE, RESET, MESSAGE, LEFT];
+    let unused = format!("{MAIL}C: RCPT TO:<a@x.example>\nS: 250 a ok\n");
+    let second: &[&str] = &[limited, MESSAGE, &unused, RESET, LEFT];
+    let third: &[&str] = &[limited, MESSAGE, "eof"];
+    let mut world = World::new(Identity::None, &[first, second, third]).await;
+    world.claim.known = true;
+    for serial in 1..=3 {
+        assert_eq!(world.message(serial).await, "250 taken");
+        // Kept or not, it counts.
+        if serial == 1 {
+            world.link.let_go();
+        }
+    }
+    let begun = envelope(4, &[]);
+    assert_eq!(world.rcpt(&begun, "a@x.example").await, "250 a ok");
+    assert_eq!(world.message(5).await, "250 taken");
+    world.done().await;
+}
+
 #[tokio::test]
 async fn what_may_not_be_reused_is_left() {
     let refused = format!("{MAIL}C: RCPT TO:<no@x.example>\nS: 550 5.1.1 no\n");
