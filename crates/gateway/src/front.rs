@@ -9,6 +9,7 @@
 //! moment of accept, whatever it is going to be.
 
 mod crowd;
+mod header;
 mod passthrough;
 mod proxy_header;
 

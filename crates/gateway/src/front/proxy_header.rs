@@ -9,21 +9,17 @@
 //! it would need a place for what was read before.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use proxy_header::{ParseConfig, ProxyHeader};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
+use super::header::{SIGNATURE, Said, Unclear, judge};
 use super::{Caller, Via};
 
 /// Time for the whole header. A proxy sends it with the connection, in one packet (§2: "the header
 /// must be sent at once"); three seconds and a lost packet fit.
 const HEADER_LIMIT: Duration = Duration::from_secs(5);
-
-/// Version 2, §2.2: the signature.
-const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// Version 2: the signature, version and command, family, length.
 const FIXED_LEN: usize = 16;
@@ -49,7 +45,7 @@ pub(super) enum HeaderError {
     #[error("version 2: found {0} octets; allowed: up to {VARIABLE_MAX}")]
     TooLong(usize),
     #[error("it can't be read: {0}")]
-    Malformed(proxy_header::Error),
+    Malformed(String),
     #[error("it speaks for a datagram or for no address; allowed: TCP over IPv4 or IPv6, or LOCAL")]
     NoAddress,
 }
@@ -68,47 +64,24 @@ pub(super) async fn hear(caller: &mut Caller) -> Result<(), HeaderError> {
     let header = tokio::time::timeout(HEADER_LIMIT, read(&mut caller.tcp))
         .await
         .map_err(|_| HeaderError::Late)??;
-    let is_own = is_own(&header);
-    let (header, _) =
-        ProxyHeader::parse(&header, ParseConfig::default()).map_err(HeaderError::Malformed)?;
-    let tls = header.ssl().map(|ssl| {
-        let version = ssl.version().unwrap_or("TLS");
-        let words = match ssl.cipher() {
-            Some(cipher) => format!("{version} {cipher}"),
-            None => version.to_owned(),
-        };
-        tarpit_smtp::escape(words.as_bytes()).to_string().into()
-    });
-    let proxy = caller.peer;
-    if let Some(addresses) = header.proxied_address() {
-        if addresses.protocol != proxy_header::Protocol::Stream {
-            return Err(HeaderError::NoAddress);
+    match judge(&header)? {
+        Said::Own => caller.is_check = true,
+        Said::Client { client, local, tls } => {
+            let proxy = caller.peer;
+            caller.stands_for(client, local);
+            caller.via = Some(Box::new(Via { proxy, tls }));
         }
-        caller.stands_for(
-            canonical(addresses.source),
-            canonical(addresses.destination),
-        );
-        caller.via = Some(Box::new(Via { proxy, tls }));
-    } else if is_own {
-        caller.is_check = true;
-    } else {
-        // A client without an address (a Unix socket at the proxy): the proxy must not pay for it.
-        return Err(HeaderError::NoAddress);
     }
     Ok(())
 }
 
-/// LOCAL in version 2, the low half of the octet behind the signature (§2.2); in version 1 UNKNOWN
-/// says the same (§2.1).
-fn is_own(header: &[u8]) -> bool {
-    match header.get(SIGNATURE.len()) {
-        Some(command) if header.starts_with(SIGNATURE) => command & 0x0f == 0,
-        _ => header.starts_with(b"PROXY UNKNOWN"),
+impl From<Unclear> for HeaderError {
+    fn from(unclear: Unclear) -> Self {
+        match unclear {
+            Unclear::Malformed(why) => Self::Malformed(why),
+            Unclear::NoAddress => Self::NoAddress,
+        }
     }
-}
-
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// The octets of the header, and none behind it.
@@ -231,18 +204,58 @@ mod tests {
     }
 
     #[test]
-    fn the_proxys_own_connections() {
+    fn whom_the_proxy_speaks_for() {
         let unix = [SIGNATURE, &[0x21, 0x31, 0, 216][..], &[0; 216]].concat();
         let local = [SIGNATURE, &[0x20, 0, 0, 0][..]].concat();
-        for (header, own) in [
-            (&local[..], true),
-            (b"PROXY UNKNOWN\r\n", true),
-            (&unix, false),
-            (&version_2(b""), false),
-            (b"PROXY TCP4 192.0.2.7 198.51.100.1 1 25\r\n", false),
+        let datagram = [SIGNATURE, &[0x21, 0x12, 0, 12][..], &[1; 12]].concat();
+        let said = |header: &[u8]| match judge(header) {
+            Ok(Said::Own) => "own".to_owned(),
+            Ok(Said::Client { client, local, .. }) => format!("{client} to {local}"),
+            Err(unclear) => HeaderError::from(unclear).to_string(),
+        };
+        for (header, expected) in [
+            (&local[..], "own"),
+            (b"PROXY UNKNOWN\r\n", "own"),
+            (
+                b"PROXY TCP6 ::ffff:192.0.2.7 ::ffff:198.51.100.1 1 25\r\n",
+                "192.0.2.7:1 to 198.51.100.1:25",
+            ),
+            (&unix, "it speaks for a datagram or for no address"),
+            (&datagram, "it speaks for a datagram or for no address"),
+            (&version_2(b""), "it can't be read"),
+            (b"PROXY TCP4 192.0.2.7\r\n", "it can't be read"),
+            (
+                b"PROXY UNKNOWN\r\nEHLO",
+                "it can't be read: it ends after 15 octets",
+            ),
         ] {
-            assert_eq!(is_own(header), own, "{}", tarpit_smtp::escape(header));
+            let found = said(header);
+            assert!(
+                found.starts_with(expected),
+                "{}: {found}",
+                tarpit_smtp::escape(header)
+            );
         }
+    }
+
+    /// The seeds of the fuzz target: headers behind their signature or their first word.
+    #[test]
+    fn the_seeds_speak_for_clients() {
+        let folder =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/proxy_header");
+        let mut count = 0;
+        for file in std::fs::read_dir(folder).unwrap() {
+            let seed = std::fs::read(file.unwrap().path()).unwrap();
+            let two = [SIGNATURE, &seed[..]].concat();
+            let one = [&b"PROXY "[..], &seed, b"\r\n"].concat();
+            let clear = [one, two]
+                .iter()
+                .filter(|header| judge(header).is_ok())
+                .count();
+            assert_eq!(clear, 1, "{}", tarpit_smtp::escape(&seed));
+            count += 1;
+        }
+        assert!(count > 0);
     }
 
     #[test]
