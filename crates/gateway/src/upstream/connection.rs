@@ -64,6 +64,8 @@ pub(super) struct Connection {
     pub(super) wire: Wire,
     /// Announced to the client that the upstream was told of.
     pub(super) capabilities: Capabilities,
+    /// The same as a set, which each transaction is held against.
+    pub(super) offers: Extensions,
     pub(super) told: Told,
     pub(super) standing: Standing,
     /// The message that comes in chunks; it stands as [`Standing::Data`].
@@ -125,6 +127,6 @@ impl Connection {
 
     /// Whether MAIL or RCPT used an extension that this connection does not offer.
     pub(super) fn lacks(&self, uses: Extensions) -> bool {
-        !self.capabilities.offers().contains_all(uses)
+        !self.offers.contains_all(uses)
     }
 }

@@ -166,6 +166,7 @@ impl Connection {
         capabilities.require_tls &= is_secure && route.leg.is_required();
         Ok(Self {
             wire,
+            offers: capabilities.offers(),
             capabilities,
             told,
             standing: Standing::Nothing,
