@@ -58,6 +58,9 @@ pub(crate) struct Turn {
     pub(crate) failures: u64,
     /// How the first of them did.
     pub(crate) first_failure: Option<String>,
+    /// Connections that were opened, and those of them that resumed a session of TLS.
+    pub(crate) connections: u64,
+    pub(crate) resumed: u64,
     /// Processor time that the server took, for all messages that were sent.
     pub(crate) spent: Duration,
 }
@@ -103,6 +106,8 @@ pub(crate) enum Way {
 struct Seen {
     latencies: Vec<Duration>,
     sent: u64,
+    connections: u64,
+    resumed: u64,
     failures: u64,
     first_failure: Option<String>,
 }
@@ -148,6 +153,8 @@ pub(crate) async fn turn(server: Server, load: &Load, timing: Timing) -> Result<
         let seen = sender.await.context("a sender")?;
         latencies.extend(seen.latencies);
         turn.sent += seen.sent;
+        turn.connections += seen.connections;
+        turn.resumed += seen.resumed;
         turn.failures += seen.failures;
         turn.first_failure = turn.first_failure.or(seen.first_failure);
     }
@@ -189,6 +196,8 @@ impl Sender {
             Some(config) => Client::open_tls(self.own, self.to, config).await?,
             None => Client::open(self.own, self.to).await?,
         };
+        seen.connections += 1;
+        seen.resumed += u64::from(client.is_resumed);
         for number in 1..=self.load.each {
             let last = number == self.load.each || begun >= self.window.to;
             self.message(&mut client, last).await?;
@@ -327,6 +336,8 @@ pub(crate) fn middle(turns: Vec<Turn>) -> Turn {
         median: of(|turn| turn.median),
         p99: of(|turn| turn.p99),
         failures: turns.iter().map(|turn| turn.failures).sum(),
+        connections: turns.iter().map(|turn| turn.connections).sum(),
+        resumed: turns.iter().map(|turn| turn.resumed).sum(),
         spent: turns.iter().map(|turn| turn.spent).sum(),
         first_failure: turns.into_iter().find_map(|turn| turn.first_failure),
     }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use rustls::ClientConfig;
+use rustls::{ClientConfig, HandshakeKind};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 use tokio_rustls::TlsConnector;
@@ -30,6 +30,8 @@ pub(crate) struct Client {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+    /// A session of TLS was taken up again.
+    pub(crate) is_resumed: bool,
 }
 
 impl Client {
@@ -48,6 +50,7 @@ impl Client {
             buffer: vec![0; BUFFER],
             start: 0,
             end: 0,
+            is_resumed: false,
         }
     }
 
@@ -71,7 +74,9 @@ impl Client {
         client.expect("STARTTLS", 220).await?;
         let connector = TlsConnector::from(Arc::clone(config));
         let stream = connector.connect(tls::name()?, client.stream).await?;
+        let is_resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
         let mut client = Self::on(Box::pin(stream));
+        client.is_resumed = is_resumed;
         client.send(b"EHLO client.example.net\r\n").await?;
         client.expect("EHLO over TLS", 250).await?;
         Ok(client)

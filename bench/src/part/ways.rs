@@ -59,6 +59,7 @@ pub(super) async fn run(setting: &Setting) -> Result<()> {
     let names: Vec<String> = ways.iter().map(|(name, _)| (*name).to_owned()).collect();
     let servers: Vec<Server> = ways.iter().map(|(_, server)| *server).collect();
     let mut table = Table::new(COLUMNS);
+    let (mut connections, mut resumptions) = (0, 0);
     for (words, mut load) in setting.loads() {
         // On a connection that stays, a handshake is soon forgotten.
         if words.contains("MiB") && load.each > 1 {
@@ -67,9 +68,19 @@ pub(super) async fn run(setting: &Setting) -> Result<()> {
         eprintln!("ways: {words}");
         load.certificate = Some(Arc::clone(&certificate));
         let turns = rounds(&servers, &load, timing(setting.quick)).await?;
+        for (server, turns) in servers.iter().zip(&turns) {
+            if server.way == resumed {
+                connections += turns.iter().map(|turn| turn.connections).sum::<u64>();
+                resumptions += turns.iter().map(|turn| turn.resumed).sum::<u64>();
+            }
+        }
         rows(&mut table, &words, &names, turns);
     }
     println!("## Wanted mail in chunks and over TLS\n");
     println!("{}", table.to_markdown());
+    println!(
+        "\"Resumed\" are {resumptions} of {connections} connections: the first one of each sender \
+         can't be.\n"
+    );
     Ok(())
 }
