@@ -10,6 +10,7 @@
 //! and a least average rate.
 
 mod chunk;
+mod hops;
 mod inflow;
 mod size;
 mod trace;
@@ -27,6 +28,7 @@ use crate::shared::Shared;
 use crate::upstream::Lost;
 
 pub(crate) use chunk::relay_chunk;
+use hops::Hops;
 pub(crate) use inflow::Inflow;
 use size::Size;
 
@@ -44,6 +46,7 @@ struct Relay {
     fate: Fate,
     inflow: Inflow,
     size: Size,
+    hops: Hops,
     end_of_data: Duration,
 }
 
@@ -55,6 +58,7 @@ pub(crate) async fn relay(shared: &Shared, conn: &mut Conn) -> DataEnd {
         fate: Fate::Pass,
         inflow: Inflow::start(limits),
         size: Size::limited(size_max(conn)),
+        hops: Hops::default(),
         end_of_data: limits.end_of_data_timeout,
     };
     let end = relay.run(shared, conn).await;
@@ -164,6 +168,10 @@ impl Relay {
     fn judge(&mut self, conn: &mut Conn, pieces: &[&[u8]]) {
         for piece in pieces {
             self.size.count(piece);
+            self.hops.count(piece);
+        }
+        if self.hops.is_circle() {
+            self.give_up(conn, DataEnd::Looped);
         }
         if self.size.is_over() {
             self.give_up(conn, DataEnd::TooLarge);

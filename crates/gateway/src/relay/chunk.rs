@@ -101,7 +101,9 @@ impl Relay {
         size: u64,
         head: &str,
     ) -> Result<(), DataEnd> {
-        self.pass(conn, head.as_bytes()).await;
+        if !head.is_empty() {
+            self.pass(conn, head.as_bytes()).await;
+        }
         let mut left = size;
         let unread = std::mem::take(&mut conn.unread);
         let here = usize::try_from(left).map_or(unread.len(), |left| left.min(unread.len()));
@@ -121,6 +123,11 @@ impl Relay {
 
     async fn pass(&mut self, conn: &mut Conn, octets: &[u8]) {
         if octets.is_empty() || matches!(self.fate, Fate::Discard(_)) {
+            return;
+        }
+        self.inflow.hops.count(octets);
+        if self.inflow.hops.is_circle() {
+            self.fate = Fate::Discard(DataEnd::Looped);
             return;
         }
         match conn.link.send_chunk(octets, self.inflow.block()).await {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tarpit_core::DataEnd;
 use tokio::time::Instant;
 
+use super::hops::Hops;
 use crate::buffers::{Buffer, For};
 use crate::config::Limits;
 use crate::conn::Conn;
@@ -19,6 +20,8 @@ pub(crate) struct Inflow {
     received: u64,
     block: Duration,
     rate_min: u64,
+    /// Of a message in chunks.
+    pub(super) hops: Hops,
 }
 
 impl Inflow {
@@ -29,6 +32,7 @@ impl Inflow {
             received: 0,
             block: limits.data_block_timeout,
             rate_min: limits.data_rate_min.into(),
+            hops: Hops::default(),
         }
     }
 

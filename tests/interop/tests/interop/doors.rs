@@ -370,3 +370,30 @@ fn a_printer_may_end_lines_with_lf() -> Result<()> {
     ensure!(found == expected, "{}", String::from_utf8_lossy(&found));
     gateway.stop()
 }
+
+/// What goes round in circles ends here, as DATA and in chunks, and the session goes on.
+#[test]
+fn a_circle_ends() -> Result<()> {
+    let postfix = Postfix::server().start()?;
+    let gateway = Gateway::start(&config(postfix.port(), "none", ""))?;
+    let mut client = Client::hello(gateway.port()?)?;
+    let mut circle = b"Received: from a by b; some day\r\n".repeat(101);
+    circle.extend(plain("circle"));
+    let reply = client
+        .deliver("s@example.net", &["alice@example.org"], &stuffed(&circle))?
+        .expect(554)?;
+    ensure!(reply.text().contains("5.4.6"), "{}", reply.text());
+    client.command("MAIL FROM:<s@example.net>")?.expect(250)?;
+    client.command("RCPT TO:<alice@example.org>")?.expect(250)?;
+    client.send(format!("BDAT {} LAST\r\n", circle.len()).as_bytes())?;
+    client.send(&circle)?;
+    client.reply()?.expect(554)?;
+    let small = stuffed(&plain("small"));
+    client
+        .deliver("s@example.net", &["alice@example.org"], &small)?
+        .expect(250)?;
+    client.quit()?;
+    let stored = postfix.wait_mailbox("alice", 1)?;
+    ensure!(stored.len() == 1 && received_part(&stored[0]) == plain("small"));
+    gateway.stop()
+}
