@@ -44,7 +44,7 @@ struct Wanted {
     /// Of wanted mail, only the loads whose row begins with this: "1 KiB, 50"; for a profiler
     #[arg(long, value_name = "TEXT", default_value = "")]
     case: String,
-    /// Less than four minutes instead of less than twelve, and rougher figures
+    /// Less than eight minutes instead of less than twenty, and rougher figures
     #[arg(long)]
     quick: bool,
     /// The gateway to measure, instead of building it
