@@ -97,6 +97,7 @@ mod tests {
             started: Instant::now(),
             received: 0,
             block: Duration::from_secs(180),
+            hops: Hops::default(),
             rate_min: 100,
         };
         let (mut slow, mut empty, mut fast) = (inflow(), inflow(), inflow());
