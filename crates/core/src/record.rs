@@ -157,7 +157,7 @@ pub struct SessionRecord {
     pub helo: Option<Box<str>>,
     /// Whether the connection was TLS, from its start or since STARTTLS.
     pub secured: bool,
-    /// The name of the upstream that was asked last.
+    /// The upstream that was asked last, and which of its servers.
     pub upstream: Option<Box<str>>,
     /// A trusted client said by XCLIENT who its own client is.
     pub introduced: bool,

@@ -192,7 +192,10 @@ async fn run(shared: &Arc<Shared>, mut conn: Box<Conn>, admission: Admission) {
     let id = conn.session.id();
     let guard = PanicGuard { shared, id };
     let first = open(shared, &mut conn, admission).await;
-    let conn = drive::serve(shared, conn, first).await;
+    let mut conn = drive::serve(shared, conn, first).await;
+    if let Some(upstream) = conn.link.asked() {
+        conn.session.note_upstream(&upstream);
+    }
     log::session(&conn, shared.clock.now(), &shared.metrics);
     drop(guard);
 }

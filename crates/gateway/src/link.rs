@@ -103,6 +103,14 @@ impl Link {
         }
     }
 
+    /// Which upstream was asked last, and which of its servers, for the record; `None` if none was.
+    pub(crate) fn asked(&self) -> Option<String> {
+        match self {
+            Self::Upstream(link) => link.asked(),
+            Self::Maildir(_) => None,
+        }
+    }
+
     /// Gives up what there is of a message.
     pub(crate) fn abort_message(&mut self) {
         match self {

@@ -107,6 +107,7 @@ pub(crate) fn session(conn: &Conn, now: Tick, metrics: &Metrics) {
         envelopes = messages(&record.messages),
         holds = record.holds,
         held_seconds = record.held.as_secs_f64(),
+        upstream = record.upstream.as_deref(),
         upstream_seconds = record.upstream_wait.as_secs_f64(),
         seconds = now.since(conn.opened).as_secs_f64(),
         end = record.end.as_str(),

@@ -160,6 +160,18 @@ impl UpstreamLink {
         self.connection = Some(connection);
     }
 
+    /// The name of the upstream, if it was asked; where it has several servers, the last one's
+    /// address too: `pool 192.0.2.5:25`.
+    pub(crate) fn asked(&self) -> Option<String> {
+        let server = self.upstream.servers.get(self.server()?)?;
+        let name = &self.upstream.config.name;
+        Some(if self.upstream.servers.len() == 1 {
+            name.to_string()
+        } else {
+            format!("{name} {}", server.address)
+        })
+    }
+
     pub(super) fn server(&self) -> Option<usize> {
         self.server.map(usize::from)
     }

@@ -114,6 +114,9 @@ async fn in_order_the_first_that_is_there() {
     assert_eq!(answer, "250 a ok", "the client hears nothing of the first");
     assert_eq!(group.open(), [0, 1]);
     let servers = group.upstream.servers();
+    let asked = format!("{} {}", group.upstream.config.name, servers[1].address);
+    assert_eq!(link.asked(), Some(asked), "for the record");
+    assert_eq!(group.link().asked(), None);
     assert!(servers[0].is_passed_over && !servers[1].is_passed_over);
     assert_eq!(group.upstream.health(), Health::Up, "one is enough");
     drop(link);
