@@ -189,6 +189,12 @@ fn the_smaller_limits_hold() {
         ("LIMITS RCPTMAX=100", 50, Some("LIMITS RCPTMAX=50")),
         ("LIMITS RCPTMAX=20", 50, Some("LIMITS RCPTMAX=20")),
         ("LIMITS MAILMAX=2", 50, Some("LIMITS MAILMAX=2 RCPTMAX=50")),
+        (
+            "LIMITS RCPTDOMAINMAX=1 RCPTMAX=9",
+            0,
+            Some("LIMITS RCPTMAX=9"),
+        ),
+        ("LIMITS RCPTDOMAINMAX=1", 0, None),
         ("DSN", 50, Some("LIMITS RCPTMAX=50")),
         ("LIMITS", 0, None),
     ] {

@@ -104,6 +104,8 @@ impl Connection {
             && self.refusals == 0
             && (1..MESSAGES_MAX).contains(&self.messages)
             && self.takes_mail()
+            // RFC 9422 §4.3: the domains of all its recipients count, and the next client's are others.
+            && self.capabilities.limits.rcpt_domain_max.is_none()
     }
 
     /// Whether the upstream takes one more MAIL on it (RFC 9422 §4.1).

@@ -45,8 +45,10 @@ impl Capabilities {
             pipelining: self.pipelining,
             size: self.size.map(|size| smaller_size(size, offer.size_max)),
             limits: Limits {
+                mail_max: self.limits.mail_max,
                 rcpt_max: smaller(self.limits.rcpt_max, recipients_max),
-                ..self.limits
+                // It counts over the session (RFC 9422 §4.3), which isn't one with the upstream's: nobody here holds it.
+                rcpt_domain_max: None,
             },
             // RFC 3207 §4.2: not offered again on a secured session.
             starttls: offer.starttls && !offer.secured,

@@ -85,7 +85,7 @@ pub const TABLE: &[CapabilityRow] = &[
         "RFC 9422",
         Ours,
         lines::LIMITS,
-        "The smaller of the upstream's limits and Tarpit's own; announced too where the upstream states none.",
+        "MAILMAX as the upstream says, RCPTMAX the smaller of the upstream's and Tarpit's own, announced too where the upstream states none. RCPTDOMAINMAX isn't announced: the upstream's counts over its own sessions, which Tarpit's clients don't share one to one.",
     ),
     read(
         "STARTTLS",

@@ -144,6 +144,25 @@ async fn a_connection_takes_no_more_mail_than_it_said() {
     world.done().await;
 }
 
+/// RFC 9422 §4.3: the domains of a connection's recipients add up, whosever they are.
+#[tokio::test]
+async fn a_connection_that_counts_domains_is_for_one_client() {
+    let counts = "
+        S: 220 up
+        C: EHLO gw.example
+        S: 250-up
+        S: 250 LIMITS RCPTDOMAINMAX=1
+    ";
+    let first: &[&str] = &[counts, MESSAGE, LEFT];
+    let second: &[&str] = &[counts, MESSAGE, "eof"];
+    let mut world = World::new(Identity::None, &[first, second]).await;
+    world.claim.known = true;
+    assert_eq!(world.message(1).await, "250 taken");
+    world.link.let_go();
+    assert_eq!(world.message(2).await, "250 taken");
+    world.done().await;
+}
+
 #[tokio::test]
 async fn what_may_not_be_reused_is_left() {
     let refused = format!("{MAIL}C: RCPT TO:<no@x.example>\nS: 550 5.1.1 no\n");
