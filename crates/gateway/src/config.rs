@@ -269,7 +269,7 @@ pub struct Limits {
     /// Largest message in octets that we take, whatever the upstream announces; 0 for no limit of
     /// our own.
     pub message_size_max: u64,
-    /// Time for a TLS handshake, and for a PROXY header.
+    /// Time for a TLS handshake.
     pub tls_handshake_timeout: Duration,
     /// How long the reply to end-of-data is awaited.
     pub end_of_data_timeout: Duration,

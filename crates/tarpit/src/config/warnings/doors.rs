@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tarpit_gateway::config::{
-    Delivery, Identity, Kind, Listener, ListenerTls, Upstream, UpstreamTls,
+    Delivery, Exemption, Identity, Kind, Listener, ListenerTls, Upstream, UpstreamTls,
 };
 
 use super::{Loaded, OWN_SIDE, upstreams};
@@ -17,6 +17,9 @@ pub(super) fn about_listeners(loaded: &Loaded) -> Vec<String> {
     for listener in &config.listeners {
         let mut say = |text: String| list.push(format!("listener {}: {text}", listener.name));
         about_trust(listener).into_iter().for_each(&mut say);
+        about_own_side(listener, &config.exempt)
+            .into_iter()
+            .for_each(&mut say);
         about_login(listener, &config.deliveries[listener.delivery])
             .into_iter()
             .for_each(&mut say);
@@ -87,6 +90,32 @@ fn is_own_side(address: IpAddr) -> bool {
         .iter()
         .filter_map(|(range, _)| range.parse::<IpNet>().ok())
         .any(|range| range.contains(&address))
+}
+
+/// A listener that only our own side can reach, and nobody is named who may speak for clients: the
+/// pit would make all clients of a proxy wait for each of them. The log notices such a proxy by its
+/// share of the sessions; here only the address is known.
+fn about_own_side(listener: &Listener, exempt: &[Exemption]) -> Option<String> {
+    let address = listener.address.ip().to_canonical();
+    let somebody_thought = !listener.proxy_protocol.is_empty()
+        || !listener.xclient.is_empty()
+        || !listener.passthrough.is_empty()
+        || exempt.iter().any(|one| one.network.contains(&address));
+    if somebody_thought || !listener.policy.enforces() {
+        return None;
+    }
+    if address.is_loopback() {
+        return Some(format!(
+            "{address} is loopback: whoever connects is a program on this machine; if it is a proxy or filter of your \
+             own, name it in proxy_protocol or xclient, or all its clients wait for each of them"
+        ));
+    }
+    is_own_side(address).then(|| {
+        format!(
+            "{address} is no address of the Internet: if clients come to it through a proxy, load balancer or filter of \
+             your own, name it in proxy_protocol or xclient, or all of them wait for each of them"
+        )
+    })
 }
 
 fn about_login(listener: &Listener, delivery: &Delivery) -> Option<String> {
