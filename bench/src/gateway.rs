@@ -72,6 +72,8 @@ address = "127.0.0.1:0"
 [[upstream]]
 address = "{}"
 identity = "{}"
+# As for a server without a limit of its own: Postfix has none.
+messages_per_connection_max = 1000
 {}
 
 {}

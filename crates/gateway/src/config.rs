@@ -153,6 +153,8 @@ pub struct Upstream {
     pub connections_per_source_max: u32,
     /// Of `connections_max`, how many are kept for known senders.
     pub connections_reserved: u32,
+    /// Messages on one connection before other sessions get another.
+    pub messages_per_connection_max: u32,
     /// A session that is held or idle for longer holds no upstream connection.
     pub grace: Duration,
     /// Limit on the TCP connect.

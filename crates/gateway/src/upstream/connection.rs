@@ -27,11 +27,6 @@ impl From<Trouble> for Failure {
     }
 }
 
-/// Messages on one connection before other sessions get another. Exim delivers only the first ten of a
-/// connection at once and leaves the rest to its next queue run (`smtp_accept_queue_per_connection`),
-/// half an hour away as Debian sets it up.
-const MESSAGES_MAX: u32 = 10;
-
 /// What stands on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -96,13 +91,14 @@ impl Connection {
     }
 
     /// Whether another session may use it: the upstream took a message on it and refused nothing.
-    /// Servers punish a connection, not a client.
-    pub(super) fn is_reusable(&self) -> bool {
+    /// Servers punish a connection, not a client. `messages_max`: after so many messages it serves
+    /// nobody else.
+    pub(super) fn is_reusable(&self, messages_max: u32) -> bool {
         self.wire.is_settled()
             && self.standing != Standing::Data
             && self.auth == Auth::None
             && self.refusals == 0
-            && (1..MESSAGES_MAX).contains(&self.messages)
+            && (1..messages_max).contains(&self.messages)
             && self.takes_mail()
             // RFC 9422 §4.3: the domains of all its recipients count, and the next client's are others.
             && self.capabilities.limits.rcpt_domain_max.is_none()

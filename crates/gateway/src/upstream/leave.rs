@@ -29,7 +29,7 @@ pub(super) fn leave(stock: &Arc<Stock>, connection: Box<Connection>, keep: bool)
     let mut connection = connection;
     // What stands there is not left standing at an upstream that nobody talks to.
     let is_clear = !matches!(connection.standing, Standing::Transaction { .. });
-    if keep && is_clear && connection.is_reusable() {
+    if keep && is_clear && connection.is_reusable(stock.messages_max) {
         // Whoever takes it says RSET first, in one write with MAIL, and goes on only after its 250
         // (RFC 5321 §4.1.1.5); so nobody waits for it here, and the connection is at hand at once.
         connection.standing = Standing::Stale;

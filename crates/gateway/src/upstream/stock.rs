@@ -99,6 +99,8 @@ pub(super) struct Stock {
     /// Idle connections to one server: half of all, or a handful. Whoever needs a place takes that
     /// of an idle one.
     idle_max: u32,
+    /// Messages on one connection before it serves nobody else.
+    pub(super) messages_max: u32,
     inner: Mutex<Inner>,
 }
 
@@ -162,6 +164,7 @@ impl Stock {
                 waiting: VecDeque::new(),
                 sweeping: false,
             }),
+            messages_max: config.messages_per_connection_max,
             idle_max: (config.connections_max / 2).max(IDLE_LONG_MAX),
         })
     }

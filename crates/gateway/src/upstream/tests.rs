@@ -54,6 +54,7 @@ fn settings(address: SocketAddr, identity: Identity) -> config::Upstream {
         connections_max: 10,
         connections_per_source_max: 5,
         connections_reserved: 2,
+        messages_per_connection_max: 10,
         grace: Duration::from_secs(5),
         connect_timeout: LIMIT,
     }

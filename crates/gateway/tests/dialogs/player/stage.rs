@@ -194,6 +194,7 @@ fn config(
             connections_max: 100,
             connections_per_source_max: 100,
             connections_reserved: 0,
+            messages_per_connection_max: 10,
             grace: scaled(settings.grace),
             connect_timeout: LATE,
         })],

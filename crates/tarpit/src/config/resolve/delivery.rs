@@ -91,6 +91,7 @@ fn upstream<'t>(
     let connections_max = reader.count::<u32>(view, "connections_max");
     let per_source = reader.count::<u32>(view, "connections_per_source_max");
     let reserved = reader.count::<u32>(view, "connections_reserved");
+    let messages_max = reader.count::<u32>(view, "messages_per_connection_max");
     let grace = reader.time(view, "grace");
     let connect_timeout = reader.time(view, "connect_timeout");
     count_servers(reader, view, addresses.as_deref().unwrap_or_default());
@@ -136,6 +137,7 @@ fn upstream<'t>(
         connections_max: connections_max?,
         connections_per_source_max: per_source?,
         connections_reserved: reserved?,
+        messages_per_connection_max: messages_max?,
         grace: grace?,
         connect_timeout: connect_timeout?,
     })

@@ -238,6 +238,14 @@ pub(super) const UPSTREAM: &[Opt] = &[
         "A quarter: strangers that hold all the rest can't keep wanted mail out.",
     ),
     opt(
+        "messages_per_connection_max",
+        count(1, 100_000),
+        Default::Value("10"),
+        "Messages on one connection before other sessions get another.",
+        "Exim delivers only the first ten of a connection at once (smtp_accept_queue_per_connection) and leaves the \
+         rest to its next queue run, half an hour away as Debian sets it up. Postfix has no such limit: raise it there.",
+    ),
+    opt(
         "grace",
         Time {
             min: Duration::from_millis(100),
