@@ -17,6 +17,11 @@ use crate::policy::Offence;
 use crate::record::SessionEnd;
 use tarpit_smtp::Extension;
 
+/// The largest chunk that is passed on, in octets. RFC 3030 states no bound, and servers that keep
+/// the size in 32 bits would take the rest of a larger one for commands: two readings, so it is
+/// refused as too large a message. No client sends one; what they send is messages.
+const CHUNK_MAX: u64 = i32::MAX as u64;
+
 impl Session {
     /// The octets follow at once: whether they are wanted or not, they come first, then the reply.
     pub(super) fn bdat(&mut self, size: u64, last: bool, env: &Env<'_>) -> Then {
@@ -53,8 +58,9 @@ impl Session {
         if let Some(finding) = self.not_ready() {
             return Some(finding);
         }
-        let limit = self.size_limit(env)?;
-        (self.octets.saturating_add(size) > limit).then_some(Finding::TooLarge)
+        let limit = self.size_limit(env).unwrap_or(u64::MAX);
+        let is_over = self.octets.saturating_add(size) > limit || size > CHUNK_MAX;
+        is_over.then_some(Finding::TooLarge)
     }
 
     /// All octets of a chunk were taken.
