@@ -124,10 +124,12 @@ fn seat(shared: &Shared, caller: Caller) -> (Box<Conn>, Admission) {
     } = caller;
     let source = place.source;
     let exempt = exemption(&live, peer.ip());
-    shared
-        .crowd
-        .note(source, via.is_some() || exempt.is_some(), &live.config);
-    let admission = admission(shared, &live, listener, &place, exempt.is_some());
+    let is_go_between = is_check || speaks_for_others(&live.config.listeners[listener], peer, &via);
+    let is_known = via.is_some() || exempt.is_some() || is_go_between;
+    shared.crowd.note(source, is_known, &live.config);
+    // A filter that has yet to say who its client is, is not the source.
+    let is_unbounded = exempt.is_some() || is_go_between;
+    let admission = admission(shared, &live, listener, &place, is_unbounded);
     let limit = live.config.limits.sessions_per_source_max;
     let conn = Box::new(Conn {
         session: Session::new(shared.next_id(), source, exempt.is_some()),
@@ -135,7 +137,7 @@ fn seat(shared: &Shared, caller: Caller) -> (Box<Conn>, Admission) {
         opened: shared.clock.now(),
         answered: Instant::now(),
         exempt,
-        over_source_limit: place.of_source > limit && exempt.is_none(),
+        over_source_limit: place.of_source > limit && !is_unbounded,
         unread: Vec::new(),
         half_closed: false,
         inflow: None,
@@ -151,6 +153,11 @@ fn seat(shared: &Shared, caller: Caller) -> (Box<Conn>, Admission) {
         listener,
     });
     (conn, admission)
+}
+
+/// Whether this is a filter or proxy that is trusted to say by XCLIENT who its client is.
+fn speaks_for_others(listener: &Listener, peer: SocketAddr, via: &Option<Box<Via>>) -> bool {
+    via.is_none() && is_listed(&listener.xclient, peer.ip())
 }
 
 /// A trusted client said by XCLIENT who its own client is: the session is that one's from now on.
@@ -203,9 +210,14 @@ async fn run(shared: &Arc<Shared>, mut conn: Box<Conn>, admission: Admission) {
 /// What comes before the greeting: TLS, where it is spoken from the first octet.
 async fn open(shared: &Shared, conn: &mut Conn, admission: Admission) -> drive::First {
     let listener = &conn.live.config.listeners[conn.listener];
-    // A handshake costs more than all that follows: where there is no place, there is none. The
-    // client sees a 421 that is no TLS, and comes again.
-    if listener.tls == ListenerTls::Implicit && admission != Admission::Full {
+    // A handshake costs more than all that follows: where there is no place, in all or for this
+    // source, there is none. The client sees a 421 that is no TLS, and comes again. And who we are
+    // ourselves waits for a greeting in plain.
+    let has_place = !matches!(
+        admission,
+        Admission::Full | Admission::SourceFull | Admission::Ourselves
+    );
+    if listener.tls == ListenerTls::Implicit && has_place {
         if !drive::secure(shared, conn).await {
             return Input::Gone;
         }
@@ -244,13 +256,13 @@ fn exemption(live: &Live, client: IpAddr) -> Option<usize> {
 }
 
 /// Whether there is a place. Capacity is always 421; the bound by source is applied in `enforce`
-/// only, and never to exempt networks.
+/// only, and never to exempt networks and to who speaks for others (`unbounded`).
 fn admission(
     shared: &Shared,
     live: &Live,
     listener: usize,
     place: &Place,
-    exempt: bool,
+    unbounded: bool,
 ) -> Admission {
     let is_loopback = live.config.listeners[listener].is_loopback();
     let Limits {
@@ -267,7 +279,7 @@ fn admission(
         metrics.sessions_refused_full.add(1);
         return Admission::Full;
     }
-    if place.of_source > sessions_per_source_max && !exempt {
+    if place.of_source > sessions_per_source_max && !unbounded {
         if live.config.listeners[listener].policy.enforces() {
             metrics.sessions_refused_source.add(1);
             return Admission::SourceFull;

@@ -7,7 +7,8 @@
 //! `relay/chunk.rs`.
 //!
 //! There is no limit on the whole: slow honest mail of 25 MiB exists. There is one for each block,
-//! and a least average rate.
+//! and a least average rate. What is read only to be thrown away is no mail: there the time of the
+//! session holds, or a client that never ends would keep its place for ever.
 
 mod chunk;
 mod hops;
@@ -38,6 +39,14 @@ enum Fate {
     Pass,
     /// It is read and thrown away; this is what the client will be told.
     Discard(DataEnd),
+}
+
+impl Fate {
+    /// Whether octets are thrown away although the session's time is over.
+    fn is_overdue(&self, shared: &Shared, conn: &Conn) -> bool {
+        let limit = conn.live.config.limits.session_timeout;
+        matches!(self, Self::Discard(_)) && shared.clock.now().since(conn.opened) > limit
+    }
 }
 
 /// One message on its way.
@@ -105,6 +114,9 @@ impl Relay {
             return end;
         }
         loop {
+            if self.fate.is_overdue(shared, conn) {
+                return DataEnd::TooSlow;
+            }
             let (buffer, count) = match self.inflow.read(shared, conn, usize::MAX).await {
                 Ok(block) => block,
                 Err(end) => return end,

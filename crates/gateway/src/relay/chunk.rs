@@ -113,6 +113,9 @@ impl Relay {
         left -= here as u64;
         conn.unread = behind.to_vec();
         while left > 0 {
+            if self.fate.is_overdue(shared, conn) {
+                return Err(DataEnd::TooSlow);
+            }
             let most = usize::try_from(left).unwrap_or(usize::MAX);
             let (buffer, count) = self.inflow.read(shared, conn, most).await?;
             self.pass(conn, &buffer[..count]).await;

@@ -59,6 +59,11 @@ impl Client {
         self.tcp.write_all(octets).unwrap();
     }
 
+    /// `false` once nobody takes it any more.
+    pub(crate) fn try_send(&mut self, octets: &[u8]) -> bool {
+        self.tcp.write_all(octets).is_ok()
+    }
+
     pub(crate) fn send(&mut self, octets: &[u8]) {
         let stream = self.stream.get_mut();
         stream.write_all(octets).unwrap();

@@ -5,5 +5,7 @@ mod client;
 mod records;
 mod stage;
 
+mod endless;
 mod implicit;
+mod places;
 mod starttls;

@@ -25,13 +25,15 @@ pub(crate) async fn session(client: SocketAddr) -> Record {
     let client = client.to_string();
     let started = Instant::now();
     loop {
-        let sessions = SESSIONS
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let is_it = |record: &&Record| record.get("client") == Some(&client);
-        if let Some(record) = sessions.iter().find(is_it) {
-            return record.clone();
+        let is_it = |record: &Record| record.get("client") == Some(&client);
+        // Taken out: the system gives a port again, and that client's record is another.
+        let taken = {
+            let mut sessions = SESSIONS.lock().unwrap_or_else(PoisonError::into_inner);
+            let at = sessions.iter().rposition(is_it);
+            at.map(|at| sessions.swap_remove(at))
+        };
+        if let Some(record) = taken {
+            return record;
         }
         assert!(started.elapsed() < super::stage::LATE, "no record");
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -56,7 +56,7 @@ pub(super) const LIMITS: &[Opt] = &[
         "session_timeout",
         seconds(60, 86_400),
         Default::Value("\"30m\""),
-        "Time for one session in all, but never in the middle of a message; then 421.",
+        "Time for one session in all, but never in the middle of a message that may be accepted; then 421.",
         "Longer than any honest queue run on one connection, and three times the 10 minutes that the \
          holds of one session may add up to.",
     ),
