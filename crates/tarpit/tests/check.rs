@@ -87,7 +87,7 @@ fn a_sound_server() {
         "It greets: 220 mail.example.org ESMTP",
         "Clients will be offered: PIPELINING, SIZE 1000000\n",
         "STARTTLS: Each leg has its own",
-        "It doesn't offer, so clients won't be offered: 8BITMIME, ENHANCEDSTATUSCODES, AUTH",
+        "It doesn't offer, so clients won't be offered: AUTH, ENHANCEDSTATUSCODES, 8BITMIME, DSN, SMTPUTF8, CHUNKING, ",
         "Identity: it takes XCLIENT",
         "Relaying: it doesn't relay for us (554 5.7.1 Relay access denied)",
         "example.org: an unknown name is refused at RCPT after ",

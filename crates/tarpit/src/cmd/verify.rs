@@ -5,6 +5,9 @@
 //! delays its noes. It sends no mail, and asks for ten names at most: more would be a harvest. It
 //! leaves with QUIT.
 //!
+//! It speaks neither TLS nor AUTH: who guesses names comes to a port where nobody has to, and a server
+//! that delays there without TLS delays with it too. A port that wants either is told apart.
+//!
 //! Times are the client's, from the last octet of a command to the last of its reply. This is a
 //! tool beside the product, so it reads the clock itself.
 

@@ -1,18 +1,21 @@
 //! What clients will be offered, what not, and why.
 
-use tarpit_smtp::{Capabilities, Offer, TABLE};
+use tarpit_smtp::{Capabilities, CapabilityRow, Offer, TABLE, Treatment};
 
-/// To a client that may do whatever a listener can allow.
-fn passed_on(capabilities: &Capabilities) -> Capabilities {
+/// To a client that came by TLS and may do whatever a listener can allow. `verified`: the way to the
+/// upstream is TLS, always, and to nobody else.
+fn passed_on(capabilities: &Capabilities, verified: bool) -> Capabilities {
     capabilities.restricted(&Offer {
         auth: true,
+        secured: true,
+        require_tls: verified,
         ..Offer::default()
     })
 }
 
 /// The capabilities that the gateway passes on: one entry for each line of its reply to EHLO.
-pub(super) fn offered(capabilities: &Capabilities) -> Vec<String> {
-    let reply = passed_on(capabilities).to_ehlo("");
+pub(super) fn offered(capabilities: &Capabilities, verified: bool) -> Vec<String> {
+    let reply = passed_on(capabilities, verified).to_ehlo("");
     let lines = reply.lines().skip(1);
     lines
         .map(|line| String::from_utf8_lossy(line).into_owned())
@@ -21,8 +24,8 @@ pub(super) fn offered(capabilities: &Capabilities) -> Vec<String> {
 
 /// The capabilities that the upstream announces and the gateway doesn't pass on, with the
 /// reason.
-pub(super) fn withheld(capabilities: &Capabilities) -> Vec<(String, &'static str)> {
-    let offered = passed_on(capabilities).offers();
+pub(super) fn withheld(capabilities: &Capabilities, verified: bool) -> Vec<(String, &'static str)> {
+    let offered = passed_on(capabilities, verified).offers();
     let own = capabilities.offers().minus(offered);
     let own = own.iter().map(|extension| extension.as_str().to_owned());
     let others = capabilities
@@ -44,17 +47,14 @@ fn reason(keyword: &str) -> &'static str {
 
 /// What Tarpit could pass on, but the upstream doesn't announce.
 pub(super) fn missing(capabilities: &Capabilities) -> Vec<&'static str> {
-    let all = [
-        ("PIPELINING", capabilities.pipelining),
-        ("SIZE", capabilities.size.is_some()),
-        ("8BITMIME", capabilities.eight_bit_mime),
-        ("ENHANCEDSTATUSCODES", capabilities.enhanced_status_codes),
-        ("AUTH", !capabilities.auth.is_empty()),
-    ];
-    all.into_iter()
-        .filter(|(_, announced)| !announced)
-        .map(|(keyword, _)| keyword)
-        .collect()
+    let announced = capabilities.offers();
+    let could = |row: &&CapabilityRow| {
+        matches!(row.treatment, Treatment::Offered | Treatment::OfferedIf)
+            && !announced
+                .iter()
+                .any(|extension| extension.as_str() == row.keyword)
+    };
+    TABLE.iter().filter(could).map(|row| row.keyword).collect()
 }
 
 #[cfg(test)]
@@ -68,7 +68,7 @@ mod tests {
         let text = "mail.example.org\nPIPELINING\nSIZE 10240000\nVRFY\nETRN\nSTARTTLS\nAUTH PLAIN LOGIN\n\
                     8BITMIME\nXSOMETHING\nCHUNKING\nXCLIENT NAME ADDR";
         let capabilities = Capabilities::from_ehlo(&Reply::new(ReplyCode::new(250).unwrap(), text));
-        let mut offered = offered(&capabilities);
+        let mut offered = offered(&capabilities, false);
         offered.sort();
         assert_eq!(
             offered,
@@ -80,7 +80,7 @@ mod tests {
                 "SIZE 10240000"
             ]
         );
-        let mut withheld: Vec<String> = withheld(&capabilities)
+        let mut withheld: Vec<String> = withheld(&capabilities, false)
             .into_iter()
             .map(|(keyword, _)| keyword)
             .collect();
@@ -89,6 +89,18 @@ mod tests {
             withheld,
             ["ETRN", "STARTTLS", "VRFY", "XCLIENT", "XSOMETHING"]
         );
-        assert_eq!(missing(&capabilities), ["ENHANCEDSTATUSCODES"]);
+        assert_eq!(
+            missing(&capabilities),
+            [
+                "ENHANCEDSTATUSCODES",
+                "DSN",
+                "SMTPUTF8",
+                "BINARYMIME",
+                "DELIVERBY",
+                "REQUIRETLS",
+                "MT-PRIORITY",
+                "FUTURERELEASE"
+            ]
+        );
     }
 }

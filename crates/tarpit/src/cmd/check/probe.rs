@@ -5,7 +5,9 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::Arc;
 
 use tarpit_core::Trouble;
-use tarpit_gateway::config::{Config, Delivery, Identity, Recipients, Upstream as Settings};
+use tarpit_gateway::config::{
+    Config, Delivery, Identity, Recipients, Upstream as Settings, UpstreamTls,
+};
 use tarpit_gateway::tls::KeyHash;
 use tarpit_gateway::upstream::{ProbeReport, Upstream};
 
@@ -75,7 +77,8 @@ async fn probe_upstream(
             ));
         }
         about_greeting(found, report);
-        about_capabilities(found, report);
+        let is_verified = matches!(settings.tls, UpstreamTls::Required { .. });
+        about_capabilities(found, is_verified, report);
         about_identity(found, settings.identity, report);
         // One that says nothing may wait for what it was not told.
         if !found.steps.is_empty() {
@@ -111,17 +114,20 @@ fn about_greeting(found: &ProbeReport, report: &mut Report) {
     }
 }
 
-fn about_capabilities(found: &ProbeReport, report: &mut Report) {
+fn about_capabilities(found: &ProbeReport, is_verified: bool, report: &mut Report) {
     let Some(capabilities) = &found.capabilities else {
         return;
     };
     report.say(format!(
         "Clients will be offered: {}",
-        or_nothing(&offer::offered(capabilities).join(", "))
+        or_nothing(&offer::offered(capabilities, is_verified).join(", "))
     ));
-    let withheld = offer::withheld(capabilities);
+    if !capabilities.auth.is_empty() {
+        report.advise("AUTH: over TLS, and without it where a listener has auth_plaintext = true");
+    }
+    let withheld = offer::withheld(capabilities, is_verified);
     if !withheld.is_empty() {
-        report.say("It offers these to us, but clients won't be offered them:");
+        report.say("It offers these to us, and they are not passed on:");
     }
     for (keyword, reason) in withheld {
         report.advise(format!("{keyword}: {reason}"));

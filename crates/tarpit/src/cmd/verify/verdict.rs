@@ -17,6 +17,9 @@ const NOTICEABLE: Duration = Duration::from_millis(100);
 /// DNS take less than this.
 const SLOW: Duration = Duration::from_secs(1);
 
+/// RFC 3207 §4, RFC 4954 §6: a server that wants TLS or AUTH first.
+const LOCKED: u16 = 530;
+
 /// The verdict in words.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Verdict {
@@ -99,9 +102,17 @@ fn no_check(measured: &Measurements) -> String {
             format!("the server takes no connection from here ({what}).")
         }
         (Step::Hello, Outcome::Reply(_)) => format!("the server refuses our greeting ({what})."),
+        (Step::Mail, Outcome::Reply(reply)) if reply.code().get() == LOCKED => format!(
+            "the server takes mail only after TLS or AUTH ({what}), and this check does neither: it is for ports where \
+             anybody may ask for names, as port 25."
+        ),
         (Step::Mail, Outcome::Reply(_)) => format!(
             "the server refuses MAIL FROM:<> ({what}). It should not: reports of failed delivery come \
              with that reverse-path (RFC 5321 §4.5.5)."
+        ),
+        (Step::Greeting, _) => format!(
+            "{what}, on {}. If the port speaks TLS from the first octet (465), it can't be checked: this check speaks none.",
+            last.command
         ),
         _ => format!("{what}, on {}.", last.command),
     };

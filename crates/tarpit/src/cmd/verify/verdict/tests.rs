@@ -257,7 +257,7 @@ fn no_check_says_why() {
     check(
         &refused,
         false,
-        &["No check was possible: the server refuses MAIL FROM:<> (530 5.7.0 Must"],
+        &["No check was possible: the server takes mail only after TLS or AUTH (530 5.7.0 Must"],
     );
 
     let mut rows = opening(1);
@@ -277,6 +277,22 @@ fn no_check_says_why() {
         &silent,
         false,
         &["No check was possible: no answer, on RCPT TO:<a@b>."],
+    );
+
+    let (outcome, took) = (Outcome::None(NoReply::Closed), Duration::ZERO);
+    let wants_tls = Measurements {
+        rows: vec![Row {
+            step: Step::Greeting,
+            command: "connect, greeting".to_owned(),
+            outcome,
+            took,
+        }],
+        closings: Vec::new(),
+    };
+    check(
+        &wants_tls,
+        false,
+        &["No check was possible: connection closed, on connect, greeting. If the port speaks TLS"],
     );
 
     let greeting = vec![row(Step::Greeting, 554, "5.7.1 Listed", 1)];
