@@ -65,6 +65,7 @@ impl Conn {
             local: self.local,
             helo: helo.map(Into::into),
             esmtp,
+            secured: self.session.is_secured(),
         }
     }
 

@@ -346,7 +346,10 @@ impl MaildirStore {
             mut spool,
             ..
         } = incoming;
-        let received = trace::received(&who, &self.hostname, unique, only_path.as_deref(), now);
+        // It announces neither AUTH nor SMTPUTF8.
+        let with = trace::protocol(&who, false, false);
+        let only_path = only_path.as_deref();
+        let received = trace::received(&who, with, &self.hostname, unique, only_path, now);
         let head = |mailbox: &Mailbox| trace::head(&reverse_path, &mailbox.address, &received);
         deliver::deliver(&mailboxes, unique, &self.durable, |mailbox, file| {
             io::Write::write_all(file, head(mailbox).as_bytes())?;

@@ -15,6 +15,7 @@ pub(crate) fn head(reverse_path: &str, address: &str, received: &str) -> String 
 /// would tell each recipient of the others (RFC 5321 §7.2).
 pub(crate) fn received(
     who: &ClientIdentity,
+    with: &str,
     hostname: &str,
     id: &str,
     only_path: Option<&str>,
@@ -25,14 +26,34 @@ pub(crate) fn received(
         .as_deref()
         .map_or_else(|| "unknown".to_owned(), domain);
     let client = literal(who.address);
-    let protocol = if who.esmtp { "ESMTP" } else { "SMTP" };
+    // Not as question marks: another address than the client said.
     let to = only_path
+        .filter(|path| path.is_ascii())
         .map(|path| format!("\r\n\tfor <{}>", printable(path)))
         .unwrap_or_default();
     let (host, id, date) = (domain(hostname), printable(id), date(unix_now));
     format!(
-        "Received: from {helo} ({client})\r\n\tby {host} with {protocol} id {id}{to};\r\n\t{date}\r\n"
+        "Received: from {helo} ({client})\r\n\tby {host} with {with} id {id}{to};\r\n\t{date}\r\n"
     )
+}
+
+/// How the message came, in the words of the registry (RFC 3848; RFC 6531 §4.3 where it `uses_utf8`).
+pub(crate) const fn protocol(
+    who: &ClientIdentity,
+    authenticated: bool,
+    uses_utf8: bool,
+) -> &'static str {
+    match (who.esmtp, uses_utf8, who.secured, authenticated) {
+        (false, ..) => "SMTP",
+        (true, false, false, false) => "ESMTP",
+        (true, false, false, true) => "ESMTPA",
+        (true, false, true, false) => "ESMTPS",
+        (true, false, true, true) => "ESMTPSA",
+        (true, true, false, false) => "UTF8SMTP",
+        (true, true, false, true) => "UTF8SMTPA",
+        (true, true, true, false) => "UTF8SMTPS",
+        (true, true, true, true) => "UTF8SMTPSA",
+    }
 }
 
 /// An address literal (RFC 5321 §4.1.3).
@@ -82,6 +103,7 @@ mod tests {
             local,
             helo: helo.map(Into::into),
             esmtp,
+            secured: false,
         }
     }
 
@@ -90,6 +112,7 @@ mod tests {
         let who = who("192.0.2.7:1025", Some("mail.example.org"), true);
         let field = received(
             &who,
+            protocol(&who, false, false),
             "mx.example.test",
             "1.a",
             Some("Alice@example.test"),
@@ -105,7 +128,7 @@ mod tests {
     #[test]
     fn several_recipients_stay_unnamed() {
         let who = who("[2001:db8::7]:1025", None, false);
-        let field = received(&who, "mx", "1.a", None, 0);
+        let field = received(&who, protocol(&who, true, true), "mx", "1.a", None, 0);
         assert_eq!(
             field,
             "Received: from unknown ([IPv6:2001:db8::7])\r\n\tby mx with SMTP id 1.a;\r\n\
@@ -114,9 +137,23 @@ mod tests {
     }
 
     #[test]
+    fn says_how_it_came() {
+        let mut who = who("192.0.2.7:1025", Some("a.example"), true);
+        assert_eq!(protocol(&who, false, false), "ESMTP");
+        assert_eq!(protocol(&who, true, false), "ESMTPA");
+        assert_eq!(protocol(&who, false, true), "UTF8SMTP");
+        who.secured = true;
+        assert_eq!(protocol(&who, false, false), "ESMTPS");
+        assert_eq!(protocol(&who, true, false), "ESMTPSA");
+        assert_eq!(protocol(&who, true, true), "UTF8SMTPSA");
+        let field = received(&who, "UTF8SMTPS", "mx", "1.a", Some("ü@example.test"), 0);
+        assert!(field.contains("with UTF8SMTPS id 1.a;\r\n"), "{field}");
+    }
+
+    #[test]
     fn a_client_adds_no_field() {
         let who = who("[::ffff:192.0.2.7]:1025", Some("x\r\nEvil: (1)"), true);
-        let field = received(&who, "mx", "1.a", Some("a\r\nb"), 0);
+        let field = received(&who, "ESMTP", "mx", "1.a", Some("a\r\nb"), 0);
         assert!(
             field.starts_with("Received: from x??Evil:??1? ([192.0.2.7])\r\n\tby"),
             "{field}"

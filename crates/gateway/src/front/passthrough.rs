@@ -62,6 +62,7 @@ async fn connect_and_copy(shared: &Shared, caller: &mut Caller) -> Result<(u64, 
         local: caller.local,
         helo: None,
         esmtp: true,
+        secured: false,
     };
     // Whoever is listed is known to the administrator.
     let claim = Claim {

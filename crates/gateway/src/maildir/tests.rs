@@ -68,6 +68,7 @@ fn who() -> ClientIdentity {
         local: "127.0.0.1:25".parse().unwrap(),
         helo: Some("client.example.org".into()),
         esmtp: true,
+        secured: false,
     }
 }
 

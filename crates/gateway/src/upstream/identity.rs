@@ -21,6 +21,8 @@ pub struct ClientIdentity {
     pub helo: Option<Box<str>>,
     /// Whether it said EHLO.
     pub esmtp: bool,
+    /// Whether it came by TLS.
+    pub secured: bool,
 }
 
 /// What a connection's upstream was told. Two sessions may use one connection only if it is equal.
@@ -222,6 +224,7 @@ mod tests {
             local: local.parse().unwrap(),
             helo: Some(helo.into()),
             esmtp: true,
+            secured: false,
         }
     }
 

@@ -93,6 +93,7 @@ pub(super) fn outside(hostname: &str) -> ClientIdentity {
         local: SocketAddr::from((OUTSIDE_LOCAL, 25)),
         helo: Some(hostname.into()),
         esmtp: true,
+        secured: false,
     }
 }
 

@@ -77,6 +77,7 @@ fn client() -> ClientIdentity {
         local: "198.51.100.1:25".parse().unwrap(),
         helo: Some("client.example".into()),
         esmtp: true,
+        secured: false,
     }
 }
 

@@ -144,6 +144,7 @@ async fn play(stream: TcpStream, script: &str, stage: &Stage) -> Result<(), Stri
                     local: to.parse().unwrap(),
                     helo: None,
                     esmtp: true,
+                    secured: false,
                 };
                 let header = proxy_header(version, &who);
                 let found = stream.exact(header.len()).await;
