@@ -133,9 +133,11 @@ impl Relay {
         loop {
             let Scan {
                 pieces,
+                dots,
                 consumed,
                 state,
             } = self.scanner.scan(block);
+            self.judge(conn, &pieces, dots);
             match state {
                 ScanState::More => {
                     self.pass(conn, &pieces).await;
@@ -170,16 +172,16 @@ impl Relay {
     }
 
     async fn pass(&mut self, conn: &mut Conn, pieces: &[&[u8]]) {
-        self.judge(conn, pieces);
         for two in pieces.chunks(2) {
             self.send(conn, pair(two)).await;
         }
     }
 
     /// What can be said of the content before it goes on.
-    fn judge(&mut self, conn: &mut Conn, pieces: &[&[u8]]) {
+    fn judge(&mut self, conn: &mut Conn, pieces: &[&[u8]], dots: usize) {
+        let octets: usize = pieces.iter().map(|piece| piece.len()).sum();
+        self.size.add(octets.saturating_sub(dots));
         for piece in pieces {
-            self.size.count(piece);
             self.hops.count(piece);
         }
         if self.hops.is_circle() {
@@ -204,7 +206,6 @@ impl Relay {
     async fn end(&mut self, conn: &mut Conn, pieces: &[&[u8]]) -> DataEnd {
         let (before, last) = pieces.split_at(pieces.len().saturating_sub(2));
         self.pass(conn, before).await;
-        self.judge(conn, last);
         if let Fate::Discard(end) = std::mem::replace(&mut self.fate, Fate::Pass) {
             return end;
         }

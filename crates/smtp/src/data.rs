@@ -84,6 +84,9 @@ pub struct Scan<'a> {
     /// What is to be passed on, in this order, still (or now) dot-stuffed: parts of the chunk, and octets that were
     /// withheld from earlier chunks or stand for others.
     pub pieces: Pieces<'a>,
+    /// Dots in `pieces` that the next server takes out again, one at the start of a line (RFC 5321 §4.5.2): RFC 1870 §5
+    /// doesn't count them in the size of the message.
+    pub dots: usize,
     /// Octets of the chunk that are used up, what is withheld included. All of them with [`ScanState::More`]; at
     /// the end, through the final LF; at a bare CR or LF, through this. It may be 0 at a bare CR that ended an
     /// earlier chunk: the next call goes on all the same.
@@ -136,14 +139,15 @@ impl DataScanner {
         let mut run = Run::new(self.place.withheld(), chunk);
         let passing = self.bare.is_none();
         let state = self.advance(&mut run);
-        let consumed = run.consumed();
-        let pieces = if passing {
-            run.into_pieces()
+        let (consumed, dots) = (run.consumed(), run.dots());
+        let (pieces, dots) = if passing {
+            (run.into_pieces(), dots)
         } else {
-            Pieces::default()
+            (Pieces::default(), 0)
         };
         Scan {
             pieces,
+            dots,
             consumed,
             state,
         }
@@ -171,6 +175,7 @@ impl DataScanner {
                 (Place::LfDotCr, b'\n') => {
                     run.take();
                     run.replace(b".\r\n".len(), b"..\r\n");
+                    run.count_dot();
                     self.place = Place::LineStart;
                     if run.is_full() {
                         return ScanState::Full;
@@ -194,6 +199,10 @@ impl DataScanner {
                 (Place::Dot, b'\r') => self.go(run, Place::DotCr),
                 (Place::LfDot, b'\r') => self.go(run, Place::LfDotCr),
                 (_, b'\r') => self.go(run, Place::Cr),
+                (Place::Dot | Place::LfDot, _) => {
+                    run.count_dot();
+                    self.place = Place::Text;
+                }
                 _ => self.place = Place::Text,
             }
         }
@@ -216,7 +225,10 @@ impl DataScanner {
         }
         match self.place {
             // A dot alone: text for whom only CRLF ends a line, and now for everybody.
-            Place::Dot | Place::LfDot => run.replace(b".\n".len(), b"..\r\n"),
+            Place::Dot | Place::LfDot => {
+                run.replace(b".\n".len(), b"..\r\n");
+                run.count_dot();
+            }
             _ => run.replace(b"\n".len(), b"\r\n"),
         }
         self.place = Place::LfStart;

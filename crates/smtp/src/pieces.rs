@@ -45,6 +45,8 @@ pub(crate) struct Run<'a> {
     passed: usize,
     /// Octets of `chunk` that were looked at.
     at: usize,
+    /// Dots that the next server takes out again.
+    dots: usize,
 }
 
 impl<'a> Run<'a> {
@@ -55,6 +57,7 @@ impl<'a> Run<'a> {
             pieces: Pieces::default(),
             passed: 0,
             at: 0,
+            dots: 0,
         }
     }
 
@@ -102,6 +105,14 @@ impl<'a> Run<'a> {
     /// Whether there may be no room for another event and the rest.
     pub(crate) fn is_full(&self) -> bool {
         self.pieces.len.saturating_add(2 * EVENT_MAX) > PIECES_MAX
+    }
+
+    pub(crate) fn count_dot(&mut self) {
+        self.dots = self.dots.saturating_add(1);
+    }
+
+    pub(crate) fn dots(&self) -> usize {
+        self.dots
     }
 
     pub(crate) fn consumed(&self) -> usize {

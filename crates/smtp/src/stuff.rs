@@ -43,11 +43,13 @@ impl Stuffer {
         match self.at {
             At::Bare(_) if state == ScanState::More => Scan {
                 pieces: Pieces::default(),
+                dots: 0,
                 consumed: chunk.len(),
                 state,
             },
             _ => Scan {
                 consumed: run.consumed(),
+                dots: run.dots(),
                 pieces: run.into_pieces(),
                 state,
             },
@@ -78,6 +80,7 @@ impl Stuffer {
                 (At::LineStart, Some(b'.')) => {
                     run.take();
                     run.replace(b".".len(), b"..");
+                    run.count_dot();
                     self.at = At::Text;
                     if run.is_full() {
                         return ScanState::Full;

@@ -57,16 +57,18 @@ fn run(
     oracle: fn(&[u8]) -> Sum,
 ) -> Sum {
     let (mut scanner, mut sum, mut from) = (DataScanner::new(rule), Sum::default(), 0);
-    let (mut plain, mut unstuffer) = (Vec::new(), Unstuffer::new());
+    let (mut plain, mut unstuffer, mut stuffed) = (Vec::new(), Unstuffer::new(), 0);
     for size in sizes {
         let to = (from + size).min(stream.len());
         while sum.end.is_none() {
             let Scan {
                 pieces,
+                dots,
                 consumed,
                 state,
             } = scanner.scan(&stream[from..to]);
             from += consumed;
+            stuffed += dots;
             for piece in pieces.iter() {
                 assert!(!piece.is_empty());
                 sum.passed.extend_from_slice(piece);
@@ -81,6 +83,9 @@ fn run(
         }
         assert_eq!(sum, oracle(&stream[..to]), "after {to} octets");
         assert_eq!(plain, unstuffed(&sum.passed));
+        if sum.bare.is_none() {
+            assert_eq!(plain.len() + stuffed, sum.passed.len());
+        }
         if sum.end.is_some() {
             assert_eq!(scanner, DataScanner::new(rule));
             break;
