@@ -110,6 +110,13 @@ impl Listener {
     pub fn is_loopback(&self) -> bool {
         self.address.ip().to_canonical().is_loopback()
     }
+
+    /// Whether only programs of this machine are its clients: nobody who connects to it on loopback
+    /// is believed to speak for a client from elsewhere.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        self.is_loopback() && self.proxy_protocol.is_empty() && self.xclient.is_empty()
+    }
 }
 
 /// Who takes the mail: exactly one of the two.

@@ -72,7 +72,7 @@ impl Conn {
     /// The upstream was found to relay for us after this session was let in.
     pub(crate) fn is_relayed(&self) -> bool {
         let listener = &self.live.config.listeners[self.listener];
-        self.live.mail(self.listener).relays() && !listener.is_loopback()
+        self.live.mail(self.listener).relays() && !listener.is_private()
     }
 
     /// When an idle or held session has to let go of its upstream connection.

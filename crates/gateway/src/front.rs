@@ -264,7 +264,7 @@ fn admission(
     place: &Place,
     unbounded: bool,
 ) -> Admission {
-    let is_loopback = live.config.listeners[listener].is_loopback();
+    let is_private = live.config.listeners[listener].is_private();
     let Limits {
         sessions_max,
         sessions_per_source_max,
@@ -287,7 +287,7 @@ fn admission(
         metrics.sessions_over_source_limit.add(1);
     }
     let mail = live.mail(listener);
-    if mail.capabilities().is_none() || !mail.serves(is_loopback) {
+    if mail.capabilities().is_none() || !mail.serves(is_private) {
         metrics.sessions_refused_unavailable.add(1);
         return Admission::Unavailable;
     }

@@ -71,7 +71,7 @@ impl Gateway {
     ///
     /// # Errors
     /// [`StartError`] if the recipients file or the maildir can't be had, an address can't be bound,
-    /// or the upstream relays for us and every listener is outside loopback.
+    /// or the upstream relays for us and every listener is for clients from elsewhere.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let live = Live::new(config, None)?;
         let watches = begin(upstreams(&live)).await;
@@ -280,13 +280,13 @@ impl Handle {
     }
 }
 
-/// All listeners but those outside loopback whose upstream relays for us (DESIGN promise 7).
+/// All listeners but those for clients from elsewhere whose upstream relays for us (DESIGN promise 7).
 fn allowed_listeners(live: &Live) -> Result<Vec<&Listener>, StartError> {
     let mut allowed = Vec::new();
     let mut relaying = None;
     for (at, listener) in live.config.listeners.iter().enumerate() {
         let health = live.mail(at).upstream().map(|upstream| upstream.health());
-        let Some(Health::Relays { reply }) = health.filter(|_| !listener.is_loopback()) else {
+        let Some(Health::Relays { reply }) = health.filter(|_| !listener.is_private()) else {
             allowed.push(listener);
             continue;
         };

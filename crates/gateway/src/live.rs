@@ -171,13 +171,14 @@ impl Mail {
     }
 
     /// Whether clients of a listener may be served. A server that trusts our address must not
-    /// become an open relay behind us (DESIGN promise 7): then only loopback is served.
-    pub(crate) fn serves(&self, listener_is_loopback: bool) -> bool {
+    /// become an open relay behind us (DESIGN promise 7): then only this
+    /// machine's own programs are served.
+    pub(crate) fn serves(&self, listener_is_private: bool) -> bool {
         match self {
             Self::Maildir(..) => true,
             Self::Upstream(upstream) => match upstream.health() {
                 Health::Up => true,
-                Health::Relays { .. } => listener_is_loopback,
+                Health::Relays { .. } => listener_is_private,
                 Health::Unknown | Health::Down { .. } => false,
             },
         }

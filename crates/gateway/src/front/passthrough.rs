@@ -50,8 +50,8 @@ async fn connect_and_copy(shared: &Shared, caller: &mut Caller) -> Result<(u64, 
         shared.metrics.sessions_refused_full.add(1);
         return Err("all places for sessions are taken".to_owned());
     }
-    let is_loopback = caller.listener().is_loopback();
-    if caller.live.mail(caller.listener).relays() && !is_loopback {
+    let is_private = caller.listener().is_private();
+    if caller.live.mail(caller.listener).relays() && !is_private {
         return Err("the upstream relays for this gateway".to_owned());
     }
     let Some(upstream) = caller.live.mail(caller.listener).upstream() else {

@@ -195,7 +195,7 @@ pub fn relay_warning(reply: &str) -> String {
     format!(
         "your server trusts this gateway's address: asked to relay to postmaster@example.com, it said \"{reply}\". \
          Behind this gateway every client on the Internet has this address, so it would be an open relay. Nothing \
-         outside loopback is served. Take the gateway's address out of what the server trusts (Postfix: mynetworks, \
+         outside loopback is served, and nothing on it that takes clients from a proxy. Take the gateway's address out of what the server trusts (Postfix: mynetworks, \
          for example mynetworks = [::1]/128 and a listener of its own for the gateway with -o mynetworks=; Exim: \
          relay_from_hosts; Exchange: the receive connector's anonymous relay permission), or tell the server who \
          the client is with identity = \"xclient\" or \"proxy-v2\". If relaying is meant, set upstream_relays = true"

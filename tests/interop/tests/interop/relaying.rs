@@ -62,6 +62,25 @@ fn loopback_is_served_all_the_same() -> Result<()> {
     gateway.stop()
 }
 
+/// On loopback too, if a proxy there brings clients from elsewhere.
+#[test]
+fn a_proxy_on_loopback_is_not_served() -> Result<()> {
+    let postfix = Postfix::server().stock_networks().start()?;
+    for key in ["proxy_protocol", "xclient"] {
+        let proxied = config(postfix.port(), "none", "").replace(
+            "address = \"127.0.0.1:0\"",
+            &format!("address = \"127.0.0.1:0\"\n{key} = [\"127.0.0.0/8\"]"),
+        );
+        assert!(proxied.contains(key), "{proxied}");
+        let mut gateway = Gateway::launch(&proxied)?;
+        says_why(&gateway)?;
+        if gateway.runs() {
+            assert_eq!(gateway.listening()?, [], "{}", gateway.excerpt());
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn who_means_it_says_so() -> Result<()> {
     let postfix = Postfix::server().stock_networks().start()?;

@@ -214,7 +214,7 @@ fn about_relaying(found: &ProbeReport, is_meant: bool, report: &mut Report) {
     } else {
         report.block(format!(
             "your server trusts this gateway's address: it would relay to postmaster@example.com ({said}). \
-             Tarpit will open no listener outside loopback."
+             Tarpit will serve this machine's own programs only: listeners on loopback without proxy_protocol and xclient."
         ));
         report.advise("Postfix: mynetworks without this gateway's address, for the service that Tarpit connects to (-o mynetworks=)");
         report.advise("Exim: relay_from_hosts without it; Exchange: no anonymous relay permission on the receive connector");

@@ -214,7 +214,8 @@ pub(super) const UPSTREAM: &[Opt] = &[
         Default::Value("false"),
         "The upstream may relay for this gateway's address. Needs `domains`.",
         "False, because a server that trusts our address (Postfix trusts loopback unless told otherwise) \
-         makes an open relay of every client; Tarpit then opens no listener outside loopback.",
+         makes an open relay of every client; Tarpit then serves \
+         this machine's own programs only: listeners on loopback without proxy_protocol and xclient.",
     ),
     opt(
         "connections_max",
