@@ -66,6 +66,7 @@ impl Conn {
             helo: helo.map(Into::into),
             esmtp,
             secured: self.session.is_secured(),
+            name: self.session.record().client_name.clone(),
         }
     }
 

@@ -104,6 +104,7 @@ mod tests {
             helo: helo.map(Into::into),
             esmtp,
             secured: false,
+            name: None,
         }
     }
 

@@ -41,7 +41,9 @@ impl Session {
         self.forget_client();
         self.record.introduced = true;
         self.record.helo.clone_from(&introduction.helo);
-        if introduction.name.is_some() {
+        // Another address without a name has none: the last one's would be a lie.
+        let given = claim.given;
+        if given.contains(XclientAttribute::Name) || given.contains(XclientAttribute::Addr) {
             self.record.client_name.clone_from(&introduction.name);
         }
         self.state = State::Identifying;

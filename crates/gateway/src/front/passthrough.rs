@@ -63,6 +63,7 @@ async fn connect_and_copy(shared: &Shared, caller: &mut Caller) -> Result<(u64, 
         helo: None,
         esmtp: true,
         secured: false,
+        name: None,
     };
     // Whoever is listed is known to the administrator.
     let claim = Claim {

@@ -69,6 +69,7 @@ fn who() -> ClientIdentity {
         helo: Some("client.example.org".into()),
         esmtp: true,
         secured: false,
+        name: None,
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use tarpit_smtp::limits::COMMAND_LINE_MAX;
 use tarpit_smtp::{XclientAttribute, XclientAttributes, write_xclient};
 
 use crate::config::Identity;
@@ -23,6 +24,8 @@ pub struct ClientIdentity {
     pub esmtp: bool,
     /// Whether it came by TLS.
     pub secured: bool,
+    /// Its name in DNS, where a trusted filter in front has said it.
+    pub name: Option<Box<str>>,
 }
 
 /// What a connection's upstream was told. Two sessions may use one connection only if it is equal.
@@ -99,6 +102,15 @@ pub(super) fn xclient(offered: XclientAttributes, who: &ClientIdentity) -> Optio
     if !offered.contains(XclientAttribute::Addr) {
         return None;
     }
+    let name = who.name.as_deref().filter(|name| is_host_name(name));
+    let line = xclient_line(offered, who, name);
+    if name.is_some() && line.len() > COMMAND_LINE_MAX {
+        return Some(xclient_line(offered, who, None));
+    }
+    Some(line)
+}
+
+fn xclient_line(offered: XclientAttributes, who: &ClientIdentity, name: Option<&str>) -> Vec<u8> {
     let helo = who
         .helo
         .as_deref()
@@ -108,16 +120,16 @@ pub(super) fn xclient(offered: XclientAttributes, who: &ClientIdentity) -> Optio
         .map(|attribute| {
             let value = match attribute {
                 XclientAttribute::Addr => address(who.address),
-                XclientAttribute::Port => who.address.port().to_string(),
+                XclientAttribute::Port => port(who.address),
                 XclientAttribute::DestAddr => address(who.local),
-                XclientAttribute::DestPort => who.local.port().to_string(),
+                XclientAttribute::DestPort => port(who.local),
                 XclientAttribute::Helo => helo.unwrap_or(UNAVAILABLE).to_owned(),
                 XclientAttribute::Proto if who.esmtp => "ESMTP".to_owned(),
                 XclientAttribute::Proto => "SMTP".to_owned(),
-                // No look-up is made of the client's name; the upstream makes its own.
-                XclientAttribute::Name
-                | XclientAttribute::ReverseName
-                | XclientAttribute::Login => UNAVAILABLE.to_owned(),
+                // We look up no name, and with XCLIENT Postfix doesn't either: there such a client is
+                // `unknown`. Unsaid it would be worse: it would keep the gateway's name.
+                XclientAttribute::Name => name.unwrap_or(UNAVAILABLE).to_owned(),
+                XclientAttribute::ReverseName | XclientAttribute::Login => UNAVAILABLE.to_owned(),
             };
             (attribute, value)
         })
@@ -128,7 +140,31 @@ pub(super) fn xclient(offered: XclientAttributes, who: &ClientIdentity) -> Optio
         .collect();
     let mut line = Vec::new();
     write_xclient(&mut line, &values);
-    Some(line)
+    line
+}
+
+/// Not every introduction says the port, and 0 is none.
+fn port(address: SocketAddr) -> String {
+    match address.port() {
+        0 => UNAVAILABLE.to_owned(),
+        port => port.to_string(),
+    }
+}
+
+/// As Postfix wants it: a name that it doesn't like costs the whole XCLIENT.
+fn is_host_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        let octets = label.bytes();
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && octets
+                .into_iter()
+                .all(|octet| octet.is_ascii_alphanumeric() || b"-_".contains(&octet))
+    };
+    name.len() <= VALUE_MAX
+        && name.bytes().any(|octet| octet.is_ascii_alphabetic())
+        && name.split('.').all(is_label)
 }
 
 /// `192.0.2.1`, `IPV6:2001:db8::1` (XCLIENT_README).
@@ -225,6 +261,7 @@ mod tests {
             helo: Some(helo.into()),
             esmtp: true,
             secured: false,
+            name: None,
         }
     }
 
@@ -264,17 +301,55 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_told_where_a_filter_said_it() {
+        use XclientAttribute::{Addr, DestPort, Name, Port};
+        let named = |name: &str| {
+            let who = ClientIdentity {
+                name: Some(name.into()),
+                ..who("192.0.2.7:0", "198.51.100.1:0", "x")
+            };
+            line(&[Name, Addr, Port, DestPort], &who).unwrap()
+        };
+        let rest = "ADDR=192.0.2.7 PORT=[UNAVAILABLE] DESTPORT=[UNAVAILABLE]\r\n";
+        let good = "mx_1.mail-out.example.org";
+        assert_eq!(named(good), format!("XCLIENT NAME={good} {rest}"));
+        let long = "a.".repeat(127);
+        for bad in [
+            "",
+            ".",
+            "a..b",
+            "a.",
+            "-a.b",
+            "a-.b",
+            "1.2.3.4",
+            "caf\u{e9}.example",
+            "a b",
+            "a]b",
+            "a\r\nb",
+            &long,
+        ] {
+            assert_eq!(
+                named(bad),
+                format!("XCLIENT NAME=[UNAVAILABLE] {rest}"),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
     fn the_longest_xclient_is_a_command_line() {
         let long = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535";
         for helo in ["x".repeat(VALUE_MAX), "=".repeat(VALUE_MAX / 3)] {
             let line = line(XclientAttribute::ALL, &who(long, long, &helo)).unwrap();
             assert!(line.contains(" HELO=") && !line.contains("HELO=[UNAVAILABLE]"));
-            assert!(
-                line.len() <= tarpit_smtp::limits::COMMAND_LINE_MAX,
-                "{}",
-                line.len()
-            );
+            assert!(line.len() <= COMMAND_LINE_MAX, "{}", line.len());
         }
+        let named = ClientIdentity {
+            name: Some(["a".repeat(63).as_str(); 3].join(".").into()),
+            ..who(long, long, &"x".repeat(VALUE_MAX))
+        };
+        let without = line(XclientAttribute::ALL, &named).unwrap();
+        assert!(without.len() <= COMMAND_LINE_MAX && without.contains("NAME=[UNAVAILABLE]"));
         let line = line(XclientAttribute::ALL, &who(long, long, &"=".repeat(86))).unwrap();
         assert!(line.contains("HELO=[UNAVAILABLE]"), "{line}");
     }

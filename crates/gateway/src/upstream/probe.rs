@@ -94,6 +94,7 @@ pub(super) fn outside(hostname: &str) -> ClientIdentity {
         helo: Some(hostname.into()),
         esmtp: true,
         secured: false,
+        name: None,
     }
 }
 

@@ -78,6 +78,7 @@ fn client() -> ClientIdentity {
         helo: Some("client.example".into()),
         esmtp: true,
         secured: false,
+        name: None,
     }
 }
 

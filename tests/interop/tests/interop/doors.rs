@@ -171,10 +171,18 @@ fn a_trusted_filter_says_it_by_xclient() -> Result<()> {
     client.reply()?.expect(220)?;
     let offered = client.command("EHLO filter.example.net")?.expect(250)?;
     ensure!(offered.text().contains("XCLIENT "), "{}", offered.text());
-    for (address, port) in [("198.51.100.7", 4711), ("IPV6:2001:db8::7", 4712)] {
+    for (address, more, name) in [
+        (
+            "198.51.100.7",
+            " PORT=4711 NAME=mail.example.net",
+            "mail.example.net",
+        ),
+        // The name before was another client's.
+        ("IPV6:2001:db8::7", "", "unknown"),
+    ] {
         client
             .command(&format!(
-                "XCLIENT ADDR={address} PORT={port} HELO=client.example.net PROTO=ESMTP"
+                "XCLIENT ADDR={address}{more} HELO=client.example.net PROTO=ESMTP"
             ))?
             .expect(220)?;
         client.command("EHLO client.example.net")?.expect(250)?;
@@ -184,7 +192,7 @@ fn a_trusted_filter_says_it_by_xclient() -> Result<()> {
             .expect(250)
             .with_context(|| format!("{}\n{}", gateway.excerpt(), postfix.log()))?;
         let address = address.trim_start_matches("IPV6:");
-        postfix.wait_log(&format!("client=unknown[{address}]"))?;
+        postfix.wait_log(&format!("client={name}[{address}]"))?;
     }
     client.quit()?;
     let records = gateway.wait_for_records("tarpit::session", 1)?;

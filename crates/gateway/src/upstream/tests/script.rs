@@ -145,6 +145,7 @@ async fn play(stream: TcpStream, script: &str, stage: &Stage) -> Result<(), Stri
                     helo: None,
                     esmtp: true,
                     secured: false,
+                    name: None,
                 };
                 let header = proxy_header(version, &who);
                 let found = stream.exact(header.len()).await;
