@@ -39,6 +39,33 @@ fn by_xclient() -> Result<()> {
     gateway.stop()
 }
 
+/// XCLIENT says the name too, and we look up none; behind the PROXY protocol Postfix looks it up. `check` and
+/// the recipe say so to whoever restricts clients by name.
+#[test]
+fn names_are_looked_up_behind_the_proxy_protocol_only() -> Result<()> {
+    let restriction = "reject_unknown_client_hostname";
+    for (identity, code) in [("xclient", 450), ("proxy-v2", 250)] {
+        let postfix = match identity {
+            "xclient" => Postfix::server().xclient(),
+            _ => Postfix::server().proxy_protocol(),
+        };
+        let postfix = postfix
+            .set("smtpd_peername_lookup", "yes")
+            .set("smtpd_client_restrictions", restriction)
+            .start()?;
+        let gateway = Gateway::start(&config(postfix.port(), identity, ""))?;
+        // Its name is in /etc/hosts.
+        let mut client = Client::hello_from(Ipv4Addr::LOCALHOST, gateway.port()?)?;
+        client.command("MAIL FROM:<s@example.net>")?.expect(250)?;
+        client
+            .command("RCPT TO:<alice@example.org>")?
+            .expect(code)?;
+        client.quit()?;
+        gateway.stop()?;
+    }
+    Ok(())
+}
+
 #[test]
 fn by_the_proxy_protocol() -> Result<()> {
     let postfix = Postfix::server().proxy_protocol().start()?;

@@ -176,9 +176,17 @@ fn about_identity(found: &ProbeReport, identity: Identity, report: &mut Report) 
         }
     };
     match &found.identity {
-        Some(Ok(())) => report.say(format!(
-            "Identity: it takes {way}; it will know who each client is."
-        )),
+        Some(Ok(())) => {
+            report.say(format!(
+                "Identity: it takes {way}; it will know who each client is."
+            ));
+            if identity == Identity::Xclient {
+                report.say(
+                    "By XCLIENT, but not its name in DNS: restrictions by name (Postfix's reject_unknown_client_hostname) \
+                     would refuse everybody; if there are any, take \"proxy-v2\".",
+                );
+            }
+        }
         Some(Err(why)) => {
             report.block(format!(
                 "identity can't be told: {why}. Every client would get 451 4.3.0."

@@ -204,7 +204,9 @@ pub(super) const UPSTREAM: &[Opt] = &[
         Default::Value("\"none\""),
         "How the upstream learns who its client is: Postfix's XCLIENT command; a header of the PROXY protocol, version \
          1 or 2; the client's own address as the source of our connection (Linux, needs routing and CAP_NET_ADMIN); \
-         a Received header in each message; or not at all.",
+         a Received header in each message; or not at all. XCLIENT tells no name in DNS unless a filter in front has \
+         said it: Postfix then calls the client `unknown`, and restrictions by name (reject_unknown_client_hostname) \
+         refuse it; behind the PROXY protocol Postfix looks the name up itself.",
         "All but the last two need a setting elsewhere; guessed wrongly, every client would get 451. \
          With \"trace\" and \"none\" its SPF checks, block lists and logs see the gateway: choose one of the others.",
     ),
