@@ -135,7 +135,7 @@ pub const TABLE: &[CapabilityRow] = &[
         "RFC 3030 §2",
         Offered,
         lines::CHUNKING,
-        "BDAT is relayed chunk by chunk; towards a server without it, it becomes DATA where the content allows that.",
+        "BDAT is relayed chunk by chunk; if the server has lost CHUNKING since it was asked, BDAT becomes DATA where the content allows that.",
     ),
     read(
         "BINARYMIME",
