@@ -99,13 +99,18 @@ impl CertificateInfo {
         })
     }
 
-    /// The names in one line, for logs and reports.
+    /// The names in one line, for logs and reports, without control characters: whoever made the
+    /// certificate chose them.
     #[must_use]
     pub fn name_list(&self) -> String {
         if self.names.is_empty() {
             return "(no name)".to_owned();
         }
-        self.names.join(", ")
+        let shown = self
+            .names
+            .iter()
+            .map(|name| tarpit_smtp::escape(name.as_bytes()).to_string());
+        shown.collect::<Vec<_>>().join(", ")
     }
 }
 

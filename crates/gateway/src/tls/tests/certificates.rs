@@ -82,6 +82,20 @@ fn the_common_name_counts_only_alone() {
     );
 }
 
+/// The upstream's certificate is printed by `check`, and anybody can make one.
+#[test]
+fn names_are_printed_without_control_characters() {
+    let files = Files::new();
+    let mut named = params(&[]);
+    named.distinguished_name = rcgen::DistinguishedName::new();
+    named
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "a\u{1b}[2J\n\u{202e}b");
+    let evil = own_with(named);
+    let shown = names(files.pair("evil", &evil)).unwrap();
+    assert_eq!(shown, ["a\\x1B[2j\\x0A\\xE2\\x80\\xAEb"]);
+}
+
 #[test]
 fn what_is_refused_is_named() {
     let files = Files::new();
