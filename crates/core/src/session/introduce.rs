@@ -4,7 +4,7 @@
 //! not taken for whoever introduced it; and after it nothing of the session
 //! before is left, neither its debt nor its transaction: another client begins at the greeting.
 
-use tarpit_smtp::{Extension, XclientAttribute, XclientClaim};
+use tarpit_smtp::{XclientAttribute, XclientClaim};
 
 use super::state::State;
 use super::turn::Turn;
@@ -94,11 +94,5 @@ impl Session {
             admission
         };
         self.open(admission, turn)
-    }
-
-    /// Whether XCLIENT was announced, so that a driver can tell a proxy that never uses it.
-    #[must_use]
-    pub fn was_offered_xclient(&self) -> bool {
-        self.announced.contains(Extension::Xclient)
     }
 }

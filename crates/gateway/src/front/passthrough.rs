@@ -28,15 +28,17 @@ pub(super) async fn pass(shared: &Arc<Shared>, mut caller: Caller) {
     let result = connect_and_copy(shared, &mut caller).await;
     let seconds = shared.clock.now().since(began).as_secs_f64();
     let listener = &*caller.listener().name;
+    let via = caller.via.as_deref();
+    let proxy = via.map(|via| tracing::field::display(via.proxy));
     match result {
         Ok((sent, received)) => tracing::info!(
             target: "tarpit::passthrough",
-            client = %caller.peer, listener, octets_to_upstream = sent, octets_to_client = received, seconds,
+            client = %caller.peer, proxy, listener, octets_to_upstream = sent, octets_to_client = received, seconds,
             "passed through"
         ),
         Err(why) => tracing::warn!(
             target: "tarpit::passthrough",
-            client = %caller.peer, listener, why, seconds,
+            client = %caller.peer, proxy, listener, why, seconds,
             "could not be passed through, or was cut off"
         ),
     }
