@@ -2,7 +2,7 @@
 //!
 //! The other half of the advisory: without recipient filtering no guess is ever refused.
 
-use tarpit_smtp::ForwardPath;
+use tarpit_smtp::{ForwardPath, domain_key};
 
 /// What is known of a forward-path without asking the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,11 +71,12 @@ impl Filter {
     }
 
     fn is_ours(&self, domain: &str) -> bool {
+        let key = domain_key(domain);
         self.domains.is_empty()
             || self
                 .domains
                 .iter()
-                .any(|ours| ours.eq_ignore_ascii_case(domain))
+                .any(|ours| ours.eq_ignore_ascii_case(&key))
     }
 }
 
@@ -89,6 +90,14 @@ fn is_routed(local: &str) -> bool {
         .any(|octet| matches!(octet, b'%' | b'!' | b'@'))
 }
 
+/// A name, or `@domain`, in the form by which names are compared.
+fn key(name: &str) -> String {
+    match name.rsplit_once('@') {
+        Some((local, domain)) => format!("{}@{}", local.to_lowercase(), domain_key(domain)),
+        None => name.to_lowercase(),
+    }
+}
+
 /// The names of a recipients file.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
@@ -97,12 +106,13 @@ pub struct Names {
 }
 
 impl Names {
-    /// Compared without regard to case, as every mail server in use does.
+    /// Compared without regard to case, as every mail server in use does, and to the form of a
+    /// domain that is not ASCII.
     #[must_use]
     pub fn new(names: impl IntoIterator<Item = Box<str>>) -> Self {
         let mut sorted: Vec<Box<str>> = names
             .into_iter()
-            .map(|name| name.to_ascii_lowercase().into_boxed_str())
+            .map(|name| key(&name).into_boxed_str())
             .collect();
         sorted.sort_unstable();
         sorted.dedup();
@@ -126,12 +136,12 @@ impl Names {
     /// The name itself, the name without what follows a `+`, or its whole domain. Letting a tagged
     /// name pass is safe, since the upstream still decides.
     fn hold(&self, mailbox: &str, domain: &str) -> bool {
-        let lower = mailbox.to_ascii_lowercase();
-        if self.contains(&lower) {
+        let name = key(mailbox);
+        if self.contains(&name) {
             return true;
         }
-        let domain = domain.to_ascii_lowercase();
-        let tagged = lower
+        let domain = domain_key(domain);
+        let tagged = name
             .split_once('+')
             .is_some_and(|(user, _)| self.contains(&format!("{user}@{domain}")));
         tagged || self.contains(&format!("@{domain}"))

@@ -85,7 +85,12 @@ fn is_address(name: &str) -> bool {
     let Some((_, domain)) = name.rsplit_once('@') else {
         return false;
     };
-    !domain.is_empty() && name.bytes().all(|octet| octet.is_ascii_graphic())
+    // Addresses in UTF-8 too (RFC 6531), the domain in either of its forms.
+    let may_stand = |letter: char| {
+        letter.is_ascii_graphic()
+            || !(letter.is_ascii() || letter.is_whitespace() || letter.is_control())
+    };
+    !domain.is_empty() && name.chars().all(may_stand)
 }
 
 /// What tells that a file is another one.
@@ -152,6 +157,12 @@ mod tests {
                 .contains("line 2: found \"bob\"")
         );
         assert!(check("a b@example.org").is_err());
+        assert_eq!(
+            check("j\u{fc}rgen@b\u{fc}cher.example\nj\u{fc}rgen@xn--bcher-kva.example\n"),
+            Ok(1),
+            "two forms of one name"
+        );
+        assert!(check("a\u{a0}b@example.org").is_err());
         assert!(check("# nothing\n").unwrap_err().contains("no address"));
     }
 }

@@ -27,6 +27,7 @@ mod command;
 mod data;
 mod escape;
 mod extension;
+mod idna;
 pub mod limits;
 mod line;
 mod names;
@@ -53,6 +54,7 @@ pub use data::{
 };
 pub use escape::{Escaped, escape};
 pub use extension::{Extension, Extensions};
+pub use idna::domain_key;
 pub use line::{LineError, LineReader, LineStep};
 pub use names::{Mechanism, Mechanisms, XclientAttribute, XclientAttributes};
 pub use param::{Body, ByMode, DeliverBy, Hold, MailParams, Notify, RcptParams, Ret};

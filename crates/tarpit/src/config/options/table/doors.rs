@@ -27,7 +27,7 @@ pub(super) const TOP: &[Opt] = &[
         Default::Value("[]"),
         "Domains that we accept mail for; a recipient elsewhere gets 550 5.7.1 before the upstream \
          is asked, unless the client is authenticated. Applied in `enforce`, and in every mode with \
-         `upstream_relays`; reported in `observe`.",
+         `upstream_relays`; reported in `observe`. Clients may write a name that is not ASCII in either of its forms.",
         "Empty leaves the choice to the upstream, which knows its domains already. List them, and \
          two servers must fail before one of them becomes an open relay.",
     ),

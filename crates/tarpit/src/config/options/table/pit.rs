@@ -22,7 +22,7 @@ pub(super) const RECIPIENTS: &[Opt] = &[
             "\"recipients.txt\"",
             "no file; it is required with source = \"file\"",
         ),
-        "One address a line; `#` starts a comment, `@example.org` takes a whole domain. Read again when \
+        "One address a line, in UTF-8; `#` starts a comment, `@example.org` takes a whole domain. Read again when \
          it changes. Relative to the folder of this file.",
         "Unset, since the upstream is asked.",
     ),
