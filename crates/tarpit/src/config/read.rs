@@ -65,6 +65,14 @@ fn string<'v>(value: &'v DeValue<'_>) -> Result<&'v str, Refused> {
 
 /// The texts of a value that has to be a list of them.
 fn strings<'v>(value: &'v DeValue<'_>) -> Result<Vec<&'v str>, Refused> {
+    each(value, string)
+}
+
+/// The elements of a value that has to be a list, each read with `read`.
+fn each<'v, 't, T>(
+    value: &'v DeValue<'t>,
+    read: impl Fn(&'v DeValue<'t>) -> Result<T, Refused>,
+) -> Result<Vec<T>, Refused> {
     let Some(list) = value.as_array() else {
         let hint = value
             .as_str()
@@ -74,9 +82,7 @@ fn strings<'v>(value: &'v DeValue<'_>) -> Result<Vec<&'v str>, Refused> {
             hint,
         });
     };
-    list.iter()
-        .map(|element| string(element.get_ref()))
-        .collect()
+    list.iter().map(|element| read(element.get_ref())).collect()
 }
 
 /// One of `words`.

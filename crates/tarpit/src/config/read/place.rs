@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use toml::de::DeValue;
 
-use super::{show, show_text, string};
+use super::{each, show, show_text, string};
 use crate::config::options::Refused;
 
 /// An IP address and a port to listen on; port 0 takes a free one.
@@ -143,18 +143,7 @@ pub(crate) fn network(value: &DeValue<'_>) -> Result<IpNet, Refused> {
 
 /// A list of addresses and networks.
 pub(crate) fn networks(value: &DeValue<'_>) -> Result<Vec<IpNet>, Refused> {
-    let Some(list) = value.as_array() else {
-        let hint = value
-            .as_str()
-            .map(|text| format!("a list stands in brackets: [{}]", show_text(text)));
-        return Err(Refused {
-            found: show(value),
-            hint,
-        });
-    };
-    list.iter()
-        .map(|element| network(element.get_ref()))
-        .collect()
+    each(value, network)
 }
 
 /// A file with PEM in it, which must be there: what is in it is judged where it is used.
