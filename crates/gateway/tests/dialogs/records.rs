@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
+use tokio::sync::Notify;
 use tracing::field::{Field, Visit};
 use tracing::span;
 
@@ -15,6 +15,8 @@ pub(crate) type Record = HashMap<&'static str, String>;
 
 static SESSIONS: Mutex<Vec<Record>> = Mutex::new(Vec::new());
 static HOLDS: Mutex<Vec<Record>> = Mutex::new(Vec::new());
+/// A record was.
+static WRITTEN: Notify = Notify::const_new();
 
 /// Begins to keep records, for the whole process.
 pub(crate) fn install() {
@@ -34,16 +36,17 @@ pub(crate) async fn session(client: &str) -> Option<Record> {
             })
             .cloned()
     };
-    let started = std::time::Instant::now();
-    loop {
-        if let Some(record) = find() {
-            return Some(record);
+    let found = async {
+        loop {
+            // Before the look: a record that is written in between is not missed.
+            let written = WRITTEN.notified();
+            if let Some(record) = find() {
+                return record;
+            }
+            written.await;
         }
-        if started.elapsed() > LATE {
-            return None;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    };
+    tokio::time::timeout(LATE, found).await.ok()
 }
 
 /// The holds of one session, in order.
@@ -82,6 +85,7 @@ impl tracing::Subscriber for Keeper {
         list.lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(fields.0);
+        WRITTEN.notify_waiters();
     }
 
     fn enter(&self, _: &span::Id) {}

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Mutex, Once, PoisonError};
-use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tracing::field::{Field, Visit};
 use tracing::span;
 
@@ -13,6 +13,8 @@ use tracing::span;
 pub(crate) type Record = HashMap<&'static str, String>;
 
 static SESSIONS: Mutex<Vec<Record>> = Mutex::new(Vec::new());
+/// A record was.
+static WRITTEN: Notify = Notify::const_new();
 
 /// Begins to keep records, for the whole process.
 pub(crate) fn keep() {
@@ -23,21 +25,26 @@ pub(crate) fn keep() {
 /// The record of the session whose client had this address. It is written when the session ends.
 pub(crate) async fn session(client: SocketAddr) -> Record {
     let client = client.to_string();
-    let started = Instant::now();
-    loop {
-        let is_it = |record: &Record| record.get("client") == Some(&client);
-        // Taken out: the system gives a port again, and that client's record is another.
-        let taken = {
-            let mut sessions = SESSIONS.lock().unwrap_or_else(PoisonError::into_inner);
-            let at = sessions.iter().rposition(is_it);
-            at.map(|at| sessions.swap_remove(at))
-        };
-        if let Some(record) = taken {
-            return record;
+    let is_it = |record: &Record| record.get("client") == Some(&client);
+    // Taken out: the system gives a port again, and that client's record is another.
+    let take = || {
+        let mut sessions = SESSIONS.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = sessions.iter().rposition(is_it)?;
+        Some(sessions.swap_remove(at))
+    };
+    let taken = async {
+        loop {
+            // Before the look: a record that is written in between is not missed.
+            let written = WRITTEN.notified();
+            if let Some(record) = take() {
+                return record;
+            }
+            written.await;
         }
-        assert!(started.elapsed() < super::stage::LATE, "no record");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    };
+    tokio::time::timeout(super::stage::LATE, taken)
+        .await
+        .expect("a record is written")
 }
 
 struct Keeper;
@@ -60,6 +67,8 @@ impl tracing::Subscriber for Keeper {
         event.record(&mut fields);
         let mut sessions = SESSIONS.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.push(fields.0);
+        drop(sessions);
+        WRITTEN.notify_waiters();
     }
 
     fn enter(&self, _: &span::Id) {}
