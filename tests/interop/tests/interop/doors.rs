@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use tarpit_interop::{
-    Certificates, Client, Gateway, Postfix, config, plain, received_part, stuffed,
+    Certificates, Client, FaultServer, Gateway, Postfix, config, plain, received_part, stuffed,
 };
 
 /// A proxy that is trusted; clients of the tests come from elsewhere.
@@ -276,6 +276,61 @@ fn a_partner_passes_through() -> Result<()> {
         "{passed:?}"
     );
     gateway.stop()
+}
+
+/// An extension that nobody here has heard of: the partner sees it, everybody else doesn't.
+#[test]
+fn a_partner_may_use_extensions_of_its_own() -> Result<()> {
+    let server = FaultServer::start()?;
+    server.offer(&["PIPELINING", "XPARTNERONLY 7"]);
+    let settings = with(server.port(), "none", "passthrough = [\"127.0.0.99\"]");
+    let gateway = Gateway::start(&settings)?;
+    for (source, sees) in [(PROXY, true), (Ipv4Addr::new(127, 0, 0, 7), false)] {
+        let mut client = Client::connect_from(source, gateway.port()?)?;
+        client.reply()?.expect(220)?;
+        let offered = client.command("EHLO a.example.net")?.expect(250)?;
+        ensure!(
+            offered.text().contains("XPARTNERONLY") == sees,
+            "{source}: {}",
+            offered.text()
+        );
+    }
+    gateway.stop()
+}
+
+/// The administrator's own files, on both sides of the gateway and on one.
+#[test]
+fn check_compares_keys_with_the_server() -> Result<()> {
+    let certificates = Certificates::new()?;
+    let (theirs, other) = (
+        certificates.issue(&["mail.example.org"])?,
+        certificates.issue(&["gate.example.org"])?,
+    );
+    let postfix = Postfix::server()
+        .tls(&theirs)
+        .password("alice", "open sesame")
+        .set("smtpd_tls_auth_only", "yes")
+        .start()?;
+    for (pair, says) in [
+        (&theirs, "the same key as ours"),
+        (&other, "its key is another than ours"),
+    ] {
+        let settings = format!(
+            "{}\n[[certificate]]\nchain = \"{}\"\nkey = \"{}\"\n",
+            config(postfix.port(), "none", ""),
+            pair.chain.display(),
+            pair.key.display()
+        );
+        let output = Gateway::check(&settings)?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(text.contains(says), "{text}");
+        ensure!(text.contains("mail.example.org, until "), "{text}");
+        ensure!(
+            text.contains("AUTH") && text.contains("only over TLS"),
+            "{text}"
+        );
+    }
+    Ok(())
 }
 
 /// With `trace` each message gets one Received field of ours, which says who the client is.
