@@ -8,8 +8,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+pub use tarpit_core::Kind;
 use tarpit_core::Prefixes;
 use tarpit_core::policy::Policy;
+pub use tarpit_smtp::BareNewline;
 
 /// The whole configuration of a gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,24 +65,6 @@ pub struct Listener {
     pub proxy_protocol: Vec<IpNet>,
     /// Networks that may say XCLIENT, and are believed.
     pub xclient: Vec<IpNet>,
-}
-
-/// Which kind of traffic comes to a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Mail from other servers.
-    Mx,
-    /// Mail from users, who authenticate first (RFC 6409).
-    Submission,
-}
-
-/// What is done with a bare LF in message data (SMTP smuggling).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BareNewline {
-    /// The message is refused.
-    Reject,
-    /// It is passed on as CRLF; only CRLF . CRLF as it was sent ends the data.
-    Normalize,
 }
 
 /// Whether and when TLS is spoken on a listener.

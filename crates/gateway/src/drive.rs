@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::buffers::For;
-use crate::config::{Kind, ListenerTls};
+use crate::config::ListenerTls;
 use crate::conn::Conn;
 use crate::front;
 use crate::log;
@@ -115,10 +115,7 @@ fn door(conn: &Conn) -> Door {
     // Who was introduced by a proxy is not the proxy.
     let speaker = conn.via.as_deref().map_or(conn.peer, |via| via.proxy);
     Door {
-        kind: match listener.kind {
-            Kind::Mx => tarpit_core::Kind::Mx,
-            Kind::Submission => tarpit_core::Kind::Submission,
-        },
+        kind: listener.kind,
         starttls: listener.tls == ListenerTls::StartTls && conn.live.tls.is_some(),
         auth_plain: listener.auth_plaintext,
         xclient: front::is_listed(&listener.xclient, speaker.ip()),

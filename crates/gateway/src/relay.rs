@@ -22,7 +22,6 @@ use tarpit_core::{DataEnd, Trouble};
 use tarpit_smtp::{BareNewline, DataScanner, Reply, Scan, ScanState};
 use tokio::time::Instant;
 
-use crate::config;
 use crate::conn::Conn;
 use crate::front::is_listed;
 use crate::shared::Shared;
@@ -80,12 +79,10 @@ pub(crate) async fn relay(shared: &Shared, conn: &mut Conn) -> DataEnd {
 /// What becomes of a bare LF of this client.
 fn rule(conn: &Conn) -> BareNewline {
     let listener = &conn.live.config.listeners[conn.listener];
-    let is_normalized = listener.bare_newline == config::BareNewline::Normalize
-        || is_listed(&listener.normalize, conn.peer.ip());
-    if is_normalized {
+    if is_listed(&listener.normalize, conn.peer.ip()) {
         BareNewline::Normalize
     } else {
-        BareNewline::Reject
+        listener.bare_newline
     }
 }
 

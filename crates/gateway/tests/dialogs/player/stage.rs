@@ -11,8 +11,8 @@ use tarpit_core::Prefixes;
 use tarpit_core::policy::Policy;
 use tarpit_gateway::Gateway;
 use tarpit_gateway::config::{
-    Balance, BareNewline, Config, Delivery, Exemption, Identity, Kind, Limits, Listener,
-    ListenerTls, Recipients, Upstream, UpstreamTls,
+    Balance, BareNewline, Config, Delivery, Exemption, Identity, Limits, Listener, ListenerTls,
+    Recipients, Upstream, UpstreamTls,
 };
 use tarpit_smtp::Reply;
 use tarpit_testkit::{Dialog, HELD_UNREAD_MAX, Outcome, Settings, Step};
@@ -235,10 +235,7 @@ fn listener(settings: &Settings, network: Network, tls: ListenerTls) -> Listener
         address: ([127, 0, 0, 1], 0).into(),
         policy,
         delivery: 0,
-        kind: match settings.door.kind {
-            tarpit_core::Kind::Mx => Kind::Mx,
-            tarpit_core::Kind::Submission => Kind::Submission,
-        },
+        kind: settings.door.kind,
         tls,
         auth_plaintext: settings.door.auth_plain,
         bare_newline: BareNewline::Reject,
