@@ -1,7 +1,11 @@
 //! The only reader of time: nothing else in the product asks what time it is.
+//!
+//! A [`Tick`] counts milliseconds of the machine's monotonic clock, so that it means the same in
+//! every process of this machine: in a keeper, and in a successor that takes sessions over.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
 use tarpit_core::Tick;
 
 /// Monotone time for the machine, and the date for what needs one.
@@ -11,12 +15,18 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock whose epoch is now.
+    /// The machine's clock, CLOCK_MONOTONIC.
     #[must_use]
     pub fn start() -> Self {
-        Self {
-            epoch: Instant::now(),
-        }
+        let now = Instant::now();
+        let since = clock_gettime(ClockId::Monotonic);
+        let since = Duration::new(
+            u64::try_from(since.tv_sec).unwrap_or(0),
+            u32::try_from(since.tv_nsec).unwrap_or(0),
+        );
+        // `Instant` is the same clock, but does not say so.
+        let epoch = now.checked_sub(since).unwrap_or(now);
+        Self { epoch }
     }
 
     /// Now, for the machine.
@@ -30,7 +40,7 @@ impl Clock {
     /// go early.
     #[must_use]
     pub fn instant(&self, tick: Tick) -> tokio::time::Instant {
-        let since = std::time::Duration::from_millis(tick.as_millis());
+        let since = Duration::from_millis(tick.as_millis());
         tokio::time::Instant::from_std(self.epoch + since)
     }
 }
