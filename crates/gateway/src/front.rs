@@ -275,7 +275,7 @@ fn admission(
         metrics.sessions_refused_unavailable.add(1);
         return Admission::Draining;
     }
-    if place.all > sessions_max {
+    if place.active > sessions_max {
         metrics.sessions_refused_full.add(1);
         return Admission::Full;
     }

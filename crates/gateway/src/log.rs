@@ -155,7 +155,8 @@ pub(crate) fn totals(shared: &Shared) {
     let ledger = shared.ledger.stats();
     tracing::info!(
         target: "tarpit::totals",
-        sessions = shared.places.all(),
+        sessions = shared.places.active(),
+        held = shared.places.held(),
         ledger_sources = ledger.sources,
         ledger_evicted = ledger.evicted,
         ledger_unbooked = ledger.unbooked,

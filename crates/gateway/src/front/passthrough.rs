@@ -48,7 +48,7 @@ async fn connect_and_copy(shared: &Shared, caller: &mut Caller) -> Result<(u64, 
     if *shared.stop.borrow() != Stop::No {
         return Err("the gateway stops".to_owned());
     }
-    if caller.place.all > caller.live.config.limits.sessions_max {
+    if caller.place.active > caller.live.config.limits.sessions_max {
         shared.metrics.sessions_refused_full.add(1);
         return Err("all places for sessions are taken".to_owned());
     }
