@@ -37,6 +37,7 @@ pub mod record;
 mod session;
 mod source;
 mod tick;
+pub mod wheel;
 
 pub use door::{Door, Kind};
 pub use envelope::{Envelope, Recipient};
