@@ -23,7 +23,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use secure::Secure;
+pub(crate) use secure::Secure;
 
 /// A socket, plain or TLS.
 #[derive(Debug)]
@@ -72,6 +72,33 @@ impl Stream {
             },
             secure: None,
         }
+    }
+
+    /// Takes it out of the runtime, for lanes that have none: the socket stays non-blocking.
+    ///
+    /// # Errors
+    /// The system's; the connection is lost.
+    #[expect(dead_code, reason = "the pit takes sessions in with it")]
+    pub(crate) fn into_parts(self) -> io::Result<(std::net::TcpStream, Option<Box<Secure>>)> {
+        Ok((self.socket.tcp.into_std()?, self.secure))
+    }
+
+    /// The reverse, within a runtime.
+    ///
+    /// # Errors
+    /// The system's, or the runtime stops; the connection is lost.
+    #[expect(dead_code, reason = "the pit lets sessions out with it")]
+    pub(crate) fn from_parts(
+        tcp: std::net::TcpStream,
+        secure: Option<Box<Secure>>,
+    ) -> io::Result<Self> {
+        let tcp = TcpStream::from_std(tcp)?;
+        let socket = Socket {
+            tcp,
+            // The runtime does not know yet whether there are bytes to read: it asks the system.
+            watched: true,
+        };
+        Ok(Self { socket, secure })
     }
 
     /// The socket below, for its addresses and options. Who reads or writes there breaks TLS.
