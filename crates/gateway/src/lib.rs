@@ -26,6 +26,7 @@ mod pit;
 mod places;
 mod recipients;
 mod relay;
+pub mod runtime;
 mod shared;
 mod stream;
 pub mod tls;
