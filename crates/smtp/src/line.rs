@@ -75,6 +75,13 @@ impl LineReader {
         Self::default()
     }
 
+    /// A reader that is throwing away the rest of an overlong line, as [`Self::is_discarding`] tells: for one that was
+    /// kept elsewhere meanwhile.
+    #[must_use]
+    pub fn in_overlong_line() -> Self {
+        Self { discarding: true }
+    }
+
     /// Looks for the next line in `buf`, which starts where the last call's `consumed` ended.
     ///
     /// `limit` is the longest line accepted, in octets with the CRLF. A buffer that holds `limit` octets never

@@ -141,18 +141,26 @@ impl Reply {
     /// Control characters other than the tab become `?`. What exceeds 100 lines or 16 KiB is cut off.
     #[must_use]
     pub fn new(code: ReplyCode, text: &str) -> Self {
+        Self::from_text(code, text.as_bytes())
+    }
+
+    /// A reply that was taken apart by [`Reply::code`] and [`Reply::text`], perhaps by another process: octets above
+    /// 127 are kept, what else must not be there is treated as in [`Reply::new`].
+    #[must_use]
+    pub fn from_text(code: ReplyCode, text: &[u8]) -> Self {
         let mut clean = Vec::with_capacity(text.len().min(REPLY_MAX));
-        for (at, line) in text.split('\n').take(REPLY_LINES_MAX).enumerate() {
+        for (at, line) in text
+            .split(|&octet| octet == b'\n')
+            .take(REPLY_LINES_MAX)
+            .enumerate()
+        {
             if at > 0 {
                 clean.push(b'\n');
             }
-            clean.extend(line.bytes().map(clean_octet));
+            clean.extend(line.iter().copied().map(clean_octet));
         }
         clean.truncate(REPLY_MAX);
-        Self {
-            code,
-            text: clean.into(),
-        }
+        Self::from_clean(code, clean)
     }
 
     /// `text` is clean, its lines joined by LF.
@@ -173,6 +181,12 @@ impl Reply {
     #[must_use]
     pub fn enhanced(&self) -> Option<EnhancedCode> {
         EnhancedCode::parse(&self.text)
+    }
+
+    /// The lines without codes, joined by LF.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        &self.text
     }
 
     /// The lines without codes and line ends; at least one, which may be empty.
