@@ -51,6 +51,8 @@ pub enum Finding {
     HeldTooLong,
     /// An authenticated upstream connection was lost; it can't be made again.
     AuthLost,
+    /// The gateway has too much to do, and this client waits or idles.
+    Shed,
     /// A client that is to be held had sent more ahead than we keep for it.
     TooMuchAhead,
     /// A bug of ours ends this session, and no other.
@@ -201,6 +203,7 @@ impl Finding {
                 "Authenticated session with the mail server lost",
             ),
 
+            Self::Shed => (421, "4.3.2", "Too busy, try again later"),
             Self::TooMuchAhead => (421, "4.7.0", "Too much sent ahead"),
             Self::Bug => (421, "4.3.0", "Internal error"),
 

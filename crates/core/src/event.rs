@@ -46,6 +46,9 @@ pub enum Input<'a> {
     Gone,
     /// The session is to be held, and the client has sent more ahead than a held session may keep.
     Overrun,
+    /// There is not enough room in the pit: a session that is held, or waits for its client, ends with 421 4.3.2, and
+    /// its debt stays. Any other goes on as it was.
+    Shed,
     /// The gateway drains, or runs out of something: end the session where it may be ended.
     Drain,
 }

@@ -66,6 +66,8 @@ pub enum HoldEnd {
     Limit,
     /// The gateway stopped.
     Drained,
+    /// The pit was too full. The charge stands.
+    Shed,
     /// Nothing was held: mode `observe`.
     Observed,
 }
@@ -81,6 +83,7 @@ impl HoldEnd {
             Self::HalfClosed => "half_closed",
             Self::Limit => "limit",
             Self::Drained => "drained",
+            Self::Shed => "shed",
             Self::Observed => "observed",
         }
     }
@@ -105,6 +108,11 @@ pub struct MessageRecord {
 /// a log, and clients choose how long it gets.
 pub const LISTED_MAX: usize = 16;
 
+/// Octets of the refused paths that are listed. A held session keeps its record, clients choose how
+/// long their paths are, and a million are to be held: the longest path that RFC 5321 §4.5.3.1.3
+/// asks servers to take, or a dozen usual ones.
+pub const LISTED_OCTETS_MAX: usize = 256;
+
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum SessionEnd {
@@ -127,6 +135,8 @@ pub enum SessionEnd {
     OutOfStep,
     /// The gateway stopped.
     Drained,
+    /// The pit was too full.
+    Shed,
     /// A bug of ours.
     Bug,
 }
@@ -145,6 +155,7 @@ impl SessionEnd {
             Self::UpstreamLost => "upstream_lost",
             Self::OutOfStep => "out_of_step",
             Self::Drained => "drained",
+            Self::Shed => "shed",
             Self::Bug => "bug",
         }
     }
@@ -175,7 +186,7 @@ pub struct SessionRecord {
     pub accepted: u32,
     /// RCPTs that got 5yz, or 4yz with x.1.1.
     pub refused: u32,
-    /// Of these the first [`LISTED_MAX`] forward-paths, where ours or the upstream's reply was about
+    /// Of these the first [`LISTED_MAX`] forward-paths within [`LISTED_OCTETS_MAX`], where ours or the upstream's reply was about
     /// the recipient.
     pub refused_paths: Vec<Box<str>>,
     /// Other RCPTs: 4yz of the upstream, trouble, debt.

@@ -24,6 +24,7 @@ mod auth;
 mod billing;
 mod chunk;
 mod command;
+mod frozen;
 mod hold;
 mod introduce;
 mod message;
@@ -45,6 +46,7 @@ use crate::outbox::Outbox;
 use crate::policy::{Mode, Policy, REPLY_MAX};
 use crate::record::{HoldEnd, HoldReason, SessionEnd, SessionRecord};
 use crate::{Door, Envelope, Prefixes, SessionId, Source, Tick};
+pub use frozen::NotAtRest;
 use state::{After, Chunks, Due, State};
 use turn::Turn;
 
@@ -187,6 +189,7 @@ impl Session {
             Input::Gone => self.gone(turn),
             Input::Overrun => self.end(Finding::TooMuchAhead, SessionEnd::Limit, turn),
             Input::Drain => self.drain(turn),
+            Input::Shed => self.shed(turn),
         }
     }
 
@@ -219,6 +222,7 @@ impl Session {
     fn end(&mut self, finding: Finding, end: SessionEnd, turn: &mut Turn<'_>) -> Then {
         let hold_end = match end {
             SessionEnd::Limit => HoldEnd::Limit,
+            SessionEnd::Shed => HoldEnd::Shed,
             _ => HoldEnd::Drained,
         };
         self.abandon(hold_end, turn);
@@ -262,6 +266,19 @@ impl Session {
             State::Command if self.envelope.is_some() => Then::Read,
             State::Closed => Then::Close,
             _ => self.end(Finding::ShuttingDown, SessionEnd::Drained, turn),
+        }
+    }
+
+    /// Ends a session that is held or idle; what it owes stays. Between commands nothing is lost by
+    /// that, in a transaction neither: the client comes again. What is at the upstream has its own
+    /// bounds, and is not broken off.
+    fn shed(&mut self, turn: &mut Turn<'_>) -> Then {
+        match self.state {
+            State::Command if self.chunks == Chunks::Begun => Then::Read,
+            State::Command | State::Holding(_) | State::Waiting(_) | State::AuthLine(_) => {
+                self.end(Finding::Shed, SessionEnd::Shed, turn)
+            }
+            _ => self.rest(),
         }
     }
 

@@ -1,9 +1,21 @@
 //! Every golden dialogue of `tests/dialogs`, played against the machine in virtual time.
 
-use tarpit_testkit::{dialogs_folder, play, read_folder};
+use tarpit_testkit::{Dialog, Failure, dialogs_folder, play, play_frozen, read_folder};
 
 #[test]
 fn golden_dialogues() {
+    all_hold(play);
+}
+
+/// What a session says, asks and is charged is the same if another process keeps it between its
+/// commands and in its holds.
+#[test]
+fn golden_dialogues_frozen_at_each_rest() {
+    all_hold(play_frozen);
+}
+
+#[track_caller]
+fn all_hold(play: fn(&Dialog) -> Result<(), Failure>) {
     let dialogs = read_folder(&dialogs_folder()).unwrap();
     // A folder that was moved would pass without a word.
     assert!(

@@ -89,6 +89,8 @@ pub enum Step {
     Tls(bool),
     /// The gateway drains.
     Drain,
+    /// The gateway sheds the session.
+    Shed,
     /// The time to drain is over.
     DrainOver,
 }

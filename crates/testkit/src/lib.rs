@@ -16,7 +16,7 @@ pub use dialog::{
     DataFate, Dialog, HELD_UNREAD_MAX, HoldLine, MessageLine, Outcome, ParseError, Placed,
     Settings, Step, read_folder, session_field,
 };
-pub use play::{Failure, play};
+pub use play::{Failure, play, play_frozen};
 pub use world::{Peer, Rest, Rules, Take, World, question_of};
 
 /// Where the dialogues of this repository are.

@@ -39,9 +39,23 @@ impl std::error::Error for Failure {}
 /// # Errors
 /// The first step that doesn't hold.
 pub fn play(dialog: &Dialog) -> Result<(), Failure> {
+    play_in(dialog, World::new(dialog.settings.rules()))
+}
+
+/// Plays `dialog` with every session frozen and thawed whenever it rests.
+///
+/// # Errors
+/// The first step that doesn't hold then.
+pub fn play_frozen(dialog: &Dialog) -> Result<(), Failure> {
+    let mut world = World::new(dialog.settings.rules());
+    world.freeze_at_rest();
+    play_in(dialog, world)
+}
+
+fn play_in(dialog: &Dialog, world: World) -> Result<(), Failure> {
     let mut player = Player {
         dialog,
-        world: World::new(dialog.settings.rules()),
+        world,
         current: 0,
         known: Vec::new(),
         claimed_holds: false,
@@ -108,6 +122,7 @@ impl Player<'_> {
             Step::HalfClose => self.world.half_close(number),
             Step::Tls(succeeded) => return self.tls(*succeeded),
             Step::Drain => self.world.drain(),
+            Step::Shed => self.world.shed(number),
             Step::DrainOver => self.world.drain_over(),
         }
         Ok(())

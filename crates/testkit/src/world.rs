@@ -81,6 +81,7 @@ pub struct World {
     peers: Vec<Peer>,
     draining: bool,
     woken: VecDeque<Ticket>,
+    freezes: bool,
 }
 
 impl World {
@@ -96,7 +97,14 @@ impl World {
             peers: Vec::new(),
             draining: false,
             woken: VecDeque::new(),
+            freezes: false,
         }
+    }
+
+    /// From now on every session that comes is frozen and thawed whenever it rests, as if another
+    /// process had kept it meanwhile. Nothing else may change by that.
+    pub const fn freeze_at_rest(&mut self) {
+        self.freezes = true;
     }
 
     /// The moment.
@@ -147,6 +155,7 @@ impl World {
         let number = self.peers.len();
         let id = SessionId(number as u64 + 1);
         let mut peer = Peer::new(id, source, exempt, self.now);
+        peer.freezes = self.freezes;
         if self.rules.implicit_tls {
             peer.session.note_secured();
         }
@@ -295,6 +304,13 @@ impl World {
             if matches!(self.peer(number).rest, Rest::Read | Rest::Hold { .. }) {
                 self.input(number, Input::Drain);
             }
+        }
+    }
+
+    /// There is not enough room: the session ends, if it waits for its time or for its client.
+    pub fn shed(&mut self, number: usize) {
+        if matches!(self.peer(number).rest, Rest::Read | Rest::Hold { .. }) {
+            self.input(number, Input::Shed);
         }
     }
 

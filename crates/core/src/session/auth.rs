@@ -119,7 +119,7 @@ impl Session {
 
 /// Whether every octet is of the alphabet of base64 (RFC 4648 §4); whether they decode is for the
 /// upstream to say.
-fn is_base64(text: &[u8]) -> bool {
+pub(super) fn is_base64(text: &[u8]) -> bool {
     text.iter()
         .all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/' | b'='))
 }

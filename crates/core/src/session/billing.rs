@@ -7,7 +7,7 @@ use crate::answer::Finding;
 use crate::event::Then;
 use crate::ledger::{Account, Terms};
 use crate::policy::{Offence, Policy, Scope};
-use crate::record::LISTED_MAX;
+use crate::record::{LISTED_MAX, LISTED_OCTETS_MAX};
 use crate::{Env, Tick};
 
 impl Policy {
@@ -112,8 +112,10 @@ impl Session {
 
     /// Lists a refused forward-path in the record, if there is room for it.
     pub(super) fn list_refused(&mut self, path: &str) {
-        if self.record.refused_paths.len() < LISTED_MAX {
-            self.record.refused_paths.push(path.into());
+        let paths = &mut self.record.refused_paths;
+        let octets: usize = paths.iter().map(|path| path.len()).sum();
+        if paths.len() < LISTED_MAX && octets.saturating_add(path.len()) <= LISTED_OCTETS_MAX {
+            paths.push(path.into());
         }
     }
 }

@@ -129,7 +129,7 @@ impl Player {
             Step::Tls(true) => return self.part().client.secure().await,
             // No record of TLS begins like this.
             Step::Tls(false) => return self.part().client.send(b"\r\n").await,
-            Step::DrainOver => {
+            Step::DrainOver | Step::Shed => {
                 return Err("can't be played here; allowed with core only".to_owned());
             }
         }

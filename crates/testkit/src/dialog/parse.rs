@@ -10,7 +10,7 @@ use super::{DataFate, Dialog, HoldLine, MessageLine, ParseError, Placed, Setting
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 const STEPS: &str = "set, core only:, open, hello, session, C:, C-, S:, U:, data, nothing, wait, hold, record, message, closed, \
-                     hang up, half close, tls, tls failed, drain, drain over";
+                     hang up, half close, tls, tls failed, drain, drain over, shed";
 
 pub(super) fn parse(name: &str, text: &str) -> Result<Dialog, ParseError> {
     let mut parser = Parser {
@@ -150,6 +150,7 @@ fn step(line: &str) -> Result<Step, String> {
         ("tls", "failed") => Ok(Step::Tls(false)),
         ("drain", "") => Ok(Step::Drain),
         ("drain", "over") => Ok(Step::DrainOver),
+        ("shed", "") => Ok(Step::Shed),
         _ => Err(format!("{line:?} is no step; allowed: {STEPS}")),
     }
 }

@@ -141,6 +141,8 @@ pub struct Peer {
     pub(super) ahead: usize,
     pub(super) half_closed: bool,
     out: Outbox,
+    /// The session is frozen and thawed whenever it rests.
+    pub(super) freezes: bool,
 }
 
 impl Peer {
@@ -160,6 +162,7 @@ impl Peer {
             ahead: 0,
             half_closed: false,
             out: Outbox::default(),
+            freezes: false,
         }
     }
 
@@ -218,6 +221,28 @@ impl Peer {
         }
         self.said.append(&mut self.out.bytes);
         self.holds.extend(self.out.holds.drain(..));
+        if self.freezes {
+            self.freeze_and_thaw();
+        }
         then
+    }
+
+    /// As if the session had been handed to another process: what is behind it stays behind it, and
+    /// nothing of it changes.
+    fn freeze_and_thaw(&mut self) {
+        const BEHIND: &[u8] = b"what is behind it";
+        let mut octets = Vec::new();
+        if self.session.freeze(&mut octets).is_err() {
+            assert!(octets.is_empty() && !self.session.is_at_rest());
+            return;
+        }
+        octets.extend_from_slice(BEHIND);
+        let (thawed, rest) = match Session::thaw(&octets) {
+            Ok(thawed) => thawed,
+            Err(error) => panic!("{error}: {:?}", self.session),
+        };
+        assert_eq!(rest, BEHIND);
+        assert_eq!(format!("{thawed:?}"), format!("{:?}", self.session));
+        self.session = thawed;
     }
 }
