@@ -38,8 +38,12 @@ pub(crate) struct Settings {
     pub(crate) certificate: String,
     /// More lines for `[[upstream]]`.
     pub(crate) upstream_more: &'static str,
+    /// More lines for `[tarpit]`.
+    pub(crate) tarpit_more: &'static str,
     /// More lines for `[limits]`.
     pub(crate) limits: String,
+    /// More sections.
+    pub(crate) more: String,
 }
 
 impl Settings {
@@ -53,7 +57,9 @@ impl Settings {
             delay_seconds: 5,
             certificate: String::new(),
             upstream_more: "",
+            tarpit_more: "",
             limits: String::new(),
+            more: String::new(),
         }
     }
 
@@ -82,8 +88,11 @@ mode = "{}"
 scope = "{}"
 delay = "{}s"
 hold_max = "{hold_max}s"
+{}
 
 [limits]
+{}
+
 {}
 
 [log]
@@ -96,7 +105,9 @@ format = "json"
             self.mode,
             self.scope,
             self.delay_seconds,
+            self.tarpit_more,
             self.limits,
+            self.more,
         );
         text
     }
@@ -178,10 +189,26 @@ impl Gateway {
         }
     }
 
+    /// The process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.0.id()
+    }
+
     /// Resident memory now, in KiB.
     pub(crate) fn resident_kib(&self) -> Result<u64> {
         process::resident_kib(self.child.0.id())
     }
+}
+
+/// Whether `binary` knows an option of the configuration, such as `pit.sessions`.
+pub(crate) fn knows(binary: &Path, option: &str) -> Result<bool> {
+    let output = Command::new(binary)
+        .args(["generate", "reference"])
+        .output();
+    let output = output.with_context(|| format!("starting {}", binary.display()))?;
+    let heading = format!("### {option}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.lines().any(|line| line == heading))
 }
 
 /// The address in a record that says where the gateway listens.

@@ -28,6 +28,8 @@ pub(crate) struct Load {
     pub(crate) each: u32,
     /// Whom senders over TLS trust.
     pub(crate) certificate: Option<Arc<Certificate>>,
+    /// Time from one message of a sender to its next; without it, the next follows at once.
+    pub(crate) every: Option<Duration>,
 }
 
 /// How long to measure.
@@ -135,6 +137,11 @@ pub(crate) async fn turn(server: Server, load: &Load, timing: Timing) -> Result<
                     Some(certificate.context("no certificate")?.client(resumes))
                 }
             };
+            let schedule = load.every.map(|every| Schedule {
+                // One after the other, not all at once.
+                next: Instant::now() + every * u32::from(number) / u32::from(load.senders),
+                every,
+            });
             let sender = Sender {
                 // A source each, as senders are.
                 own: IpAddr::V4(Ipv4Addr::new(127, 1, 0, number + 1)),
@@ -144,7 +151,7 @@ pub(crate) async fn turn(server: Server, load: &Load, timing: Timing) -> Result<
                 load: load.clone(),
                 window,
             };
-            Ok(tokio::spawn(sender.run()))
+            Ok(tokio::spawn(sender.run(schedule)))
         })
         .collect::<Result<_>>()?;
     let mut turn = Turn::default();
@@ -175,11 +182,41 @@ struct Sender {
     window: Window,
 }
 
+/// After the end of a turn, a message has so long to get through before it counts as failed.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// When the messages of a sender are to begin.
+#[derive(Clone, Copy, Debug)]
+struct Schedule {
+    next: Instant,
+    every: Duration,
+}
+
+/// Waits for the time of the next message, and says when it began: when it was due, if the sender
+/// was still busy then, since whoever waits to be sent waits too.
+async fn begin(schedule: &mut Option<Schedule>) -> Instant {
+    let Some(schedule) = schedule else {
+        return Instant::now();
+    };
+    let due = schedule.next;
+    schedule.next += schedule.every;
+    if due <= Instant::now() {
+        return due;
+    }
+    tokio::time::sleep_until(due.into()).await;
+    // The timer's own lateness is none of the server's.
+    Instant::now()
+}
+
 impl Sender {
-    async fn run(self) -> Seen {
+    async fn run(self, mut schedule: Option<Schedule>) -> Seen {
         let mut seen = Seen::default();
+        let end = tokio::time::Instant::from_std(self.window.to + PATIENCE);
         while Instant::now() < self.window.to {
-            if let Err(error) = self.connection(&mut seen).await {
+            let connection = self.connection(&mut seen, &mut schedule);
+            let ended = tokio::time::timeout_at(end, connection).await;
+            let late = std::io::Error::other("no answer until the turn was over");
+            if let Err(error) = ended.unwrap_or(Err(late)) {
                 seen.failures += 1;
                 seen.first_failure.get_or_insert_with(|| error.to_string());
                 // Not a flood of attempts in place of mail.
@@ -190,8 +227,12 @@ impl Sender {
     }
 
     /// One connection with its messages; fewer if the time is over.
-    async fn connection(&self, seen: &mut Seen) -> std::io::Result<()> {
-        let mut begun = Instant::now();
+    async fn connection(
+        &self,
+        seen: &mut Seen,
+        schedule: &mut Option<Schedule>,
+    ) -> std::io::Result<()> {
+        let mut begun = begin(schedule).await;
         let mut client = match &self.tls {
             Some(config) => Client::open_tls(self.own, self.to, config).await?,
             None => Client::open(self.own, self.to).await?,
@@ -209,7 +250,7 @@ impl Sender {
             if last {
                 break;
             }
-            begun = done;
+            begun = begin(schedule).await;
         }
         client.expect("QUIT", 221).await?;
         client.closed().await
@@ -361,7 +402,20 @@ mod tests {
             message,
             each,
             certificate: None,
+            every: None,
         }
+    }
+
+    #[tokio::test]
+    async fn paced_mail_keeps_its_pace() {
+        let (address, _) = sink::listen(Duration::ZERO).await.unwrap();
+        let paced = Load {
+            every: Some(Duration::from_millis(20)),
+            ..load(2, 1024, 10)
+        };
+        let turn = turn(Server::plain(address), &paced, SHORT).await.unwrap();
+        assert!((5..=21).contains(&turn.messages), "{turn:?}");
+        assert_eq!(turn.first_failure, None);
     }
 
     #[tokio::test]

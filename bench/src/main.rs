@@ -10,6 +10,7 @@ mod load;
 mod message;
 mod part;
 mod peers;
+mod pit;
 mod process;
 mod report;
 mod sink;
@@ -59,9 +60,23 @@ struct Wanted {
     held: u32,
 }
 
-/// Processes that the benchmark starts itself.
+/// What is not among the parts: the pit's own benchmark, and processes that the benchmark starts
+/// itself.
 #[derive(Debug, Subcommand)]
 enum Process {
+    /// What held sessions cost, and what wanted mail notices of them; up to a million
+    Pit(pit::Wish),
+    /// Clients that guess and wait
+    #[command(hide = true)]
+    Herd(pit::Orders),
+    /// A bare loop that holds whoever comes
+    #[command(hide = true)]
+    Floor {
+        #[arg(long)]
+        room: u64,
+        #[arg(long)]
+        hold_ms: u64,
+    },
     /// Takes all mail and keeps none
     #[command(hide = true)]
     Sink {
@@ -79,6 +94,9 @@ fn main() -> ExitCode {
             listeners,
             look_up_ms,
         }) => sink::run(listeners, Duration::from_millis(look_up_ms)),
+        Some(Process::Pit(wish)) => runtime().and_then(|runtime| runtime.block_on(pit::run(wish))),
+        Some(Process::Herd(orders)) => pit::herd(orders),
+        Some(Process::Floor { room, hold_ms }) => pit::floor(room, Duration::from_millis(hold_ms)),
         None => measure(cli.wanted),
     };
     match done {
@@ -88,6 +106,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    Ok(runtime?)
 }
 
 fn measure(wanted: Wanted) -> Result<()> {
@@ -100,9 +125,7 @@ fn measure(wanted: Wanted) -> Result<()> {
         held: wanted.held,
         case: wanted.case,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = runtime()?;
     let mut failed = 0;
     for part in Part::value_variants() {
         if !wanted.only.is_empty() && !wanted.only.contains(part) {

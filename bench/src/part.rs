@@ -83,6 +83,7 @@ fn loads() -> Vec<(String, Load)> {
                         message,
                         each,
                         certificate: None,
+                        every: None,
                     },
                 ));
             }

@@ -12,7 +12,8 @@ use anyhow::{Context as _, Result};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 
@@ -25,6 +26,25 @@ const SESSIONS: usize = 16;
 /// What clients ask for.
 pub(crate) fn name() -> io::Result<ServerName<'static>> {
     ServerName::try_from(NAME).map_err(io::Error::other)
+}
+
+/// A client that trusts this certificate.
+fn client(certificate: CertificateDer<'static>) -> Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate)?;
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
+/// A client that trusts the certificate in this file, and resumes nothing.
+pub(crate) fn trusting(chain: &Path) -> Result<Arc<ClientConfig>> {
+    let certificate = CertificateDer::from_pem_file(chain);
+    let mut client = client(certificate.context("no certificate in the file")?)?;
+    client.resumption = Resumption::disabled();
+    Ok(Arc::new(client))
 }
 
 /// A certificate in files of its own, gone when dropped.
@@ -45,13 +65,7 @@ impl Certificate {
             .tempdir()?;
         std::fs::write(folder.path().join("chain.pem"), certificate.pem())?;
         std::fs::write(folder.path().join("key.pem"), key.serialize_pem())?;
-        let mut roots = RootCertStore::empty();
-        roots.add(certificate.der().clone())?;
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let client = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let client = client(certificate.der().clone())?;
         Ok(Self { folder, client })
     }
 

@@ -25,6 +25,8 @@ cargo xtask COMMAND
   generate        writes the files that are generated from tables in the code
   bench [ARGS]    the benchmark, in release mode; ARGS go to it (--help lists them). Unpacks
                   HAProxy and nginx below target/ first, to measure them beside the gateway.
+  bench pit [ARGS]  what held sessions cost, a thousand to a million, and what wanted mail notices;
+                  as root it raises limits of the kernel for the time of the run
   dist            what is handed out: a tar.gz and a Debian package (by cargo-deb, which is installed
                   below target/ if it is missing), unpacked again and tried, in target/dist
   cuts [ARGS]     cuts, stalls and kills at every octet of the dialogue, 100,000 times unless ARGS

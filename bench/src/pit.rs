@@ -1,0 +1,139 @@
+//! `cargo xtask bench pit`: what it costs to hold, and what mail notices of it.
+//!
+//! Real TCP from addresses all over 127.0.0.0/8, both ends on one machine. Each case starts a pit of
+//! its own, measures mail while it is empty, fills it, measures again, and once more when the
+//! clients have left: what the machine does besides hits all three. Beside the gateway a bare epoll
+//! loop is measured, which is what the machine itself can do.
+
+mod case;
+mod floor;
+mod herd;
+mod machine;
+mod mail;
+mod plan;
+mod subject;
+mod table;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Args, ValueEnum};
+
+pub(crate) use floor::run as floor;
+pub(crate) use herd::{Orders, run as herd};
+
+use machine::Raised;
+use subject::Kind;
+
+use crate::{gateway, report};
+
+/// A part, by its name on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Sessions held in all sizes (for 60 s above 20,000, else for 10 s), and mail beside them
+    Held,
+    /// Sessions held for 5 s
+    Short,
+    /// Names and paths of the greatest length
+    Long,
+    /// One octet of each held session lies unread
+    Unread,
+    /// Held over TLS
+    Tls,
+    /// Replies said octet by octet
+    Stutter,
+}
+
+/// What to measure.
+#[derive(Debug, Args)]
+pub(crate) struct Wish {
+    /// Only this part; may be given several times
+    #[arg(long, value_name = "NAME")]
+    only: Vec<Part>,
+    /// Only this pit; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pit: Vec<Kind>,
+    /// Sizes of part `held`
+    #[arg(
+        long,
+        value_name = "N,...",
+        value_delimiter = ',',
+        default_values_t = [1000, 10_000, 100_000, 1_000_000]
+    )]
+    held: Vec<u64>,
+    /// Fewer and shorter windows, and nothing above 20,000: rougher figures in a few minutes
+    #[arg(long)]
+    quick: bool,
+    /// Sessions that connect, a second
+    #[arg(long, value_name = "N", default_value_t = 10_000.0)]
+    rate: f64,
+    /// Write what was measured to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// The gateway to measure, instead of building it
+    #[arg(long, value_name = "PATH")]
+    tarpit: Option<PathBuf>,
+}
+
+/// What all cases need to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting {
+    /// The gateway's binary.
+    tarpit: PathBuf,
+    /// Time of a window.
+    window: Duration,
+    /// Windows of mail at capacity while held.
+    windows: usize,
+    /// Sessions that connect, a second.
+    rate: f64,
+}
+
+/// Runs what is wished for, and prints it.
+pub(crate) async fn run(wish: Wish) -> Result<()> {
+    tokio::select! {
+        done = measure(wish) => done,
+        // The kernel's settings are put back on the way out.
+        _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+    }
+}
+
+async fn measure(wish: Wish) -> Result<()> {
+    let machine = report::machine();
+    println!("{machine}");
+    let tarpit = wish.tarpit.clone().map_or_else(gateway::build, Ok)?;
+    machine::raise_descriptors()?;
+    let raised = Raised::new();
+    println!("{}\n", raised.words);
+    let setting = Setting {
+        tarpit,
+        window: Duration::from_secs(if wish.quick { 3 } else { 10 }),
+        windows: if wish.quick { 2 } else { 5 },
+        rate: wish.rate,
+    };
+    let (cases, left_out) = plan::plan(&wish, &setting)?;
+    let mut all = Vec::new();
+    let mut failed = 0;
+    for (at, case) in cases.iter().enumerate() {
+        eprintln!("pit: {} of {}: {}", at + 1, cases.len(), plan::words(case));
+        match case::measure(case, &setting).await {
+            Ok(measured) => all.push(measured),
+            // The others are worth having without it.
+            Err(error) => {
+                println!("{} was not measured: {error:#}\n", plan::words(case));
+                failed += 1;
+            }
+        }
+        if let Some(path) = &wish.json {
+            let text = format!("{:#}\n", table::to_json(&machine, &raised.words, &all));
+            std::fs::write(path, text).with_context(|| path.display().to_string())?;
+        }
+    }
+    println!("## Held sessions\n");
+    println!("{}", table::to_markdown(&all));
+    for line in left_out {
+        println!("- {line}");
+    }
+    ensure!(failed == 0, "{failed} cases were not measured");
+    Ok(())
+}

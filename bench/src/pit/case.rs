@@ -1,0 +1,361 @@
+//! A case: one pit, filled once, and measured in one or more phases.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::Setting;
+use super::herd::{Herd, Order, Way};
+use super::machine::{self, Kernel};
+use super::mail;
+use super::subject::{Holding, Kind, Subject, Wanted};
+use crate::process::Processes;
+use crate::sink::Sink;
+use crate::tls::Certificate;
+
+/// After a change, before something is measured.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// How long a pit may take to come to rest when a herd has left.
+const REST: Duration = Duration::from_secs(30);
+
+/// Guesses a second when a whole herd is to be held again before the first is due.
+const ALL_AT_ONCE: f64 = 25_000.0;
+
+/// What the herd does while something is measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Doing {
+    /// Whoever got a reply guesses again: this share of them, the others wait in silence. Beside
+    /// that so many a second hang up, and new ones come.
+    Guessing {
+        /// Of 1.
+        share: f64,
+        /// A second.
+        churn: f64,
+    },
+    /// All are held, and nobody is due while it is measured.
+    Waiting,
+}
+
+/// A pit and what is done to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    /// Which pit.
+    pub(crate) kind: Kind,
+    /// Its heading in the JSON, and the part that it belongs to.
+    pub(crate) part: super::Part,
+    /// Sessions.
+    pub(crate) held: u64,
+    /// How long one waits.
+    pub(crate) hold: Duration,
+    /// How its reply is said.
+    pub(crate) holding: Holding,
+    /// Names and paths are of the greatest length.
+    pub(crate) long: bool,
+    /// An octet of the next command lies unread.
+    pub(crate) ahead: bool,
+    /// Over TLS.
+    pub(crate) tls: bool,
+    /// Windows of wanted mail at capacity; with none, no mail is measured.
+    pub(crate) windows: usize,
+    /// What the herd does, one after the other.
+    pub(crate) phases: Vec<Doing>,
+}
+
+/// What a case showed before the herd came and while it came.
+#[derive(Debug, Default)]
+pub(crate) struct Filled {
+    /// Sessions that were held.
+    pub(crate) held: u64,
+    /// Processes that bore the cost.
+    pub(crate) processes: usize,
+    /// Their memory (PSS) before and after, in KiB.
+    pub(crate) user_kib: (u64, u64),
+    /// The kernel's memory before and after.
+    pub(crate) kernel: (Kernel, Kernel),
+    /// How long it took to take all in.
+    pub(crate) took: Duration,
+    /// Processor time of the pit for that.
+    pub(crate) spent: Duration,
+    /// What kept others out.
+    pub(crate) why_not_more: Option<String>,
+}
+
+/// What a phase showed.
+#[derive(Debug)]
+pub(crate) struct Phase {
+    /// What the herd did.
+    pub(crate) doing: Doing,
+    /// Sessions held, or waiting for their clients, at its end.
+    pub(crate) held: u64,
+    /// Replies a second.
+    pub(crate) replies: f64,
+    /// Processor time of the pit in a quiet window of so long, without mail.
+    pub(crate) spent: (Duration, Duration),
+    /// The same of the herd.
+    pub(crate) herd_spent: Duration,
+    /// Lateness of the replies beside paced mail, milliseconds: median, 99th percentile.
+    pub(crate) late_ms: Option<(u64, u64)>,
+    /// Mail beside.
+    pub(crate) mail: mail::Seen,
+    /// Connections to the sink while no mail was sent.
+    pub(crate) upstream: u64,
+    /// Sessions that ended, were refused or failed, and the first of them in words.
+    pub(crate) lost: (u64, Option<String>),
+}
+
+/// A measured case.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    /// Which.
+    pub(crate) case: Case,
+    /// The pit as it filled.
+    pub(crate) filled: Filled,
+    /// Mail while the pit was empty, before and after.
+    pub(crate) empty: mail::Seen,
+    /// The phases.
+    pub(crate) phases: Vec<Phase>,
+    /// What must be known beside the figures.
+    pub(crate) remark: Option<String>,
+}
+
+/// Measures one.
+pub(crate) async fn measure(case: &Case, setting: &Setting) -> Result<Measured> {
+    let mut sink = Sink::start(1, Duration::ZERO)?;
+    let certificate = case.tls.then(Certificate::new).transpose()?;
+    let wanted = Wanted {
+        held: case.held,
+        hold: case.hold,
+        holding: case.holding,
+        sink: sink.addresses[0],
+        certificate: certificate.as_ref(),
+        tarpit: &setting.tarpit,
+    };
+    let subject = Subject::start(case.kind, &wanted).await?;
+    let mut empty = mail::Seen::default();
+    if case.windows > 0 {
+        // What the first messages cost once is nobody's figure.
+        mail::Seen::default()
+            .at_capacity(subject.mail, SETTLE)
+            .await?;
+        for _ in 0..case.windows.div_ceil(2) {
+            empty.at_capacity(subject.mail, setting.window).await?;
+        }
+        let quarter = empty.rate() / 4.0;
+        empty.paced(subject.mail, quarter, setting.window).await?;
+    }
+    let way = Way {
+        hold: case.hold,
+        ahead: case.ahead,
+        long: case.long,
+        trust: certificate.as_ref().map(Certificate::chain),
+    };
+    let mut herd = Herd::start(subject.pit, case.held, &way)?;
+    std::thread::sleep(SETTLE);
+    let filled = fill(&subject, &mut herd, setting)?;
+    let mut phases = Vec::new();
+    for doing in &case.phases {
+        let bench = Bench {
+            case,
+            setting,
+            subject: &subject,
+            quarter: empty.rate() / 4.0,
+        };
+        // Who took as long to come in as a hold takes is spread over one already.
+        let is_spread = phases.is_empty() && filled.took >= case.hold.mul_f64(0.8);
+        let phase = bench.phase(*doing, is_spread, &mut herd, &mut sink);
+        phases.push(phase.await?);
+    }
+    drop(herd);
+    if case.windows > 0 {
+        rest(&subject)?;
+        for _ in 0..case.windows / 2 {
+            empty.at_capacity(subject.mail, setting.window).await?;
+        }
+    }
+    Ok(Measured {
+        case: case.clone(),
+        filled,
+        empty,
+        phases,
+        remark: subject.remark.clone(),
+    })
+}
+
+fn spent(processes: &[u32]) -> Duration {
+    // One that has ended has had its time in an earlier window.
+    let times = processes.iter();
+    times.filter_map(|id| Processes::One(*id).time().ok()).sum()
+}
+
+fn fill(subject: &Subject, herd: &mut Herd, setting: &Setting) -> Result<Filled> {
+    let processes = subject.processes();
+    let before = (
+        machine::proportional_kib(&processes),
+        Kernel::now()?,
+        spent(&processes),
+    );
+    let took = herd.fill(setting.rate)?;
+    let spent = spent(&subject.processes()).saturating_sub(before.2);
+    std::thread::sleep(SETTLE);
+    let processes = subject.processes();
+    let tally = herd.report()?;
+    Ok(Filled {
+        held: tally.held() + tally.silent(),
+        processes: processes.len(),
+        user_kib: (before.0, machine::proportional_kib(&processes)),
+        kernel: (before.1, Kernel::now()?),
+        took,
+        spent,
+        why_not_more: tally.first_failure,
+    })
+}
+
+/// Waits until the pit has seen that all its clients are gone.
+fn rest(subject: &Subject) -> Result<()> {
+    let started = Instant::now();
+    let mut before = spent(&subject.processes());
+    while started.elapsed() < REST {
+        std::thread::sleep(SETTLE);
+        let now = spent(&subject.processes());
+        // Two ticks of a hundred: it does nothing worth a word.
+        if now.saturating_sub(before) <= Duration::from_millis(20) {
+            return Ok(());
+        }
+        before = now;
+    }
+    Ok(())
+}
+
+/// What a phase needs.
+struct Bench<'a> {
+    case: &'a Case,
+    setting: &'a Setting,
+    subject: &'a Subject,
+    quarter: f64,
+}
+
+impl Bench<'_> {
+    async fn phase(
+        &self,
+        doing: Doing,
+        is_spread: bool,
+        herd: &mut Herd,
+        sink: &mut Sink,
+    ) -> Result<Phase> {
+        let window = self.setting.window;
+        let mut mail = mail::Seen::default();
+        let mut due = self.begin(doing, is_spread, herd)?;
+        std::thread::sleep(SETTLE);
+        herd.order(Order::Reset)?;
+        let began = Instant::now();
+        let before = (spent(&self.subject.processes()), herd.time()?);
+        std::thread::sleep(window);
+        let spent = spent(&self.subject.processes()).saturating_sub(before.0);
+        let spent = (spent, began.elapsed());
+        let herd_spent = herd.time()?.saturating_sub(before.1);
+        let upstream = sink.stats()?[0].open;
+        let quiet = herd.report()?;
+        for _ in 0..self.case.windows {
+            due = self.again(doing, herd, due)?;
+            mail.at_capacity(self.subject.mail, window).await?;
+        }
+        let before = herd.report()?;
+        herd.order(Order::Reset)?;
+        if self.case.windows > 0 {
+            self.again(doing, herd, due)?;
+            mail.paced(self.subject.mail, self.quarter, window).await?;
+        }
+        let beside = herd.report()?;
+        if let Doing::Guessing { .. } = doing {
+            herd.order(Order::Churn { rate: 0.0 })?;
+        }
+        // Without mail, what came late in the quiet window is all there is.
+        let late = if self.case.windows > 0 {
+            &beside
+        } else {
+            &quiet
+        };
+        let lost = |tally: &super::herd::Tally| tally.ended + tally.refused + tally.failures;
+        Ok(Phase {
+            doing,
+            held: beside.held() + beside.silent(),
+            replies: quiet.replies as f64 / spent.1.as_secs_f64(),
+            spent,
+            herd_spent,
+            late_ms: late.late_ms(0.5).zip(late.late_ms(0.99)),
+            mail,
+            upstream,
+            lost: (
+                lost(&before) + lost(&beside),
+                before.first_failure.or(beside.first_failure),
+            ),
+        })
+    }
+
+    /// Tells the herd what to do; when the first reply comes due, where that must not be.
+    fn begin(&self, doing: Doing, is_spread: bool, herd: &mut Herd) -> Result<Option<Instant>> {
+        match doing {
+            Doing::Guessing { share, churn } => {
+                herd.order(Order::Answer { share })?;
+                if share < 1.0 {
+                    self.silence(herd, share)?;
+                } else if !is_spread {
+                    self.spread(herd)?;
+                }
+                herd.order(Order::Churn { rate: churn })?;
+                Ok(None)
+            }
+            Doing::Waiting => {
+                herd.order(Order::Answer { share: 0.0 })?;
+                self.hold_all(herd).map(Some)
+            }
+        }
+    }
+
+    /// Spreads over the time of a hold what is due: all that came within a second would be due
+    /// within one too, and nothing in all the other windows.
+    fn spread(&self, herd: &mut Herd) -> Result<()> {
+        herd.order(Order::Answer { share: 0.0 })?;
+        self.silence(herd, 0.0)?;
+        herd.order(Order::Answer { share: 1.0 })?;
+        let rate = self.case.held as f64 / self.case.hold.as_secs_f64();
+        herd.order(Order::Guess { rate })?;
+        herd.wait(self.case.hold * 2, |tally| tally.silent() == 0)?;
+        Ok(())
+    }
+
+    /// Waits until only `share` are still held.
+    fn silence(&self, herd: &mut Herd, share: f64) -> Result<()> {
+        let patience = self.case.hold + SETTLE * 5;
+        herd.wait(patience, |tally| {
+            (tally.held() as f64) <= share * tally.clients() as f64 * 1.01 + 1.0
+        })?;
+        Ok(())
+    }
+
+    /// Lets all get their reply, and then guess, so that all are held again; when the first of
+    /// them is due.
+    fn hold_all(&self, herd: &mut Herd) -> Result<Instant> {
+        self.silence(herd, 0.0)?;
+        let first = Instant::now() + self.case.hold;
+        herd.order(Order::Guess { rate: ALL_AT_ONCE })?;
+        herd.wait(self.case.hold, |tally| tally.silent() == 0)?;
+        Ok(first)
+    }
+
+    /// If a window would reach beyond the time when the first is due, begins anew.
+    fn again(
+        &self,
+        doing: Doing,
+        herd: &mut Herd,
+        due: Option<Instant>,
+    ) -> Result<Option<Instant>> {
+        match (doing, due) {
+            (Doing::Waiting, Some(due)) if due < Instant::now() + self.setting.window + SETTLE => {
+                self.hold_all(herd).map(Some)
+            }
+            _ => Ok(due),
+        }
+    }
+}

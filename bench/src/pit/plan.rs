@@ -1,0 +1,177 @@
+//! Which cases are measured, and which are left out, with the reason.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::ValueEnum as _;
+
+use super::case::{Case, Doing};
+use super::machine::Kernel;
+use super::subject::{Holding, Kind};
+use super::{Part, Setting, Wish};
+use crate::gateway::knows;
+use crate::stats::count;
+
+/// Memory of the kernel for both ends of a session, and of the client's process: measured
+/// generously.
+const KIB_EACH: u64 = 12;
+/// With TLS, a client's own state besides.
+const TLS_KIB_EACH: u64 = 40;
+
+/// From this size on, a case is measured in all phases: what is due makes a difference there.
+const LARGE: u64 = 500_000;
+
+/// The longest case of a quick run.
+const QUICK_MAX: u64 = 20_000;
+
+/// Holds of the large sizes: of a million, 16,700 are due a second.
+const HOLD: Duration = Duration::from_secs(60);
+/// Holds of the small sizes, where a minute would be a long time for a few replies.
+const BRIEF: Duration = Duration::from_secs(10);
+/// Up to which size holds are brief.
+const SMALL: u64 = 20_000;
+/// Holds of part `short`: what `tarpit.delay` is by default.
+const SHORT: Duration = Duration::from_secs(5);
+
+/// Sessions that arrive a second beside a large herd.
+const NEW: f64 = 1000.0;
+/// Share of a large herd that guesses on, in the phase with few due: 3,000 a second of a million.
+const FEW: f64 = 0.18;
+
+const ON: Doing = Doing::Guessing {
+    share: 1.0,
+    churn: 0.0,
+};
+
+/// The cases, and words about those that are left out.
+pub(super) fn plan(wish: &Wish, setting: &Setting) -> Result<(Vec<Case>, Vec<String>)> {
+    let available = Kernel::now()?.available_kib;
+    let mut cases = Vec::new();
+    let mut left_out = Vec::new();
+    for case in all(wish, setting) {
+        let each = KIB_EACH + if case.tls { TLS_KIB_EACH } else { 0 };
+        let needs = case.held * each;
+        if needs > available / 10 * 9 {
+            left_out.push(format!(
+                "Left out: {}, which needs about {} MiB, where {} MiB are available.",
+                words(&case),
+                count(needs / 1024),
+                count(available / 1024)
+            ));
+        } else if wish.quick && case.held > QUICK_MAX {
+            left_out.push(format!("Left out for --quick: {}.", words(&case)));
+        } else if case.holding == Holding::Stutter && !knows(&setting.tarpit, "tarpit.hold")? {
+            left_out.push(format!(
+                "Left out: {}, since this gateway has no tarpit.hold.",
+                words(&case)
+            ));
+        } else {
+            cases.push(case);
+        }
+    }
+    Ok((cases, left_out))
+}
+
+/// A case, in words.
+pub(super) fn words(case: &Case) -> String {
+    format!(
+        "{}, {} held for {} s ({:?})",
+        case.kind.name(),
+        count(case.held),
+        case.hold.as_secs(),
+        case.part
+    )
+}
+
+fn all(wish: &Wish, setting: &Setting) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for part in Part::value_variants() {
+        if wish.only.is_empty() || wish.only.contains(part) {
+            cases.extend(of(*part, wish, setting));
+        }
+    }
+    if !wish.pit.is_empty() {
+        cases.retain(|case| wish.pit.contains(&case.kind));
+    }
+    cases
+}
+
+fn of(part: Part, wish: &Wish, setting: &Setting) -> Vec<Case> {
+    let case = |kind: Kind, held: u64| Case {
+        kind,
+        part,
+        held,
+        hold: if held > SMALL { HOLD } else { BRIEF },
+        holding: Holding::Silent,
+        long: false,
+        ahead: false,
+        tls: false,
+        windows: setting.windows,
+        phases: vec![ON],
+    };
+    let both = [Kind::Floor, Kind::Tarpit];
+    let tarpit = |held| case(Kind::Tarpit, held);
+    match part {
+        Part::Held => {
+            let sizes = wish.held.iter().filter(|held| **held > 0);
+            sizes
+                .flat_map(|held| both.map(|kind| case(kind, *held)))
+                .map(|case| Case {
+                    phases: phases(case.held),
+                    // Whoever is to judge the machine alone needs fewer.
+                    windows: match case.kind {
+                        Kind::Floor => case.windows.div_ceil(2),
+                        Kind::Tarpit => case.windows,
+                    },
+                    ..case
+                })
+                .collect()
+        }
+        Part::Short => both
+            .map(|kind| Case {
+                hold: SHORT,
+                windows: setting.windows.div_ceil(2),
+                ..case(kind, 10_000)
+            })
+            .into(),
+        Part::Long => vec![Case {
+            long: true,
+            windows: 0,
+            ..tarpit(10_000)
+        }],
+        Part::Unread => vec![Case {
+            ahead: true,
+            windows: 0,
+            ..tarpit(10_000)
+        }],
+        Part::Tls => [10_000, 50_000]
+            .map(|held| Case {
+                tls: true,
+                windows: 0,
+                ..tarpit(held)
+            })
+            .into(),
+        Part::Stutter => vec![Case {
+            holding: Holding::Stutter,
+            windows: setting.windows.div_ceil(2),
+            ..tarpit(100_000)
+        }],
+    }
+}
+
+fn phases(held: u64) -> Vec<Doing> {
+    if held < LARGE {
+        return vec![ON];
+    }
+    vec![
+        Doing::Guessing {
+            share: 1.0,
+            churn: NEW,
+        },
+        Doing::Waiting,
+        Doing::Guessing {
+            share: FEW,
+            churn: 0.0,
+        },
+    ]
+}

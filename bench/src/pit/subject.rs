@@ -1,0 +1,177 @@
+//! What is put to the test as a pit. The herd goes to one address, wanted mail to another or the
+//! same, and some processes bear the cost.
+//!
+//! A pit that is no mail server (the floor) is measured beside a gateway whose own pit is empty, so
+//! that mail takes the same way in all rows.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+
+use super::floor::Floor;
+use super::machine;
+use crate::gateway::{Gateway, Settings, knows};
+use crate::tls::Certificate;
+
+/// Which pit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// The bare epoll loop
+    Floor,
+    /// The gateway
+    Tarpit,
+}
+
+impl Kind {
+    /// As the table has it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Floor => "bare epoll loop",
+            Self::Tarpit => "Tarpit",
+        }
+    }
+}
+
+/// How it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holding {
+    /// The reply comes whole when it is due.
+    Silent,
+    /// It comes octet by octet.
+    Stutter,
+}
+
+/// What a subject is to be like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    /// Sessions that it is to have room for.
+    pub(crate) held: u64,
+    /// How long it holds.
+    pub(crate) hold: Duration,
+    /// How it says what is due.
+    pub(crate) holding: Holding,
+    /// Where wanted mail goes in the end.
+    pub(crate) sink: SocketAddr,
+    /// With STARTTLS.
+    pub(crate) certificate: Option<&'a Certificate>,
+    /// The gateway's binary.
+    pub(crate) tarpit: &'a Path,
+}
+
+/// A running pit. Dropping it ends it.
+pub(crate) struct Subject {
+    /// Where the herd goes.
+    pub(crate) pit: SocketAddr,
+    /// Where wanted mail goes.
+    pub(crate) mail: SocketAddr,
+    /// What can be said about it beforehand, as that it can't have so much room.
+    pub(crate) remark: Option<String>,
+    cost: Cost,
+    /// What runs.
+    _running: Box<dyn Any>,
+}
+
+/// Whose memory and processor time count.
+enum Cost {
+    /// A process with all that it starts.
+    Family(u32),
+    /// These.
+    Processes(Vec<u32>),
+}
+
+impl Subject {
+    /// Starts one and waits until it serves.
+    pub(crate) async fn start(kind: Kind, wanted: &Wanted<'_>) -> Result<Self> {
+        match kind {
+            Kind::Floor => {
+                let floor = Floor::start(wanted.held, wanted.hold)?;
+                let gateway = gateway(&Wanted { held: 0, ..*wanted }).await?;
+                Ok(Self {
+                    pit: floor.address,
+                    mail: gateway.mail,
+                    remark: None,
+                    cost: Cost::Processes(floor.processes()),
+                    _running: Box::new((floor, gateway)),
+                })
+            }
+            Kind::Tarpit => gateway(wanted).await,
+        }
+    }
+
+    /// The processes that bear the cost, as they are now.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        match &self.cost {
+            Cost::Family(first) => machine::family(*first),
+            Cost::Processes(processes) => processes.clone(),
+        }
+    }
+}
+
+/// Sessions beside those in the pit: some to come in, and wanted mail.
+const BESIDE: u64 = 2000;
+
+/// The greatest number that the gateway's options for sessions take.
+const SESSIONS_MAX: u64 = 1_000_000;
+
+async fn gateway(wanted: &Wanted<'_>) -> Result<Subject> {
+    let folder = tempfile::Builder::new()
+        .prefix("tarpit-bench-pit-")
+        .tempdir()?;
+    let recipients = folder.path().join("recipients");
+    // Guesses are refused by it, so that no upstream is asked for them.
+    std::fs::write(&recipients, "user@example.org\n").context("the file of recipients")?;
+    let settings = settings(wanted, &recipients)?;
+    let gateway = Gateway::start(wanted.tarpit, &settings).await?;
+    let has_keepers = knows(wanted.tarpit, "pit.sessions")?;
+    let descriptors = machine::descriptors();
+    let remark = (wanted.held >= descriptors && !has_keepers)
+        .then(|| format!("one process of {descriptors} descriptors"));
+    Ok(Subject {
+        pit: gateway.address,
+        mail: gateway.address,
+        remark,
+        cost: Cost::Family(gateway.id()),
+        _running: Box::new((gateway, folder)),
+    })
+}
+
+/// The whole configuration of the gateway, in one place.
+fn settings(wanted: &Wanted<'_>, recipients: &Path) -> Result<Settings> {
+    let knows = |option| knows(wanted.tarpit, option);
+    let sessions = (wanted.held + BESIDE).min(SESSIONS_MAX);
+    // Where the pit has a quota of its own, the other sessions need no room for it.
+    let pit = if knows("pit.sessions")? {
+        format!("[pit]\nsessions = {sessions}\n")
+    } else {
+        String::new()
+    };
+    // A million held come from 20,000 addresses, fifty each; and each guesses more than twenty
+    // times.
+    let limits = format!(
+        "sessions_max = {sessions}\nsessions_per_source_max = {sessions}\n\
+         ledger_sources_max = {}\nerrors_max = 1000\nsession_timeout = \"24h\"",
+        sessions.max(200_000)
+    );
+    let tarpit_more = match wanted.holding {
+        Holding::Silent => "",
+        Holding::Stutter => "hold = \"stutter\"",
+    };
+    Ok(Settings {
+        scope: "session",
+        delay_seconds: u32::try_from(wanted.hold.as_secs())?,
+        certificate: wanted
+            .certificate
+            .map_or_else(String::new, Certificate::to_toml),
+        tarpit_more,
+        limits,
+        more: format!(
+            "[recipients]\nsource = \"file\"\nfile = \"{}\"\n\n{pit}",
+            recipients.display()
+        ),
+        ..Settings::new(wanted.sink)
+    })
+}
