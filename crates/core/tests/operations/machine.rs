@@ -46,7 +46,7 @@ const LINES: &[&[u8]] = &[
     b"",
 ];
 
-/// Plays `input`.
+/// Plays `input`, and once more with every session frozen and thawed whenever it rests.
 ///
 /// # Panics
 /// If something does not hold.
@@ -54,9 +54,16 @@ pub(crate) fn check(input: &[u8]) {
     let Some((&first, rest)) = input.split_first() else {
         return;
     };
+    play(World::new(rules(first)), rest);
+    let mut world = World::new(rules(first));
+    world.freeze_at_rest();
+    play(world, rest);
+}
+
+fn play(world: World, input: &[u8]) {
     let mut trial = Trial {
-        world: World::new(rules(first)),
-        input: rest,
+        world,
+        input,
         accepted: Vec::new(),
         number: 0,
     };
@@ -160,6 +167,7 @@ impl Trial<'_> {
             0xd1 => self.world.half_close(number),
             0xd2 => self.world.drain(),
             0xd3 => self.world.drain_over(),
+            0xdc => self.world.shed(number),
             0xd4..=0xd7 if self.accepted.len() < 4 => self.open(),
             0xd8..=0xdb => self.number = usize::from(octet) % self.accepted.len(),
             _ => {}

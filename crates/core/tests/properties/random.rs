@@ -31,6 +31,8 @@ enum Op {
     HalfClose(prop::sample::Index),
     Handshake(prop::sample::Index, bool),
     DataFails(prop::sample::Index),
+    /// There is not enough room for it.
+    Shed(prop::sample::Index),
     Drain,
     DrainOver,
 }
@@ -47,6 +49,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => session().prop_map(Op::HalfClose),
         1 => session().prop_map(Op::DataFails),
         6 => (session(), prop::bool::weighted(0.9)).prop_map(|(session, succeeds)| Op::Handshake(session, succeeds)),
+        1 => session().prop_map(Op::Shed),
         // Rare, since little happens after it.
         1 => prop::bool::weighted(0.2).prop_map(|drains| if drains { Op::Drain } else { Op::Wait(1) }),
         1 => prop::bool::weighted(0.1).prop_map(|over| if over { Op::DrainOver } else { Op::Wait(1) }),
@@ -63,17 +66,24 @@ struct Trial {
     got: Vec<u32>,
     /// The driver drained, so that a session may hear a 421 that it did not ask for.
     draining: bool,
+    /// What was said and when, what was held, and at the end what was recorded.
+    seen: Vec<String>,
 }
 
 impl Trial {
-    fn new(policy: Policy, listed: bool) -> Self {
-        let world = World::new(scene::rules(policy.clone(), listed));
+    /// `freezes`: every session is frozen and thawed whenever it rests.
+    fn new(policy: Policy, listed: bool, freezes: bool) -> Self {
+        let mut world = World::new(scene::rules(policy.clone(), listed));
+        if freezes {
+            world.freeze_at_rest();
+        }
         Self {
             world,
             policy,
             owed: Vec::new(),
             got: Vec::new(),
             draining: false,
+            seen: Vec::new(),
         }
     }
 
@@ -121,6 +131,7 @@ impl Trial {
                     );
                 }
             }
+            Op::Shed(session) => self.world.shed(pick(session)),
             Op::Drain => {
                 self.draining = true;
                 self.world.drain();
@@ -312,8 +323,15 @@ impl Trial {
     }
 
     fn count_replies(&mut self, number: usize) {
-        while let Some(line) = self.world.peer_mut(number).take_line() {
+        let now = self.world.now().as_millis();
+        let peer = self.world.peer_mut(number);
+        while let Some(line) = peer.take_line() {
             self.got[number] += u32::from(line.get(3) == Some(&b' '));
+            let line = String::from_utf8_lossy(&line);
+            self.seen.push(format!("{now} {number} {line}"));
+        }
+        while let Some(hold) = peer.holds.pop_front() {
+            self.seen.push(format!("{now} {number} {hold:?}"));
         }
         let peer = self.world.peer(number);
         let (owed, got) = (self.owed[number], self.got[number]);
@@ -326,7 +344,7 @@ impl Trial {
                 // A 421 that nobody asked for may be the last word.
                 let unasked = matches!(
                     peer.session.record().end,
-                    SessionEnd::TimedOut | SessionEnd::Drained
+                    SessionEnd::TimedOut | SessionEnd::Drained | SessionEnd::Shed
                 );
                 assert!(
                     got <= owed + u32::from(unasked),
@@ -344,7 +362,7 @@ impl Trial {
 
     /// Everybody leaves, at whatever they were doing. Nothing may stay reserved, and nobody may
     /// wait in a queue.
-    fn end(mut self) {
+    fn end(mut self) -> Vec<String> {
         for number in 0..self.world.peers().len() {
             self.world.hang_up(number);
         }
@@ -387,6 +405,10 @@ impl Trial {
             "the ledger still has {} sources",
             self.world.ledger().len()
         );
+        for peer in self.world.peers() {
+            self.seen.push(format!("{:?}", peer.session.record()));
+        }
+        self.seen
     }
 
     /// The source gets as many look-ups at once as its debt alone leaves room for: nothing is
@@ -429,16 +451,27 @@ fn source_of(number: u8) -> Source {
     Source::of([192, 0, 2, number].into(), Prefixes::default())
 }
 
+fn played(policy: Policy, listed: bool, freezes: bool, ops: &[Op]) -> Vec<String> {
+    let mut trial = Trial::new(policy, listed, freezes);
+    trial.run(&Op::Open {
+        source: 0,
+        exempt: false,
+    });
+    ops.iter().for_each(|op| trial.run(op));
+    trial.end()
+}
+
 proptest! {
     #![proptest_config(scene::config(1000))]
 
     #[test]
     fn whatever_happens(policy in scene::policy(), listed: bool, ops in prop::collection::vec(op(), 1..120)) {
-        let mut trial = Trial::new(policy, listed);
-        trial.run(&Op::Open { source: 0, exempt: false });
-        for op in &ops {
-            trial.run(op);
-        }
-        trial.end();
+        played(policy, listed, false, &ops);
+    }
+
+    #[test]
+    fn frozen_at_each_rest_it_is_the_same(policy in scene::policy(), listed: bool, ops in prop::collection::vec(op(), 1..120)) {
+        let kept = played(policy.clone(), listed, false, &ops);
+        prop_assert_eq!(kept, played(policy, listed, true, &ops));
     }
 }

@@ -7,9 +7,10 @@ use super::super::auth::is_base64;
 use super::super::state::{After, Due, Holding, Pending, State, Waiting};
 use super::numbers::Numbered as _;
 use super::said;
+use crate::Tick;
 use crate::answer::Finding;
 use crate::octets::{Fault, Reader, Unreadable, put_moment, put_octets, put_span};
-use crate::policy::Offence;
+use crate::policy::{Offence, REPLY_MAX};
 use crate::record::{HoldReason, SessionEnd};
 use tarpit_smtp::limits::AUTH_LINE_MAX;
 
@@ -82,7 +83,7 @@ fn take_holding(from: &mut Reader<'_>, kind: u8, session: &Session) -> Result<Ho
     };
     let offence = Offence::read(from)?;
     let since = from.moment(session.began, "start of the hold")?;
-    let until = from.moment(since, "end of the hold")?;
+    let until = take_until(from, session, since)?;
     let free_at = from.moment(until, "end of the account's debt")?;
     Ok(Holding {
         due,
@@ -134,9 +135,23 @@ fn take_waiting(from: &mut Reader<'_>, kind: u8, session: &Session) -> Result<Wa
         command,
         reason,
         since,
-        until: from.moment(since, "end of the wait")?,
+        until: take_until(from, session, since)?,
         owed: from.span("debt at the start of the wait")?,
     })
+}
+
+/// Nobody waits for longer than a client does, see `Session::hold_end` and `Session::wait`: who was
+/// kept elsewhere neither.
+fn take_until(from: &mut Reader<'_>, session: &Session, since: Tick) -> Result<Tick, Unreadable> {
+    const FIELD: &str = "end of the hold";
+    let start = *from;
+    let until = from.moment(since, FIELD)?;
+    let latest = session.began + REPLY_MAX;
+    if until > latest {
+        let (found, max) = (until.as_millis(), latest.as_millis());
+        return Err(start.fault(FIELD, Fault::TooLarge { found, max }));
+    }
+    Ok(until)
 }
 
 fn take_initial(from: &mut Reader<'_>) -> Result<Box<str>, Unreadable> {
