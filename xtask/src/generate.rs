@@ -11,6 +11,7 @@ const PAGES: &[(&str, &str)] = &[
     ("sample", "docs/tarpit.toml"),
     ("reference", "docs/configuration.md"),
     ("extensions", "docs/extensions.md"),
+    ("monitoring", "docs/monitoring.md"),
 ];
 
 /// Writes all generated files.

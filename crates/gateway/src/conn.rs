@@ -39,6 +39,8 @@ pub(crate) struct Conn {
     /// When the upstream last answered: an idle session keeps its connection for the grace time
     /// from here.
     pub(crate) answered: Instant,
+    /// When the first recipient of the transaction that was accepted was asked for, for the figures.
+    pub(crate) begun: Option<Instant>,
     /// Which of the exemptions covers the client.
     pub(crate) exempt: Option<usize>,
     /// It came although all places of its source were taken (modes off and observe).

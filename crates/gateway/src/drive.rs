@@ -13,7 +13,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use tarpit_core::record::SessionEnd;
-use tarpit_core::{Answer, Ask, Chunk, DataEnd, Door, Env, Input, Outbox, Then, Tick, Trouble};
+use tarpit_core::{
+    Answer, Ask, Chunk, DataEnd, Door, Env, Input, Outbox, Session, Then, Tick, Trouble,
+};
 use tarpit_smtp::Capabilities;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -23,6 +25,7 @@ use crate::config::ListenerTls;
 use crate::conn::Conn;
 use crate::front;
 use crate::log;
+use crate::metrics::{Stage, State};
 use crate::pit::{self, Registration, Woken, reached};
 use crate::relay::{relay, relay_chunk};
 use crate::shared::{Shared, Stop};
@@ -236,7 +239,12 @@ impl Activity<'_> {
             return self.handle(Input::Answer(Answer::Trouble(Trouble::Relays)));
         }
         let now = self.shared.clock.now();
+        let began = Instant::now();
+        let waiting = self.shared.metrics.states.enter(State::Upstream);
         let conn = &mut *self.conn;
+        if matches!(ask, Ask::Rcpt(_)) && !has_recipients(&conn.session) {
+            conn.begun = Some(began);
+        }
         let who = conn.who();
         let claim = claim(self.shared, conn, now);
         if claim.known && matches!(ask, Ask::Rcpt(_)) && is_data(&conn.unread) {
@@ -265,7 +273,12 @@ impl Activity<'_> {
                 }
             }
         };
+        drop(waiting);
         self.conn.answered = Instant::now();
+        if let (Asked::Answer(_), Some(stage)) = (&asked, stage(ask)) {
+            let took = self.conn.answered - began;
+            self.shared.metrics.latency.observe(stage, took);
+        }
         if self.conn.half_closed {
             self.conn.session.note_half_closed();
         }
@@ -288,8 +301,13 @@ impl Activity<'_> {
         let claim = claim(self.shared, conn, now);
         let policy = &conn.live.config.listeners[conn.listener].policy;
         let limit = conn.session.time_to_ask(now, policy);
+        let relaying = self.shared.metrics.states.enter(State::Message);
         let end = Box::pin(relay_chunk(self.shared, conn, chunk, claim, limit)).await;
+        drop(relaying);
         self.conn.answered = Instant::now();
+        if chunk.last {
+            self.note_message(&end);
+        }
         self.handle(Input::DataEnd(end))
     }
 
@@ -298,13 +316,40 @@ impl Activity<'_> {
             self.conn.link.abort();
             return self.handle(Input::DataEnd(DataEnd::ClientGone { reply: None }));
         }
+        let relaying = self.shared.metrics.states.enter(State::Message);
         let end = Box::pin(relay(self.shared, &mut self.conn)).await;
+        drop(relaying);
+        self.note_message(&end);
         self.handle(Input::DataEnd(end))
+    }
+
+    /// A message has ended. How long it took counts if the upstream had the last word.
+    fn note_message(&mut self, end: &DataEnd) {
+        let begun = self.conn.begun.take();
+        if let (DataEnd::Reply(_), Some(begun)) = (end, begun) {
+            let metrics = &self.shared.metrics;
+            metrics.latency.observe(Stage::Message, begun.elapsed());
+        }
     }
 
     /// Sends what is due. `false` if the client is gone or does not read.
     async fn flush(&mut self) -> bool {
         send(&mut self.conn.stream, &mut self.out.bytes).await
+    }
+}
+
+/// Whether the transaction has an accepted recipient.
+fn has_recipients(session: &Session) -> bool {
+    let envelope = session.envelope();
+    envelope.is_some_and(|envelope| !envelope.accepted.is_empty())
+}
+
+/// Which part of the way of mail a question is. DATA is none: it takes no time of its own.
+const fn stage(ask: &Ask) -> Option<Stage> {
+    match ask {
+        Ask::Rcpt(_) => Some(Stage::Lookup),
+        Ask::Auth { .. } | Ask::AuthLine(_) => Some(Stage::Auth),
+        Ask::Data => None,
     }
 }
 

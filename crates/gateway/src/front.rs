@@ -136,6 +136,7 @@ fn seat(shared: &Shared, caller: Caller) -> (Box<Conn>, Admission) {
         link: live.mail(listener).link(),
         opened: shared.clock.now(),
         answered: Instant::now(),
+        begun: None,
         exempt,
         over_source_limit: place.of_source > limit && !is_unbounded,
         unread: Vec::new(),

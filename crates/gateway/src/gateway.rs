@@ -10,6 +10,7 @@ use crate::config::{Config, Listener};
 use crate::listen::{self, Bound, Served};
 use crate::live::{Live, LiveError, Mail};
 use crate::log;
+use crate::metrics::{self, Figures};
 use crate::recipients;
 use crate::shared::{Shared, Stop};
 use crate::tls;
@@ -37,6 +38,17 @@ pub enum StartError {
         /// What the upstream said to a recipient that is none of its business.
         reply: String,
     },
+}
+
+/// Why a new client would not be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unready {
+    /// It stops: sessions that are there end, none is added.
+    #[error("draining")]
+    Draining,
+    /// No listener has an upstream that is well.
+    #[error("no upstream is healthy")]
+    NoUpstream,
 }
 
 /// A running gateway.
@@ -188,12 +200,50 @@ impl Handle {
         self.inner.shared.places.all()
     }
 
+    /// What there is to be known in numbers. Reads `/proc`: not on a thread that serves mail.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        metrics::figures(&self.inner.shared)
+    }
+
+    /// Whether a new client would be served by one listener at least.
+    ///
+    /// # Errors
+    /// [`Unready`]: why not.
+    pub fn ready(&self) -> Result<(), Unready> {
+        let shared = &self.inner.shared;
+        if *shared.stop.borrow() != Stop::No {
+            return Err(Unready::Draining);
+        }
+        let live = shared.live.load();
+        let is_served = |(at, listener): (usize, &Listener)| {
+            let mail = live.mail(at);
+            mail.capabilities().is_some() && mail.serves(listener.is_private())
+        };
+        if live.config.listeners.iter().enumerate().any(is_served) {
+            Ok(())
+        } else {
+            Err(Unready::NoUpstream)
+        }
+    }
+
+    /// A change of the configuration failed before it got to [`Self::reload`].
+    pub fn note_reload_failed(&self) {
+        self.inner.shared.reloads.note(false);
+    }
+
     /// Puts a new configuration in force, whole or not at all. Sessions that are there keep the old
     /// one. The sizes of the ledger change with the next start only.
     ///
     /// # Errors
     /// As [`Gateway::start`]; then nothing has changed.
     pub async fn reload(&self, config: Config) -> Result<(), StartError> {
+        let outcome = self.change(config).await;
+        self.inner.shared.reloads.note(outcome.is_ok());
+        outcome
+    }
+
+    async fn change(&self, config: Config) -> Result<(), StartError> {
         let mut watches = self.inner.changing.lock().await;
         let shared = &self.inner.shared;
         let before = shared.live.load_full();

@@ -33,6 +33,6 @@ pub mod tls;
 mod trace;
 pub mod upstream;
 
-pub use gateway::{Gateway, Handle, StartError};
+pub use gateway::{Gateway, Handle, StartError, Unready};
 pub use live::LiveError;
 pub use recipients::{ReadError, read as read_recipients};

@@ -92,9 +92,13 @@ impl Served {
 }
 
 async fn accept(socket: TcpListener, name: Box<str>, shared: Arc<Shared>) {
+    let opened = shared.metrics.sessions_opened.of(&name);
     loop {
         match socket.accept().await {
-            Ok((stream, peer)) => admit(stream, peer, &name, &shared),
+            Ok((stream, peer)) => {
+                opened.add(1);
+                admit(stream, peer, &name, &shared);
+            }
             Err(error) if is_clients_fault(&error) => {}
             Err(error) => {
                 shared.metrics.accept_errors.add(1);
@@ -129,7 +133,6 @@ fn admit(tcp: TcpStream, peer: SocketAddr, name: &str, shared: &Arc<Shared>) {
     };
     // A reply is one small packet; waiting for more to send with it only delays.
     let _ = tcp.set_nodelay(true);
-    shared.metrics.sessions_opened.add(1);
     let source = Source::of(peer.ip(), live.config.prefixes);
     let caller = Caller {
         place: shared.places.take(source),

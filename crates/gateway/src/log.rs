@@ -7,11 +7,11 @@ use std::fmt::Write as _;
 
 use tarpit_core::Tick;
 use tarpit_core::policy::Mode;
-use tarpit_core::record::{HoldEnd, HoldRecord, MessageRecord, SessionEnd, SessionRecord};
+use tarpit_core::record::{HoldEnd, HoldRecord, MessageRecord, SessionRecord};
 use tarpit_smtp::escape;
 
 use crate::conn::Conn;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Family, Figures, Kind, Metrics, Section, Value, Way};
 use crate::shared::Shared;
 
 const fn mode_word(mode: Mode) -> &'static str {
@@ -25,16 +25,14 @@ const fn mode_word(mode: Mode) -> &'static str {
 /// A hold that ended, or that would have been.
 pub(crate) fn hold(hold: &HoldRecord, metrics: &Metrics) {
     let millis = u64::try_from(hold.held.as_millis()).unwrap_or(u64::MAX);
-    let (holds, sum) = match hold.end {
-        HoldEnd::Observed => (&metrics.holds_observed, &metrics.observed_millis),
-        _ => (&metrics.holds, &metrics.held_millis),
-    };
-    holds.add(1);
-    sum.add(millis);
-    metrics.holds_hung_up.add(u64::from(matches!(
-        hold.end,
-        HoldEnd::HangUp | HoldEnd::HalfClosed
-    )));
+    if hold.end == HoldEnd::Observed {
+        metrics.holds_observed.add(hold.reason, 1);
+        metrics.observed_millis.add(hold.reason, millis);
+    } else {
+        metrics.holds.add(hold.reason, Way::Silent, 1);
+        metrics.held_millis.add(hold.reason, Way::Silent, millis);
+        metrics.hold_ends.add(hold.end, 1);
+    }
     tracing::info!(
         target: "tarpit::hold",
         session = %format_args!("tp-{}", hold.session),
@@ -116,7 +114,7 @@ pub(crate) fn session(conn: &Conn, now: Tick, metrics: &Metrics) {
 }
 
 fn count(record: &SessionRecord, metrics: &Metrics) {
-    metrics.sessions_closed.add(1);
+    metrics.session_ends.add(record.end, 1);
     metrics.recipients_accepted.add(record.accepted.into());
     metrics.recipients_refused.add(record.refused.into());
     metrics.recipients_deferred.add(record.deferred.into());
@@ -131,27 +129,17 @@ fn count(record: &SessionRecord, metrics: &Metrics) {
     metrics.messages_aborted.add(record.messages_aborted.into());
     metrics.unseen.add(record.unseen.into());
     metrics.auth_failed.add(record.failed_auth.into());
-    metrics.messages.add(record.messages_count.into());
     metrics
         .messages_accepted
         .add(record.messages_accepted.into());
-    metrics
-        .sessions_ended_by_limit
-        .add(u64::from(record.end == SessionEnd::Limit));
-    metrics
-        .sessions_timed_out
-        .add(u64::from(record.end == SessionEnd::TimedOut));
+    let ended_well_or_ill = record.messages_count - record.messages_aborted;
+    let refused = ended_well_or_ill.saturating_sub(record.messages_accepted);
+    metrics.messages_refused.add(refused.into());
 }
 
 /// All counts since the start, those that are zero left out: once in a while, and at the end.
 pub(crate) fn totals(shared: &Shared) {
-    let mut counts = String::new();
-    for (name, count) in shared.metrics.snapshot().named() {
-        if count > 0 {
-            let separator = if counts.is_empty() { "" } else { " " };
-            let _ = write!(counts, "{separator}{name}={count}");
-        }
-    }
+    let counts = counts(&metrics::figures(shared));
     let ledger = shared.ledger.stats();
     tracing::info!(
         target: "tarpit::totals",
@@ -164,6 +152,38 @@ pub(crate) fn totals(shared: &Shared) {
         counts,
         "totals"
     );
+}
+
+/// `messages{outcome=accepted}=3 ...`: the counters of the table, by their names there.
+fn counts(figures: &Figures) -> String {
+    let mut counts = String::new();
+    let ours = |family: &&Family| family.kind == Kind::Counter && family.section != Section::Ledger;
+    for family in metrics::families().filter(ours) {
+        let Some(name) = family.name.strip_prefix("tarpit_") else {
+            continue;
+        };
+        let name = name.strip_suffix("_total").unwrap_or(name);
+        (family.read)(figures, &mut |values, value| {
+            let count = match value {
+                Value::Count(count) if count > 0 => count.to_string(),
+                Value::Real(sum) if sum > 0.0 => sum.to_string(),
+                _ => return,
+            };
+            if !counts.is_empty() {
+                counts.push(' ');
+            }
+            counts.push_str(name);
+            let labels = family.labels.iter().zip(values);
+            let labels: Vec<_> = labels
+                .map(|(label, value)| format!("{}={value}", label.name))
+                .collect();
+            if !labels.is_empty() {
+                let _ = write!(counts, "{{{}}}", labels.join(","));
+            }
+            let _ = write!(counts, "={count}");
+        });
+    }
+    counts
 }
 
 fn shown(text: &str) -> String {

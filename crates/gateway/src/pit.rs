@@ -16,6 +16,7 @@ use tarpit_core::ledger::Ticket;
 use tokio::sync::{Notify, watch};
 
 use crate::conn::Conn;
+use crate::metrics::State;
 use crate::shared::{Shared, Stop};
 use crate::stream::Left;
 
@@ -86,6 +87,7 @@ pub(crate) async fn hold(
     room: Option<&Registration>,
     until: Tick,
 ) -> Woken {
+    let _held = shared.metrics.states.enter(State::Held);
     let due = shared.clock.instant(until);
     let grace = conn.grace_end();
     let mut stop = shared.stop.subscribe();

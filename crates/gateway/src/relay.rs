@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 use crate::conn::Conn;
 use crate::front::is_listed;
+use crate::metrics::Stage;
 use crate::shared::Shared;
 use crate::upstream::Lost;
 
@@ -56,6 +57,8 @@ struct Relay {
     size: Size,
     hops: Hops,
     end_of_data: Duration,
+    /// How long its octets took to come in, and how long its last reply.
+    took: Option<(Duration, Duration)>,
 }
 
 /// Passes message data on until its end.
@@ -68,12 +71,23 @@ pub(crate) async fn relay(shared: &Shared, conn: &mut Conn) -> DataEnd {
         size: Size::limited(size_max(conn)),
         hops: Hops::default(),
         end_of_data: limits.end_of_data_timeout,
+        took: None,
     };
     let end = relay.run(shared, conn).await;
+    if let Some((data, end_of_data)) = relay.took {
+        observe(shared, data, end_of_data);
+    }
     if !matches!(end, DataEnd::Reply(_)) {
         conn.link.abort();
     }
     end
+}
+
+/// A message had all of its octets passed on, and got a reply.
+fn observe(shared: &Shared, data: Duration, end_of_data: Duration) {
+    let latency = &shared.metrics.latency;
+    latency.observe(Stage::Data, data);
+    latency.observe(Stage::EndOfData, end_of_data);
 }
 
 /// What becomes of a bare LF of this client.
@@ -209,7 +223,9 @@ impl Relay {
         let body = pair(last);
         let asked = Instant::now();
         let end = conn.link.end_of_data(body, self.end_of_data).await;
-        conn.session.note_upstream_wait(asked.elapsed());
+        let waited = asked.elapsed();
+        conn.session.note_upstream_wait(waited);
+        self.took = end.is_ok().then(|| (self.inflow.lasted(asked), waited));
         match end {
             Ok(reply) if is_final(&reply) => DataEnd::Reply(reply),
             Ok(_) => DataEnd::Lost {

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::front::Crowd;
 use crate::live::Live;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Reloads};
 use crate::pit::Pit;
 use crate::places::Places;
 
@@ -39,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) places: Arc<Places>,
     pub(crate) crowd: Crowd,
     pub(crate) metrics: Metrics,
+    pub(crate) reloads: Reloads,
     pub(crate) live: ArcSwap<Live>,
     pub(crate) stop: watch::Sender<Stop>,
     next_id: AtomicU64,
@@ -61,6 +62,7 @@ impl Shared {
             places: Arc::new(Places::default()),
             crowd: Crowd::default(),
             metrics: Metrics::default(),
+            reloads: Reloads::start(),
             live: ArcSwap::from_pointee(live),
             stop: watch::Sender::new(Stop::No),
             next_id: AtomicU64::new(first_id),

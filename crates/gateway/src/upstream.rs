@@ -166,6 +166,18 @@ impl Upstream {
         }
     }
 
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Sessions that wait for a connection to become free.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.stock.waiting()
+    }
+
     /// What is known about each of its servers.
     #[must_use]
     pub fn servers(&self) -> Vec<ServerStatus> {

@@ -132,6 +132,8 @@ pub(crate) enum Page {
     Reference,
     /// docs/extensions.md
     Extensions,
+    /// docs/monitoring.md
+    Monitoring,
     /// Man pages: tarpit(8), one for each command, tarpit.toml(5)
     Man,
     /// Completions for bash, zsh and fish

@@ -18,6 +18,7 @@ mod resolve;
 pub(crate) mod system;
 pub(crate) mod warnings;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use tarpit_gateway::config::Config;
@@ -39,8 +40,19 @@ pub(crate) struct Loaded {
     pub(crate) gateway: Config,
     /// How records look.
     pub(crate) log: log::Format,
+    /// Where figures are shown.
+    pub(crate) admin: Admin,
     /// Every value that holds, with its origin.
     pub(crate) effective: Vec<Effective>,
+}
+
+/// Where figures are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Admin {
+    /// Where; `None` if nowhere.
+    pub(crate) address: Option<SocketAddr>,
+    /// Whether the file says so; else it is the default.
+    pub(crate) is_said: bool,
 }
 
 /// Reads a file.
@@ -101,10 +113,11 @@ fn parse(file: &Path, text: &str) -> Result<Loaded, Findings> {
     effective.sort_by_key(Effective::rank);
     let findings = notes.close(file);
     match parts {
-        Some((gateway, log)) if findings.list.is_empty() => Ok(Loaded {
+        Some((gateway, log, admin)) if findings.list.is_empty() => Ok(Loaded {
             file: file.to_owned(),
             gateway,
             log,
+            admin,
             effective,
         }),
         _ => Err(findings),

@@ -1,9 +1,11 @@
 //! The driver's handshakes: STARTTLS, and TLS from the first octet.
 
 use tarpit_core::{Input, Then};
+use tokio::time::Instant;
 
 use super::Activity;
 use crate::conn::Conn;
+use crate::metrics::{Stage, State};
 use crate::pit::reached;
 use crate::shared::{Shared, Stop};
 use crate::tls::{TlsFailure, TlsInfo};
@@ -28,10 +30,16 @@ impl Activity<'_> {
 /// Speaks TLS with the client, within the time for it. `false` if that failed: then nothing can be
 /// said to the client any more. What came of it is kept for the session's record.
 pub(crate) async fn secure(shared: &Shared, conn: &mut Conn) -> bool {
-    let result = Box::pin(handshake(shared, conn)).await;
     let metrics = &shared.metrics;
+    let began = Instant::now();
+    let shaking_hands = metrics.states.enter(State::Handshake);
+    let result = Box::pin(handshake(shared, conn)).await;
+    drop(shaking_hands);
     match &result {
         Ok(info) => {
+            metrics
+                .latency
+                .observe(Stage::TlsHandshake, began.elapsed());
             metrics.tls_handshakes.add(1);
             metrics.tls_resumed.add(info.resumed.into());
         }

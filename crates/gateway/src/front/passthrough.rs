@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::net::TcpStream;
 
 use super::Caller;
+use crate::metrics::State;
 use crate::pit::reached;
 use crate::shared::{Shared, Stop};
 use crate::upstream::{Claim, ClientIdentity};
@@ -25,6 +26,7 @@ use crate::upstream::{Claim, ClientIdentity};
 pub(super) async fn pass(shared: &Arc<Shared>, mut caller: Caller) {
     let began = shared.clock.now();
     shared.metrics.passthrough_sessions.add(1);
+    let _passing = shared.metrics.states.enter(State::Passthrough);
     let result = connect_and_copy(shared, &mut caller).await;
     let seconds = shared.clock.now().since(began).as_secs_f64();
     let listener = &*caller.listener().name;

@@ -4,7 +4,7 @@
 use tarpit_core::{Answer, Chunk, DataEnd, Trouble};
 use tokio::time::Instant;
 
-use super::{Fate, Inflow, trace, upstream_left};
+use super::{Fate, Inflow, observe, trace, upstream_left};
 use crate::conn::Conn;
 use crate::shared::Shared;
 use crate::upstream::{Claim, Stopped};
@@ -45,6 +45,9 @@ pub(crate) async fn relay_chunk(
     let asked = Instant::now();
     let end = conn.link.end_chunk(chunk.last, end_of_data).await;
     let waited = asked.elapsed();
+    if chunk.last && matches!(end, DataEnd::Reply(_)) {
+        observe(shared, relay.inflow.lasted(asked), waited);
+    }
     conn.session.note_upstream_wait(waited);
     relay.inflow.leave_out(waited);
     conn.inflow = (!chunk.last).then_some(relay.inflow);

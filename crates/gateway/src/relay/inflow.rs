@@ -36,6 +36,11 @@ impl Inflow {
         }
     }
 
+    /// How long the message had been coming in at `now`, but for what was left out.
+    pub(super) fn lasted(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started)
+    }
+
     /// Time for one block.
     pub(super) const fn block(&self) -> Duration {
         self.block

@@ -182,6 +182,13 @@ impl Stock {
         (places.open, places.idle)
     }
 
+    /// Sessions that wait for a connection.
+    pub(super) fn waiting(&self) -> usize {
+        let inner = self.lock();
+        let is_there = |waiter: &&Waiter| !waiter.granted.is_closed();
+        inner.waiting.iter().filter(is_there).count()
+    }
+
     /// From now on these servers may be asked. Idle connections to others are closed.
     pub(super) fn set_usable(self: &Arc<Self>, usable: ServerSet) {
         let (closing, granted) = {

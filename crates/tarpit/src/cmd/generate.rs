@@ -32,6 +32,7 @@ pub(crate) fn run(args: &Generate) -> anyhow::Result<ExitCode> {
         Page::Sample => print!("{}", generate::sample()),
         Page::Reference => print!("{}", generate::reference()),
         Page::Extensions => print!("{}", tarpit_smtp::extensions_markdown()),
+        Page::Monitoring => print!("{}", tarpit_admin::monitoring_markdown()),
         Page::Man => man::write(folder(args)?)?,
         Page::Completions => completions(folder(args)?)?,
     }

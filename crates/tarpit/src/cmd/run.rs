@@ -7,8 +7,10 @@
 //!
 //! A service manager that listens is told of all this (`notify.rs`).
 
+mod window;
+
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use tarpit_gateway::clock::unix_now;
@@ -22,6 +24,7 @@ use crate::config::{self, Loaded};
 use crate::log;
 use crate::notify::Manager;
 use crate::signals::EndSignals;
+use window::{Window, lock};
 
 /// Nothing that Tarpit does needs root: a port below 1024 and foreign source addresses take one
 /// capability each.
@@ -68,11 +71,21 @@ async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
             return Ok(exit_code(&error));
         }
     };
+    let window = match Window::open(&gateway.handle(), loaded.admin) {
+        Ok(window) => window,
+        Err(error) => {
+            error!(target: "tarpit::run", %error, "can't start");
+            return Ok(ExitCode::from(UNAVAILABLE));
+        }
+    };
+    // It stays open while the gateway drains, to say so.
+    let window = Arc::new(Mutex::new(window));
     let reloads = tokio::spawn(reload_at(
         hangups,
         gateway.handle(),
         loaded,
         Arc::clone(&manager),
+        Arc::clone(&window),
     ));
     tokio::select! {
         () = end.next() => {}
@@ -106,23 +119,32 @@ fn exit_code(error: &StartError) -> ExitCode {
 }
 
 /// Reloads at each SIGHUP. Those that come during a reload make one more.
-async fn reload_at(mut hangups: Signal, handle: Handle, loaded: Loaded, manager: Arc<Manager>) {
+async fn reload_at(
+    mut hangups: Signal,
+    handle: Handle,
+    loaded: Loaded,
+    manager: Arc<Manager>,
+    window: Arc<Mutex<Window>>,
+) {
     let mut loaded = Arc::new(loaded);
     while hangups.recv().await.is_some() {
         manager.reloading();
-        let outcome = match reload(&handle, &loaded).await {
+        let outcome = match reload(&handle, &loaded, &window).await {
             Some(new) => {
                 loaded = Arc::new(new);
                 "reloaded"
             }
-            None => "not reloaded: the old configuration stays in force, see the log",
+            None => {
+                handle.note_reload_failed();
+                "not reloaded: the old configuration stays in force, see the log"
+            }
         };
         manager.reloaded(outcome);
     }
 }
 
 /// The new configuration, if it is in force now.
-async fn reload(handle: &Handle, old: &Arc<Loaded>) -> Option<Loaded> {
+async fn reload(handle: &Handle, old: &Arc<Loaded>, window: &Mutex<Window>) -> Option<Loaded> {
     let file = old.file.clone();
     info!(target: "tarpit::reload", config = %file.display(), "reading the configuration again");
     // It reads files and looks up names.
@@ -148,8 +170,18 @@ async fn reload(handle: &Handle, old: &Arc<Loaded>) -> Option<Loaded> {
         error!(target: "tarpit::reload", "not reloaded: the old configuration stays in force");
         return None;
     }
+    let moved = match lock(window).moved(handle, new.admin) {
+        Ok(moved) => moved,
+        Err(error) => {
+            error!(target: "tarpit::reload", %error, "not reloaded: the old configuration stays in force");
+            return None;
+        }
+    };
     match handle.reload(new.gateway.clone()).await {
         Ok(()) => {
+            if let Some(moved) = moved {
+                *lock(window) = moved;
+            }
             say_warnings(&new);
             Some(new)
         }

@@ -250,6 +250,11 @@ impl<'t> Reader<'t> {
         }
     }
 
+    /// Whether the file says something about an option.
+    pub(crate) fn is_said(view: &View<'_>, key: &str) -> bool {
+        view.value(key).is_some()
+    }
+
     /// Where the value of an option stands in the file, once it was read; else where its section
     /// does.
     pub(crate) fn place_of(&self, view: &View<'t>, key: &str) -> Option<Place> {
@@ -309,7 +314,7 @@ fn show_value(allowed: Allowed, given: &DeValue<'_>, read: &Value) -> String {
         (_, Value::Networks(networks)) => listed(networks),
         (_, Value::Network(network)) => format!("\"{network}\""),
         (_, Value::Path(path)) => read::quote(&path.display().to_string()),
-        (_, Value::Flag(_) | Value::Moment(_)) => read::show(given),
+        (_, Value::Off | Value::Flag(_) | Value::Moment(_)) => read::show(given),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Each function reads all keys of its section before it gives up on any, so that every mistake is
 //! noted; `None` means that something was.
 
+mod admin;
 mod delivery;
 mod listener;
 mod pit;
@@ -16,12 +17,12 @@ use toml::de::DeValue;
 use super::effective::Origin;
 use super::reader::{Reader, View};
 use super::system;
-use super::{options, read};
+use super::{Admin, options, read};
 use crate::log;
 use pit::SessionBounds;
 
 /// Reads everything.
-pub(super) fn resolve(reader: &mut Reader<'_>) -> Option<(Config, log::Format)> {
+pub(super) fn resolve(reader: &mut Reader<'_>) -> Option<(Config, log::Format, Admin)> {
     let top = reader.top();
     let hostname = hostname(reader, &top);
     let domains = reader.texts(&top, "domains");
@@ -36,6 +37,7 @@ pub(super) fn resolve(reader: &mut Reader<'_>) -> Option<(Config, log::Format)> 
     let prefixes = prefixes(reader);
     let limits = limits(reader);
     let log = log_format(reader);
+    let admin = admin::read(reader, &named);
 
     let listeners = match (&pit, &limits) {
         (Some(pit), Some((_, bounds))) => {
@@ -66,7 +68,7 @@ pub(super) fn resolve(reader: &mut Reader<'_>) -> Option<(Config, log::Format)> 
         prefixes: prefixes?,
         limits: limits?.0,
     };
-    Some((config, log?))
+    Some((config, log?, admin?))
 }
 
 fn hostname<'t>(reader: &mut Reader<'t>, top: &View<'t>) -> Option<Box<str>> {

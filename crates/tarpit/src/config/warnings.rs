@@ -47,6 +47,7 @@ pub(crate) fn warnings(loaded: &Loaded, now: u64) -> Vec<String> {
     list.extend(about_the_pit(loaded));
     list.extend(doors::about_listeners(loaded));
     list.extend(doors::about_upstreams(loaded));
+    list.extend(about_admin(loaded));
     if loaded.gateway.domains.is_empty() && upstreams(loaded).next().is_some() {
         list.push(
             "domains is empty: the upstream alone decides which mail is ours; list them, and two servers \
@@ -69,6 +70,16 @@ pub(crate) fn warnings(loaded: &Loaded, now: u64) -> Vec<String> {
         }
     }
     list
+}
+
+fn about_admin(loaded: &Loaded) -> Option<String> {
+    let address = loaded.admin.address?;
+    let place = place(loaded, "admin", 0, "address");
+    (!address.ip().to_canonical().is_loopback()).then(|| {
+        format!(
+            "{place}: {address} is no loopback address: whoever reaches it reads the figures; let a firewall say who may"
+        )
+    })
 }
 
 fn upstreams(loaded: &Loaded) -> impl Iterator<Item = &Upstream> {

@@ -42,6 +42,8 @@ pub(crate) enum Allowed {
     },
     /// An IP address and a port, 0 allowed.
     Listen,
+    /// The same, or `off`.
+    ListenOrOff,
     /// An IP address or a host name, and a port; or a list of them.
     Servers,
     /// An address or a network.
@@ -65,13 +67,15 @@ pub(crate) enum Value {
     Text(Box<str>),
     /// Of `Domains`, `Addresses`.
     Texts(Vec<Box<str>>),
+    /// Of `ListenOrOff`.
+    Off,
     /// Of `Flag`.
     Flag(bool),
     /// Of `Count`.
     Count(u64),
     /// Of `Time`.
     Time(Duration),
-    /// Of `Listen`.
+    /// Of `Listen`, `ListenOrOff`.
     Socket(SocketAddr),
     /// Of `Servers`.
     Sockets(Vec<SocketAddr>),
@@ -103,6 +107,8 @@ impl Allowed {
             Self::Count { min, max } => read::count(value, *min, *max).map(Value::Count),
             Self::Time { min, max } => read::time(value, *min, *max).map(Value::Time),
             Self::Listen => read::listen(value).map(Value::Socket),
+            Self::ListenOrOff if value.as_str() == Some("off") => Ok(Value::Off),
+            Self::ListenOrOff => read::listen(value).map(Value::Socket),
             Self::Servers => read::servers(value).map(Value::Sockets),
             Self::Network => read::network(value).map(Value::Network),
             Self::Networks => read::networks(value).map(Value::Networks),
@@ -133,6 +139,9 @@ impl Allowed {
                 read::show_time(*max)
             ),
             Self::Listen => "an IP address and a port, such as \"127.0.0.1:25\" or \"[::]:25\"".to_owned(),
+            Self::ListenOrOff => {
+                "an IP address and a port, such as \"127.0.0.1:12842\", or \"off\"".to_owned()
+            }
             Self::Servers => {
                 "an IP address or host name and a port, such as \"127.0.0.1:10025\", or a list of them".to_owned()
             }

@@ -7,7 +7,7 @@ mod pit;
 use std::time::Duration;
 
 use super::{Allowed, Apply, Default, Opt, Sample, Section, Shape};
-use bounds::{LIMITS, LOG};
+use bounds::{ADMIN, LIMITS, LOG};
 use doors::{CERTIFICATE, LISTENER, MAILDIR, TOP, UPSTREAM};
 use pit::{EXEMPT, RECIPIENTS, SOURCE, TARPIT};
 
@@ -138,5 +138,12 @@ pub(crate) const SECTIONS: &[Section] = &[
         what: "Records, on standard error. The variable TARPIT_LOG sets what is logged.",
         sample: Sample::Used,
         options: LOG,
+    },
+    Section {
+        name: "admin",
+        shape: Shape::Single,
+        what: "Live figures for Prometheus at /metrics, and /livez and /readyz: docs/monitoring.md.",
+        sample: Sample::Used,
+        options: ADMIN,
     },
 ];

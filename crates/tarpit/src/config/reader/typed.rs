@@ -61,6 +61,19 @@ impl<'t> Reader<'t> {
         }
     }
 
+    /// An address with its port; inside `None`: off.
+    pub(crate) fn socket_or_off(
+        &mut self,
+        view: &View<'t>,
+        key: &str,
+    ) -> Option<Option<SocketAddr>> {
+        match self.get(view, key)? {
+            Value::Socket(address) => Some(Some(address)),
+            Value::Off => Some(None),
+            other => mismatch(key, &other),
+        }
+    }
+
     /// Addresses with their ports.
     pub(crate) fn sockets(&mut self, view: &View<'t>, key: &str) -> Option<Vec<SocketAddr>> {
         match self.get(view, key)? {

@@ -1,6 +1,6 @@
 //! Limits and records.
 
-use super::super::Allowed::Word;
+use super::super::Allowed::{ListenOrOff, Word};
 use super::super::{Default, Opt};
 use super::{count, opt, seconds};
 
@@ -134,3 +134,15 @@ pub(super) const LOG: &[Opt] = &[opt(
     "People read it first; programs are set up later.",
 )
 .restart()];
+
+/// `[admin]`
+pub(super) const ADMIN: &[Opt] = &[opt(
+    "address",
+    ListenOrOff,
+    Default::Value("\"127.0.0.1:12842\""),
+    "Where figures and health are shown, over HTTP. Whoever reaches the address can read them, so keep it on loopback \
+     or in a network of your own.",
+    "On loopback, as the local pages of other servers: figures that have to be turned on first are missing when they \
+     are needed. If this default is taken, that is logged and tried again while Tarpit runs; an address that stands \
+     here must be had.",
+)];

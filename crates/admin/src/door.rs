@@ -1,0 +1,192 @@
+//! The listener: who may come in, how many, and for how long.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, Protocol, Socket, Type};
+use tarpit_gateway::Handle;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+
+use crate::answer::Answerer;
+
+/// Connections at once. Two or three programs look, each with one; who comes over this is closed on.
+const CONNECTIONS_MAX: usize = 32;
+
+/// Time for the head of a request.
+const HEAD_TIME: Duration = Duration::from_secs(5);
+
+/// Time for a connection in all: one request, and its answer of some kilobytes. Longer than the ten
+/// seconds that Prometheus waits for an answer.
+const CONNECTION_TIME: Duration = Duration::from_secs(15);
+
+/// Octets of a request that are kept while it comes in; the least that `hyper` takes.
+const HEAD_MAX: usize = 8192;
+
+/// Header fields of a request; a browser sends fifteen.
+const FIELDS_MAX: usize = 64;
+
+/// Connections that the kernel keeps for us.
+const BACKLOG: i32 = 64;
+
+/// After an accept that failed, and between two tries to bind an address that is taken.
+const BACK_OFF: Duration = Duration::from_millis(100);
+const TRY_AGAIN: Duration = Duration::from_secs(5);
+
+/// What is done if the address is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It is an error: somebody asked for this address.
+    Refuse,
+    /// It is logged, and tried again every few seconds: nobody asked for it, or the gateway that is
+    /// being replaced still has it.
+    Wait,
+}
+
+/// Why the admin listener can't be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("[admin] address: cannot listen on {address}: {error}")]
+pub struct OpenError {
+    /// Its address.
+    pub address: SocketAddr,
+    /// What the system said.
+    pub error: std::io::Error,
+}
+
+/// An open admin listener; closed when dropped.
+#[derive(Debug)]
+pub struct Admin {
+    asked: SocketAddr,
+    bound: Option<SocketAddr>,
+    task: AbortHandle,
+}
+
+impl Admin {
+    /// Opens the listener, on the runtime that this is called on.
+    ///
+    /// # Errors
+    /// [`OpenError`] if the address can't be bound, unless `taken` says to wait for it.
+    pub fn open(handle: Handle, address: SocketAddr, taken: Taken) -> Result<Self, OpenError> {
+        let answerer = Answerer::new(handle);
+        let (bound, task) = match bind(address) {
+            Ok((socket, bound)) => {
+                tell(bound);
+                (
+                    Some(bound),
+                    tokio::spawn(accept(socket, bound.ip(), answerer)),
+                )
+            }
+            Err(error) if taken == Taken::Wait => {
+                tracing::info!(
+                    target: "tarpit::admin", %address, %error,
+                    "no figures yet: the address of [admin] can't be had; it is tried again while we run"
+                );
+                (None, tokio::spawn(wait(address, answerer)))
+            }
+            Err(error) => return Err(OpenError { address, error }),
+        };
+        Ok(Self {
+            asked: address,
+            bound,
+            task: task.abort_handle(),
+        })
+    }
+
+    /// The address that it was asked to listen on.
+    #[must_use]
+    pub const fn asked(&self) -> SocketAddr {
+        self.asked
+    }
+
+    /// The address that it listens on since it was opened; `None` if that was taken then.
+    #[must_use]
+    pub const fn bound(&self) -> Option<SocketAddr> {
+        self.bound
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn tell(bound: SocketAddr) {
+    tracing::info!(target: "tarpit::admin", url = %format_args!("http://{bound}/metrics"), "figures are shown");
+}
+
+/// The successor of a gateway that was just stopped must get the address at once.
+fn bind(address: SocketAddr) -> std::io::Result<(TcpListener, SocketAddr)> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking(),
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let socket = TcpListener::from_std(socket.into())?;
+    let bound = socket.local_addr()?;
+    Ok((socket, bound))
+}
+
+async fn wait(address: SocketAddr, answerer: Arc<Answerer>) {
+    loop {
+        sleep(TRY_AGAIN).await;
+        if let Ok((socket, bound)) = bind(address) {
+            tell(bound);
+            return accept(socket, bound.ip(), answerer).await;
+        }
+    }
+}
+
+async fn accept(socket: TcpListener, bound: IpAddr, answerer: Arc<Answerer>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let stream = match socket.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::debug!(target: "tarpit::admin", %error, "accept failed");
+                sleep(BACK_OFF).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            continue;
+        };
+        let answerer = Arc::clone(&answerer);
+        tokio::spawn(async move {
+            // Whoever comes in is looked after for so long, whatever it does.
+            let _ = timeout(CONNECTION_TIME, serve(stream, bound, &answerer)).await;
+            drop(place);
+        });
+    }
+}
+
+/// One request, and its answer. A connection that is kept for more was rejected: a bound on all of
+/// it would then be none on each, and an idle one takes a place.
+async fn serve(stream: TcpStream, bound: IpAddr, answerer: &Answerer) {
+    let service = service_fn(|request| async move {
+        Ok::<_, std::convert::Infallible>(answerer.answer(request, bound).await)
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(HEAD_MAX)
+        .max_headers(FIELDS_MAX)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(target: "tarpit::admin", %error, "an admin connection ended badly");
+    }
+}

@@ -1,0 +1,21 @@
+//! The window: what a gateway does, for those who look after it. Figures for Prometheus at
+//! `/metrics`, whether the process turns at `/livez`, whether it takes mail at `/readyz`.
+//!
+//! What it promises: it never slows mail. It enters the gateway through [`Handle`] alone, reads
+//! numbers and changes nothing; the figures are read and printed on a thread that serves no mail,
+//! ten times a second at most, however many ask; connections, their time, and what is read of each
+//! are bounded, and all readers share one text, so that a slow one keeps no memory of its own.
+//!
+//! HTTP is spoken by `hyper`. A parser by hand was rejected: this door may stand open to a network.
+//!
+//! [`Handle`]: tarpit_gateway::Handle
+
+mod answer;
+mod door;
+mod host;
+mod page;
+mod text;
+
+pub use door::{Admin, OpenError, Taken};
+pub use page::monitoring_markdown;
+pub use text::exposition;

@@ -1,0 +1,130 @@
+//! All figures of a running gateway, read one after the other.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::{
+    CertificateFigures, Closed, Figures, ListenerFigures, PitFigures, ReloadFigures, State,
+    UpstreamFigures, process,
+};
+use crate::clock::unix_now;
+use crate::live::Live;
+use crate::shared::{Shared, Stop};
+use crate::upstream::Upstream;
+
+/// When the gateway started, and what came of the last change of the configuration.
+#[derive(Debug)]
+pub(crate) struct Reloads {
+    started: u64,
+    failed: AtomicBool,
+    at: AtomicU64,
+}
+
+impl Reloads {
+    /// The start puts the first configuration in force.
+    pub(crate) fn start() -> Self {
+        let now = unix_now();
+        Self {
+            started: now,
+            failed: AtomicBool::new(false),
+            at: AtomicU64::new(now),
+        }
+    }
+
+    /// A change was put in force, or not.
+    pub(crate) fn note(&self, in_force: bool) {
+        if in_force {
+            self.at.store(unix_now(), Ordering::Relaxed);
+        }
+        self.failed.store(!in_force, Ordering::Relaxed);
+    }
+}
+
+/// Reads everything. Takes the locks of the ledger's shards, of the stocks of connections and of
+/// the count of places one after the other, each for a few additions; reads three files of `/proc`.
+pub(crate) fn figures(shared: &Shared) -> Figures {
+    let live = shared.live.load();
+    let pit = pit(shared);
+    Figures {
+        counts: shared.metrics.snapshot(),
+        sessions: sessions(shared, &pit),
+        pit,
+        listeners: listeners(&live),
+        upstreams: live
+            .mails
+            .iter()
+            .filter_map(|mail| mail.upstream())
+            .map(|upstream| of_upstream(&upstream))
+            .collect(),
+        ledger: shared.ledger.stats(),
+        certificates: certificates(&live),
+        reload: ReloadFigures {
+            successful: !shared.reloads.failed.load(Ordering::Relaxed),
+            at: shared.reloads.at.load(Ordering::Relaxed),
+        },
+        draining: *shared.stop.borrow() != Stop::No,
+        process: process::read(shared.reloads.started),
+    }
+}
+
+/// A held session is a task today, whose size nobody knows.
+fn pit(shared: &Shared) -> PitFigures {
+    PitFigures {
+        sessions: shared.metrics.states.count(State::Held),
+        octets: None,
+        unread_octets: None,
+        keepers: 0,
+        strained: None,
+    }
+}
+
+fn sessions(shared: &Shared, pit: &PitFigures) -> Vec<(State, u64)> {
+    let count = |state| match state {
+        State::Held => pit.sessions,
+        state => shared.metrics.states.count(state),
+    };
+    let mut states: Vec<_> = State::ALL
+        .iter()
+        .map(|state| (*state, count(*state)))
+        .collect();
+    let elsewhere: u64 = states.iter().map(|(_, count)| count).sum();
+    for (state, count) in &mut states {
+        if *state == State::Open {
+            // Sessions change their state while they are counted.
+            *count = u64::from(shared.places.all()).saturating_sub(elsewhere);
+        }
+    }
+    states
+}
+
+fn listeners(live: &Live) -> Vec<ListenerFigures> {
+    live.config
+        .listeners
+        .iter()
+        .map(|listener| ListenerFigures {
+            name: listener.name.clone(),
+            mode: listener.policy.mode,
+        })
+        .collect()
+}
+
+fn of_upstream(upstream: &Upstream) -> UpstreamFigures {
+    UpstreamFigures {
+        name: upstream.name().into(),
+        servers: upstream.servers(),
+        waiting: upstream.waiting() as u64,
+    }
+}
+
+fn certificates(live: &Live) -> Vec<CertificateFigures> {
+    let Some(tls) = &live.tls else {
+        return Vec::new();
+    };
+    tls.certificates()
+        .into_iter()
+        .map(|(files, info)| CertificateFigures {
+            file: files.chain.display().to_string().into(),
+            names: info.name_list().into(),
+            not_after: info.not_after,
+        })
+        .collect()
+}

@@ -1,0 +1,130 @@
+//! Rows about who waits.
+
+use super::*;
+
+pub(super) const PIT: &[Family] = &[
+    Family::new(
+        Pit,
+        Counter,
+        "tarpit_holds_total",
+        "Holds that ended, by what the session waited for and in which way the reply was held.",
+        &[REASON, WAY],
+        |figures, push| grid(push, &figures.counts.holds),
+    ),
+    Family::new(
+        Pit,
+        Counter,
+        "tarpit_held_seconds_total",
+        "How long those holds were, together.",
+        &[REASON, WAY],
+        |figures, push| {
+            for (reason, way, millis) in figures.counts.held_millis.iter() {
+                push(&[reason.word(), way.word()], seconds(millis));
+            }
+        },
+    ),
+    Family::new(
+        Pit,
+        Counter,
+        "tarpit_holds_ended_total",
+        "The same holds, by the end in their record.",
+        &[words("end", HoldEnd::words)],
+        |figures, push| tally(push, &figures.counts.hold_ends),
+    ),
+    Family::new(
+        Pit,
+        Counter,
+        "tarpit_observed_holds_total",
+        "Holds that there would have been: mode observe.",
+        &[REASON],
+        |figures, push| tally(push, &figures.counts.holds_observed),
+    ),
+    Family::new(
+        Pit,
+        Counter,
+        "tarpit_observed_seconds_total",
+        "How long those would have been, together.",
+        &[REASON],
+        |figures, push| {
+            for (reason, millis) in figures.counts.observed_millis.iter() {
+                push(&[reason.word()], seconds(millis));
+            }
+        },
+    ),
+    Family::new(
+        Pit,
+        Counter,
+        "tarpit_unseen_total",
+        "RCPTs and AUTHs that got 450 or 454 without being looked at, since their source owed too much.",
+        &[],
+        |figures, push| one(push, figures.counts.unseen),
+    ),
+    Family::new(
+        Pit,
+        Gauge,
+        "tarpit_pit_sessions",
+        "Sessions that are held now, those of keepers included.",
+        &[],
+        |figures, push| one(push, figures.pit.sessions),
+    ),
+    Family::new(
+        Pit,
+        Gauge,
+        "tarpit_pit_bytes",
+        "Memory that held sessions take now.",
+        &[],
+        |figures, push| maybe(push, figures.pit.octets),
+    ),
+    Family::new(
+        Pit,
+        Gauge,
+        "tarpit_pit_session_bytes",
+        "Memory that a held session takes now, on average; absent while none is held.",
+        &[],
+        |figures, push| {
+            let pit = &figures.pit;
+            maybe(
+                push,
+                pit.octets
+                    .and_then(|octets| octets.checked_div(pit.sessions)),
+            );
+        },
+    ),
+    Family::new(
+        Pit,
+        Gauge,
+        "tarpit_pit_unread_bytes",
+        "Input of held sessions that waits in the system: one page of kernel memory for each of them at least.",
+        &[],
+        |figures, push| maybe(push, figures.pit.unread_octets),
+    ),
+    Family::new(
+        Pit,
+        Gauge,
+        "tarpit_pit_keepers",
+        "Keeper processes that hold sessions for this one.",
+        &[],
+        |figures, push| one(push, figures.pit.keepers),
+    ),
+    Family::new(
+        Pit,
+        Gauge,
+        "tarpit_pit_strained",
+        "1 while the pit is over this bound, and sheds until it is below its lower mark.",
+        &[words("reason", Strain::words)],
+        |figures, push| {
+            for strain in Strain::ALL {
+                let is_strained = u64::from(figures.pit.strained == Some(*strain));
+                push(&[strain.word()], Value::Count(is_strained));
+            }
+        },
+    ),
+    Family::new(
+        Pit,
+        Counter,
+        "tarpit_sheds_total",
+        "Sessions let go to get below a bound, by which.",
+        &[words("reason", Strain::words)],
+        |figures, push| tally(push, &figures.counts.sheds),
+    ),
+];

@@ -1,0 +1,67 @@
+//! The admin listener of a running gateway: opened, moved by a reload, open until the end.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tarpit_admin::{Admin, OpenError, Taken};
+use tarpit_gateway::Handle;
+use tracing::info;
+
+use crate::config;
+
+/// What is shown to administrators, and where.
+#[derive(Debug)]
+pub(super) struct Window {
+    settings: config::Admin,
+    /// Dropping it closes it.
+    open: Option<Admin>,
+}
+
+impl Window {
+    /// Opens it, if the configuration says so.
+    ///
+    /// # Errors
+    ///
+    /// The file names an address that can't be had. For the default that is no error: nobody asked
+    /// for it, and the next gateway on a machine must start.
+    pub(super) fn open(handle: &Handle, settings: config::Admin) -> Result<Self, OpenError> {
+        let taken = if settings.is_said {
+            Taken::Refuse
+        } else {
+            Taken::Wait
+        };
+        let open = settings
+            .address
+            .map(|address| Admin::open(handle.clone(), address, taken))
+            .transpose()?;
+        Ok(Self { settings, open })
+    }
+
+    /// One as `settings` say, if that is another place than this one's.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`]; then this one stays.
+    pub(super) fn moved(
+        &self,
+        handle: &Handle,
+        settings: config::Admin,
+    ) -> Result<Option<Self>, OpenError> {
+        if settings.address == self.settings.address {
+            return Ok(None);
+        }
+        Self::open(handle, settings).map(Some)
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        if let Some(admin) = self.open.take() {
+            info!(target: "tarpit::admin", address = %admin.asked(), "the admin listener is closed");
+        }
+    }
+}
+
+/// Whoever panicked with it left it whole.
+pub(super) fn lock(window: &Mutex<Window>) -> MutexGuard<'_, Window> {
+    window.lock().unwrap_or_else(PoisonError::into_inner)
+}
