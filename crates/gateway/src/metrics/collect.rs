@@ -66,10 +66,11 @@ pub(crate) fn figures(shared: &Shared) -> Figures {
     }
 }
 
-/// A held session is a task today, whose size nobody knows.
+/// A session in the pit has given its task away; one that is held for a known sender still is one,
+/// with its upstream connection, for the grace time.
 fn pit(shared: &Shared) -> PitFigures {
     PitFigures {
-        sessions: shared.metrics.states.count(State::Held),
+        sessions: u64::from(shared.places.held()) + shared.metrics.states.count(State::Held),
         octets: None,
         unread_octets: None,
         keepers: 0,
@@ -78,22 +79,18 @@ fn pit(shared: &Shared) -> PitFigures {
 }
 
 fn sessions(shared: &Shared, pit: &PitFigures) -> Vec<(State, u64)> {
+    let states = &shared.metrics.states;
+    let busy: u64 = State::ALL.iter().map(|state| states.count(*state)).sum();
     let count = |state| match state {
         State::Held => pit.sessions,
-        state => shared.metrics.states.count(state),
+        // Sessions change their state while they are counted.
+        State::Open => u64::from(shared.places.active()).saturating_sub(busy),
+        state => states.count(state),
     };
-    let mut states: Vec<_> = State::ALL
+    State::ALL
         .iter()
         .map(|state| (*state, count(*state)))
-        .collect();
-    let elsewhere: u64 = states.iter().map(|(_, count)| count).sum();
-    for (state, count) in &mut states {
-        if *state == State::Open {
-            // Sessions change their state while they are counted.
-            *count = u64::from(shared.places.all()).saturating_sub(elsewhere);
-        }
-    }
-    states
+        .collect()
 }
 
 fn listeners(live: &Live) -> Vec<ListenerFigures> {
