@@ -118,12 +118,12 @@ words! {
 }
 
 closed! {
-    HoldEnd { Paid, NoRoom, HangUp, HalfClosed, Limit, Drained, } without Observed
+    HoldEnd { Paid, NoRoom, HangUp, HalfClosed, Limit, Drained, Shed, } without Observed
 }
 
 closed! {
     SessionEnd {
-        Quit, HangUp, HangUpHeld, TimedOut, Limit, Refused, UpstreamLost, OutOfStep, Drained, Bug,
+        Quit, HangUp, HangUpHeld, TimedOut, Limit, Refused, UpstreamLost, OutOfStep, Drained, Shed, Bug,
     }
 }
 
