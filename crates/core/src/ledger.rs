@@ -21,6 +21,7 @@
 //! - First come, first served, for each source and account. Who waits gets an answer by its
 //!   deadline if it polls when it was told to and when it is woken.
 //! - A charge stands, whatever the client does then.
+//! - Debts and known senders outlive the process ([`Ledger::snapshot`]).
 //! - Memory is bounded ([`LedgerConfig`]); what is forgotten first is what matters least. A full
 //!   table fails open: nobody waits because of it.
 //!
@@ -52,6 +53,7 @@ mod account;
 mod grant;
 mod known;
 mod shard;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod woken;

@@ -42,16 +42,17 @@ pub fn put_count(into: &mut Vec<u8>, count: usize) {
     put_number(into, u64::try_from(count).unwrap_or(u64::MAX));
 }
 
-/// Writes a span: whole milliseconds, which most are, in half the octets of others, which are
-/// written in nanoseconds. Longer than 292 years it is cut.
+/// Writes a span: in whole milliseconds, which most are; others in nanoseconds, in twice as many
+/// octets. What has too many nanoseconds for that (292 years) is cut to milliseconds.
 pub fn put_span(into: &mut Vec<u8>, span: Duration) {
-    let nanos = u64::try_from(span.as_nanos())
-        .unwrap_or(u64::MAX)
-        .min(u64::MAX >> 1);
-    if span.subsec_nanos().is_multiple_of(1_000_000) {
-        put_number(into, (nanos / 1_000_000) << 1);
-    } else {
-        put_number(into, nanos << 1 | 1);
+    const MAX: u64 = u64::MAX >> 1;
+    let is_whole = span.subsec_nanos().is_multiple_of(1_000_000);
+    match u64::try_from(span.as_nanos()) {
+        Ok(nanos) if !is_whole && nanos <= MAX => put_number(into, nanos << 1 | 1),
+        _ => {
+            let millis = u64::try_from(span.as_millis()).unwrap_or(MAX).min(MAX);
+            put_number(into, millis << 1);
+        }
     }
 }
 
@@ -397,6 +398,7 @@ mod tests {
             Duration::from_secs(5),
             Duration::from_nanos(5_000_000_001),
             Duration::from_nanos(u64::MAX >> 1),
+            Duration::from_millis(u64::MAX >> 1),
         ] {
             let mut octets = Vec::new();
             put_span(&mut octets, span);
@@ -411,9 +413,12 @@ mod tests {
                 Ok(at(moment))
             );
         }
-        let mut octets = Vec::new();
-        put_span(&mut octets, Duration::MAX);
-        assert!(read(&octets, |from| from.span("s")).unwrap() > Duration::from_secs(1 << 33));
+        let long = Duration::from_nanos(u64::MAX) + Duration::from_nanos(1);
+        for span in [Duration::MAX, long] {
+            let mut octets = Vec::new();
+            put_span(&mut octets, span);
+            assert!(read(&octets, |from| from.span("s")).unwrap() > Duration::from_secs(1 << 33));
+        }
     }
 
     #[test]

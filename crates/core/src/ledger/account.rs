@@ -203,6 +203,11 @@ impl Account {
         self.free_at
     }
 
+    /// A debt that was booked elsewhere. Room only gets less, so nobody is woken.
+    pub(super) fn merge(&mut self, free_at: Tick) {
+        self.free_at = self.free_at.max(free_at);
+    }
+
     /// Gives back what was reserved for one look-up.
     pub(super) fn release(&mut self, now: Tick, price_ms: u64) -> Option<Ticket> {
         if let Some(pending) = &mut self.pending {

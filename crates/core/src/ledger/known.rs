@@ -32,10 +32,14 @@ impl Known {
     }
 
     pub(super) fn accepted(&mut self, now: Tick, source: Source) {
-        if let Some(before) = self.last.insert(source, now) {
+        self.heard(now, source, now);
+    }
+
+    fn heard(&mut self, now: Tick, source: Source, last: Tick) {
+        if let Some(before) = self.last.insert(source, last) {
             self.order.remove(&(before, source));
         }
-        self.order.insert((now, source));
+        self.order.insert((last, source));
         for _ in 0..SWEPT_AT_ONCE {
             match self.order.first() {
                 Some(&(last, silent))
@@ -47,6 +51,27 @@ impl Known {
                 _ => break,
             }
         }
+    }
+
+    /// Takes in when mail of a source was accepted last as another process knows it. Nobody who was
+    /// heard of later is forgotten for it.
+    pub(super) fn merge(&mut self, now: Tick, source: Source, last: Tick) {
+        let last = last.min(now);
+        let before = self.last.get(&source).copied();
+        let is_least = |&(oldest, _): &(Tick, Source)| oldest >= last;
+        let is_full = before.is_none() && self.last.len() >= self.max;
+        if before.is_some_and(|before| before >= last)
+            || !self.is_fresh(now, last)
+            || (is_full && self.order.first().is_none_or(is_least))
+        {
+            return;
+        }
+        self.heard(now, source, last);
+    }
+
+    /// All of them, in no order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (Source, Tick)> {
+        self.last.iter().map(|(source, last)| (*source, *last))
     }
 
     pub(super) fn is_known(&self, now: Tick, source: Source) -> bool {

@@ -128,6 +128,28 @@ impl Shard {
         Some(value)
     }
 
+    /// Takes in a debt that was booked elsewhere. Nothing that owes more is forgotten for it.
+    pub(super) fn merge(
+        &mut self,
+        now: Tick,
+        source: Source,
+        account: super::Account,
+        free_at: Tick,
+    ) {
+        let is_full = self.len() >= self.max && !self.entries.contains_key(&source);
+        let is_least = |&(rank, _): &(Tick, Source)| rank >= free_at;
+        if is_full && self.ranks.first().is_none_or(is_least) {
+            self.evicted = self.evicted.saturating_add(1);
+            return;
+        }
+        self.book(now, source, |entry| entry.of_mut(account).merge(free_at));
+    }
+
+    /// All entries, in no order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (Source, &Entry)> {
+        self.entries.iter().map(|(source, entry)| (*source, entry))
+    }
+
     /// Lets go of entries that owe nothing any more, and of the least owing one if the table is
     /// full. False if it is full of pinned ones.
     fn make_place(&mut self, now: Tick) -> bool {

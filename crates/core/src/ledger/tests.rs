@@ -4,6 +4,7 @@ mod attack;
 mod bounds;
 mod model;
 mod queue;
+mod snapshot;
 
 use std::collections::hash_map::RandomState;
 use std::net::Ipv4Addr;

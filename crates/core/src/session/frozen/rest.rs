@@ -157,32 +157,22 @@ fn take_until(from: &mut Reader<'_>, session: &Session, since: Tick) -> Result<T
 fn take_initial(from: &mut Reader<'_>) -> Result<Box<str>, Unreadable> {
     let start = *from;
     let text = from.text(AUTH_LINE_MAX, "initial response")?;
-    if is_base64(text.as_bytes()) {
+    if !text.is_empty() && is_base64(text.as_bytes()) {
         Ok(text.into())
     } else {
         Err(start.fault("initial response", Fault::Text))
     }
 }
 
-/// What a wait is for, if it is not an offence.
-const DEBT: u8 = u8::MAX;
-const ROOM: u8 = u8::MAX - 1;
-
+/// A wait is for room or for a debt, never for one offence.
 fn put_reason(into: &mut Vec<u8>, reason: HoldReason) {
-    into.push(match reason {
-        HoldReason::Offence(offence) => offence.number(),
-        HoldReason::Debt => DEBT,
-        HoldReason::Room => ROOM,
-    });
+    into.push((reason == HoldReason::Debt).into());
 }
 
 fn take_reason(from: &mut Reader<'_>) -> Result<HoldReason, Unreadable> {
-    let mut ahead = *from;
-    let reason = match ahead.octet("reason of the wait")? {
-        DEBT => HoldReason::Debt,
-        ROOM => HoldReason::Room,
-        _ => return Offence::read(from).map(HoldReason::Offence),
-    };
-    *from = ahead;
-    Ok(reason)
+    Ok(if said::take_bool(from, "reason of the wait")? {
+        HoldReason::Debt
+    } else {
+        HoldReason::Room
+    })
 }
