@@ -16,7 +16,7 @@ use std::collections::hash_map::RandomState;
 use std::time::Duration;
 
 use tarpit_core::filter::Filter;
-use tarpit_core::ledger::{Ledger, LedgerConfig, Ticket};
+use tarpit_core::ledger::{Account, Ledger, LedgerConfig, Ticket};
 use tarpit_core::policy::Policy;
 use tarpit_core::{
     Admission, Answer, Ask, DataEnd, Door, Env, Input, Prefixes, SessionId, Source, Then, Tick,
@@ -76,7 +76,9 @@ impl Rules {
 #[derive(Debug)]
 pub struct World {
     rules: Rules,
-    ledger: Ledger,
+    /// One for each process, the present one last. Those before it have sessions that could not be
+    /// handed over yet.
+    ledgers: Vec<Ledger>,
     now: Tick,
     peers: Vec<Peer>,
     draining: bool,
@@ -88,11 +90,11 @@ impl World {
     /// An empty world. Its time starts a day after the epoch, so that nothing is taken for zero.
     #[must_use]
     pub fn new(rules: Rules) -> Self {
-        let ledger = Ledger::new(rules.ledger, RandomState::new());
+        let ledgers = vec![Ledger::new(rules.ledger, RandomState::new())];
         let now = Tick::ZERO + Duration::from_secs(86_400);
         Self {
             rules,
-            ledger,
+            ledgers,
             now,
             peers: Vec::new(),
             draining: false,
@@ -113,10 +115,61 @@ impl World {
         self.now
     }
 
-    /// The accounts of all sources.
+    /// The accounts of all sources, as the present process knows them.
+    ///
+    /// # Panics
+    /// Never: there is one.
     #[must_use]
-    pub const fn ledger(&self) -> &Ledger {
-        &self.ledger
+    pub fn ledger(&self) -> &Ledger {
+        self.ledgers.last().expect("a ledger")
+    }
+
+    /// The ledgers of all processes that there were, the present one last.
+    #[must_use]
+    pub fn ledgers(&self) -> &[Ledger] {
+        &self.ledgers
+    }
+
+    /// Another process takes over: what is known of sources goes to it, and every session at rest. A
+    /// session in the middle of something follows when it rests.
+    ///
+    /// # Panics
+    /// If what one process writes can't be read by the other.
+    pub fn hand_over(&mut self) {
+        let mut octets = Vec::new();
+        self.ledger().snapshot(self.now, &mut octets);
+        let successor = Ledger::new(self.rules.ledger, RandomState::new());
+        successor
+            .restore(self.now, &octets)
+            .unwrap_or_else(|error| panic!("{error}"));
+        self.ledgers.push(successor);
+        for number in 0..self.peers.len() {
+            self.follow(number);
+        }
+        self.settle();
+    }
+
+    /// The session goes to the present process, if it is at rest in another one.
+    fn follow(&mut self, number: usize) {
+        let present = self.ledgers.len() - 1;
+        let (now, peer) = (self.now, &mut self.peers[number]);
+        if peer.home == present || !peer.session.is_at_rest() {
+            return;
+        }
+        let (old, new) = (&self.ledgers[peer.home], &self.ledgers[present]);
+        let source = peer.session.source();
+        for account in [Account::Rcpt, Account::Auth] {
+            let free_at = now + old.owed(now, source, account);
+            new.merge(now, source, account, free_at);
+        }
+        peer.session.leave_queue(now, old);
+        peer.freeze_and_thaw();
+        peer.home = present;
+        let mut woken = Vec::new();
+        old.take_woken(&mut woken);
+        // Whoever waits for room asks for a place in the queue there.
+        woken.extend(peer.session.waits_for_room().then(|| peer.session.ticket()));
+        self.woken.extend(woken);
     }
 
     /// What is fixed.
@@ -156,6 +209,7 @@ impl World {
         let id = SessionId(number as u64 + 1);
         let mut peer = Peer::new(id, source, exempt, self.now);
         peer.freezes = self.freezes;
+        peer.home = self.ledgers.len() - 1;
         if self.rules.implicit_tls {
             peer.session.note_secured();
         }
@@ -419,7 +473,7 @@ impl World {
         let env = Env {
             hostname: &self.rules.hostname,
             policy: &self.rules.policy,
-            ledger: &self.ledger,
+            ledger: &self.ledgers[self.peers[number].home],
             capabilities: &self.rules.capabilities,
             filter: &self.rules.filter,
             door: self.rules.door,
@@ -431,8 +485,9 @@ impl World {
             .expect("a session of this number");
         let then = peer.handle(self.now, input, &env);
         let mut woken = Vec::new();
-        self.ledger.take_woken(&mut woken);
+        env.ledger.take_woken(&mut woken);
         self.woken.extend(woken);
+        self.follow(number);
         then
     }
 }

@@ -29,6 +29,7 @@ use tarpit_smtp::{Extension, Extensions, LineReader};
 
 use super::Session;
 use super::state::{Chunks, State};
+use crate::ledger::Ledger;
 use crate::octets::{Fault, Reader, Unreadable, put_moment, put_number, put_source};
 use crate::{SessionId, Tick};
 use fields::{Fields, Writer};
@@ -62,8 +63,8 @@ impl Session {
     }
 
     /// Appends the session to `into`. The session itself is to be dropped then: two of them would
-    /// answer one client twice. A place in a queue of the ledger belongs to whoever has its
-    /// [`Session::ticket`], so it is kept where the ledger is.
+    /// answer one client twice. Its place in a queue of the ledger is not lost by that; but if it
+    /// goes to a process with another ledger, see [`Session::leave_queue`].
     ///
     /// # Errors
     /// [`NotAtRest`]; nothing is written then.
@@ -81,6 +82,17 @@ impl Session {
         rest::put(fields.out, self);
         fields.finish();
         Ok(())
+    }
+
+    /// The session goes to a process with another ledger: whoever waits for room behind it here has
+    /// its turn. There [`Input::Resume`](crate::Input::Resume) gives it a place at the end of the
+    /// queue, at once if it [waits for room](Session::waits_for_room); it waits for no longer than it
+    /// would have as a whole. What its source owes follows by [`Ledger::merge`].
+    pub fn leave_queue(&self, now: Tick, ledger: &Ledger) {
+        if let State::Waiting(waiting) = &self.state {
+            let account = waiting.command.account();
+            ledger.cancel(now, self.ticket(), self.source, account);
+        }
     }
 
     /// The session that was frozen, and the octets behind it.

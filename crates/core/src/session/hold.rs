@@ -142,12 +142,12 @@ impl Session {
     /// The client would not wait for longer (RFC 5321 §4.5.3.2), and comes back later. The bounds
     /// of the configuration keep usual waits far from this.
     fn give_up(&mut self, waiting: &Waiting, turn: &mut Turn<'_>) -> Then {
-        self.leave_queue(waiting, turn);
+        self.cancel_wait(waiting, turn);
         self.write_waiting(waiting, HoldEnd::NoRoom, turn);
         self.unseen(&waiting.command, turn)
     }
 
-    fn leave_queue(&self, waiting: &Waiting, turn: &Turn<'_>) {
+    fn cancel_wait(&self, waiting: &Waiting, turn: &Turn<'_>) {
         if waiting.reason == HoldReason::Room {
             let account = waiting.command.account();
             let ledger = turn.env.ledger;
@@ -177,7 +177,7 @@ impl Session {
         match std::mem::replace(&mut self.state, State::Closed) {
             State::Holding(holding) => self.write_holding(&holding, end, turn),
             State::Waiting(waiting) => {
-                self.leave_queue(&waiting, turn);
+                self.cancel_wait(&waiting, turn);
                 self.write_waiting(&waiting, end, turn);
             }
             State::Asking(Asking::Rcpt { bill, .. }) if end == HoldEnd::HangUp => {

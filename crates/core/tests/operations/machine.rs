@@ -168,6 +168,7 @@ impl Trial<'_> {
             0xd2 => self.world.drain(),
             0xd3 => self.world.drain_over(),
             0xdc => self.world.shed(number),
+            0xdd => self.world.hand_over(),
             0xd4..=0xd7 if self.accepted.len() < 4 => self.open(),
             0xd8..=0xdb => self.number = usize::from(octet) % self.accepted.len(),
             _ => {}

@@ -33,6 +33,8 @@ enum Op {
     DataFails(prop::sample::Index),
     /// There is not enough room for it.
     Shed(prop::sample::Index),
+    /// Another process takes over.
+    HandOver,
     Drain,
     DrainOver,
 }
@@ -50,6 +52,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => session().prop_map(Op::DataFails),
         6 => (session(), prop::bool::weighted(0.9)).prop_map(|(session, succeeds)| Op::Handshake(session, succeeds)),
         1 => session().prop_map(Op::Shed),
+        1 => Just(Op::HandOver),
         // Rare, since little happens after it.
         1 => prop::bool::weighted(0.2).prop_map(|drains| if drains { Op::Drain } else { Op::Wait(1) }),
         1 => prop::bool::weighted(0.1).prop_map(|over| if over { Op::DrainOver } else { Op::Wait(1) }),
@@ -132,6 +135,7 @@ impl Trial {
                 }
             }
             Op::Shed(session) => self.world.shed(pick(session)),
+            Op::HandOver => self.world.hand_over(),
             Op::Drain => {
                 self.draining = true;
                 self.world.drain();
@@ -400,11 +404,19 @@ impl Trial {
                 self.assert_whole_room(source, account);
             }
         }
-        assert!(
-            self.world.ledger().is_empty(),
-            "the ledger still has {} sources",
-            self.world.ledger().len()
-        );
+        // In those of processes that are no more nobody has looked since.
+        for ledger in self.world.ledgers() {
+            for source in (0..SOURCES).map(source_of) {
+                for account in [Account::Rcpt, Account::Auth] {
+                    ledger.cancel(self.world.now(), Ticket(u64::MAX), source, account);
+                }
+            }
+            assert!(
+                ledger.is_empty(),
+                "a ledger still has {} sources",
+                ledger.len()
+            );
+        }
         for peer in self.world.peers() {
             self.seen.push(format!("{:?}", peer.session.record()));
         }

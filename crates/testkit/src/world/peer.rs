@@ -143,6 +143,8 @@ pub struct Peer {
     out: Outbox,
     /// The session is frozen and thawed whenever it rests.
     pub(super) freezes: bool,
+    /// Whose ledger it is charged in.
+    pub(super) home: usize,
 }
 
 impl Peer {
@@ -163,6 +165,7 @@ impl Peer {
             half_closed: false,
             out: Outbox::default(),
             freezes: false,
+            home: 0,
         }
     }
 
@@ -229,7 +232,7 @@ impl Peer {
 
     /// As if the session had been handed to another process: what is behind it stays behind it, and
     /// nothing of it changes.
-    fn freeze_and_thaw(&mut self) {
+    pub(super) fn freeze_and_thaw(&mut self) {
         const BEHIND: &[u8] = b"what is behind it";
         let mut octets = Vec::new();
         if self.session.freeze(&mut octets).is_err() {
