@@ -54,15 +54,11 @@ pub(crate) struct Wish {
     /// Only this pit; may be given several times
     #[arg(long, value_name = "NAME")]
     pit: Vec<Kind>,
-    /// Sizes of part `held`
-    #[arg(
-        long,
-        value_name = "N,...",
-        value_delimiter = ',',
-        default_values_t = [1000, 10_000, 100_000, 1_000_000]
-    )]
+    /// Sizes of part `held`, instead of 1,000, 10,000, 100,000 and 1,000,000
+    #[arg(long, value_name = "N,...", value_delimiter = ',')]
     held: Vec<u64>,
-    /// Fewer and shorter windows, and nothing above 20,000: rougher figures in a few minutes
+    /// Fewer and shorter windows, and nothing above 20,000 unless --held says so: rougher figures
+    /// in a few minutes
     #[arg(long)]
     quick: bool,
     /// Sessions that connect, a second

@@ -21,7 +21,10 @@ const TLS_KIB_EACH: u64 = 40;
 /// From this size on, a case is measured in all phases: what is due makes a difference there.
 const LARGE: u64 = 500_000;
 
-/// The longest case of a quick run.
+/// Sizes of part `held`.
+const SIZES: &[u64] = &[1000, 10_000, 100_000, 1_000_000];
+
+/// The largest case of a quick run, unless another is asked for.
 const QUICK_MAX: u64 = 20_000;
 
 /// Holds of the large sizes: of a million, 16,700 are due a second.
@@ -58,7 +61,7 @@ pub(super) fn plan(wish: &Wish, setting: &Setting) -> Result<(Vec<Case>, Vec<Str
                 count(needs / 1024),
                 count(available / 1024)
             ));
-        } else if wish.quick && case.held > QUICK_MAX {
+        } else if wish.quick && case.held > QUICK_MAX && !wish.held.contains(&case.held) {
             left_out.push(format!("Left out for --quick: {}.", words(&case)));
         } else if case.holding == Holding::Stutter && !knows(&setting.tarpit, "tarpit.hold")? {
             left_out.push(format!(
@@ -113,8 +116,14 @@ fn of(part: Part, wish: &Wish, setting: &Setting) -> Vec<Case> {
     let tarpit = |held| case(Kind::Tarpit, held);
     match part {
         Part::Held => {
-            let sizes = wish.held.iter().filter(|held| **held > 0);
+            let sizes = match wish.held.as_slice() {
+                [] => SIZES,
+                wished => wished,
+            };
             sizes
+                .iter()
+                // An empty pit is measured in each case.
+                .filter(|held| **held > 0)
                 .flat_map(|held| both.map(|kind| case(kind, *held)))
                 .map(|case| Case {
                     phases: phases(case.held),
