@@ -11,6 +11,7 @@ mod herd;
 mod machine;
 mod mail;
 mod plan;
+mod soak;
 mod subject;
 mod table;
 
@@ -43,6 +44,8 @@ pub(crate) enum Part {
     Tls,
     /// Replies said octet by octet
     Stutter,
+    /// Twenty minutes of churn, unless --soak says otherwise; only if it is named
+    Soak,
 }
 
 /// What to measure.
@@ -64,12 +67,33 @@ pub(crate) struct Wish {
     /// Sessions that connect, a second
     #[arg(long, value_name = "N", default_value_t = 10_000.0)]
     rate: f64,
+    /// Only part `soak`, for so long
+    #[arg(long, value_name = "MINUTES")]
+    soak: Option<u64>,
     /// Write what was measured to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// The gateway to measure, instead of building it
     #[arg(long, value_name = "PATH")]
     tarpit: Option<PathBuf>,
+}
+
+/// Of a soak, unless another time is asked for.
+const SOAK_MINUTES: u64 = 20;
+
+impl Wish {
+    fn soak_minutes(&self) -> Option<u64> {
+        let is_named = self.only.contains(&Part::Soak);
+        self.soak.or_else(|| is_named.then_some(SOAK_MINUTES))
+    }
+
+    fn write(&self, json: &serde_json::Value) -> Result<()> {
+        match &self.json {
+            Some(path) => std::fs::write(path, format!("{json:#}\n"))
+                .with_context(|| path.display().to_string()),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What all cases need to know.
@@ -107,6 +131,11 @@ async fn measure(wish: Wish) -> Result<()> {
         windows: if wish.quick { 2 } else { 5 },
         rate: wish.rate,
     };
+    if let Some(minutes) = wish.soak_minutes() {
+        let soaked = soak::soak(minutes, &setting).await?;
+        println!("{}", soaked.to_markdown());
+        return wish.write(&soaked.to_json());
+    }
     let (cases, left_out) = plan::plan(&wish, &setting)?;
     let mut all = Vec::new();
     let mut failed = 0;
@@ -120,10 +149,7 @@ async fn measure(wish: Wish) -> Result<()> {
                 failed += 1;
             }
         }
-        if let Some(path) = &wish.json {
-            let text = format!("{:#}\n", table::to_json(&machine, &raised.words, &all));
-            std::fs::write(path, text).with_context(|| path.display().to_string())?;
-        }
+        wish.write(&table::to_json(&machine, &raised.words, &all))?;
     }
     println!("## Held sessions\n");
     println!("{}", table::to_markdown(&all));

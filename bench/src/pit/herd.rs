@@ -28,6 +28,9 @@ const OWN_DESCRIPTORS: u64 = 64;
 /// The first of the herd's addresses: 127.32.0.1, apart from those of the other parts.
 const FIRST_SOURCE: u32 = 0x20_0001;
 
+/// How much farther those over TLS begin, so that two herds don't share addresses.
+const TLS_SOURCES: u32 = 0x20_0000;
+
 /// Connections of one address: a million come from 20,000.
 const PER_SOURCE: u32 = 50;
 
@@ -77,7 +80,7 @@ impl Herd {
         let mut herd = Self {
             processes: Vec::new(),
         };
-        let mut source = FIRST_SOURCE;
+        let mut source = FIRST_SOURCE + if way.trust.is_some() { TLS_SOURCES } else { 0 };
         for number in 0..processes {
             let share = count / processes + u64::from(number < count % processes);
             let mut command = Command::new(&own);
@@ -149,7 +152,10 @@ impl Herd {
     pub(crate) fn report(&mut self) -> Result<Tally> {
         let mut all = Tally::default();
         for process in &mut self.processes {
-            all.add(process.report()?);
+            // Who has left has nobody left.
+            if process.orders.is_some() {
+                all.add(process.report()?);
+            }
         }
         Ok(all)
     }
@@ -179,10 +185,10 @@ impl Herd {
     }
 }
 
-impl Drop for Herd {
+impl Herd {
     /// Lets all reset their connections before they end: killed, they would leave them to FIN, and
     /// the kernel would keep each for a minute.
-    fn drop(&mut self) {
+    pub(crate) fn leave(&mut self) {
         for process in &mut self.processes {
             process.orders = None;
         }
@@ -192,6 +198,12 @@ impl Drop for Herd {
                 std::thread::sleep(PAUSE);
             }
         }
+    }
+}
+
+impl Drop for Herd {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 

@@ -2,6 +2,7 @@
 //! about memory.
 
 use std::fs;
+use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -145,6 +146,30 @@ pub(crate) fn proportional_kib(processes: &[u32]) -> u64 {
     processes.iter().filter_map(of).sum()
 }
 
+/// Descriptors that processes have open. One that has ended has none.
+pub(crate) fn open_descriptors(processes: &[u32]) -> u64 {
+    let of = |id: &u32| Some(fs::read_dir(format!("/proc/{id}/fd")).ok()?.count() as u64);
+    processes.iter().filter_map(of).sum()
+}
+
+/// Sockets of this machine that were accepted at `address` and are still there for a process.
+pub(crate) fn sockets_at(address: SocketAddr) -> Result<u64> {
+    let table = fs::read_to_string("/proc/net/tcp").context("/proc/net/tcp")?;
+    Ok(table.lines().filter(|line| is_at(line, address)).count() as u64)
+}
+
+/// Whether a line of /proc/net/tcp is a connection at `address`: not its listener (0A), and not
+/// what the kernel keeps when the process has closed (06, 0B's like have no inode).
+fn is_at(line: &str, address: SocketAddr) -> bool {
+    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+    let [_, local, _, state, ..] = fields.as_slice() else {
+        return false;
+    };
+    let port = local.rsplit_once(':').map(|(_, port)| port);
+    let is_port = port.is_some_and(|port| u16::from_str_radix(port, 16) == Ok(address.port()));
+    is_port && *state != "0A" && fields.get(9).is_some_and(|inode| *inode != "0")
+}
+
 /// A process and all that it started, and they, as far as they live.
 ///
 /// Keepers may outlive the front and be nobody's children then, so all keepers of the same binary
@@ -212,6 +237,17 @@ mod tests {
         assert!(kernel.tcp_kib >= 20);
         assert!(Kernel::read("", sockets).is_none());
         Kernel::now().unwrap();
+    }
+
+    #[test]
+    fn sockets_at_an_address() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        assert_eq!(sockets_at(address).unwrap(), 0);
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        let _accepted = listener.accept().unwrap();
+        assert_eq!(sockets_at(address).unwrap(), 1);
+        assert!(open_descriptors(&[std::process::id()]) >= 5);
     }
 
     #[test]

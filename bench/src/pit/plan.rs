@@ -160,6 +160,7 @@ fn of(part: Part, wish: &Wish, setting: &Setting) -> Vec<Case> {
                 ..tarpit(held)
             })
             .into(),
+        Part::Soak => Vec::new(),
         Part::Stutter => vec![Case {
             holding: Holding::Stutter,
             windows: setting.windows.div_ceil(2),

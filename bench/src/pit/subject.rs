@@ -5,12 +5,13 @@
 //! that mail takes the same way in all rows.
 
 use std::any::Any;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
+use tarpit_interop::free_port;
 
 use super::floor::Floor;
 use super::machine;
@@ -68,6 +69,8 @@ pub(crate) struct Subject {
     pub(crate) pit: SocketAddr,
     /// Where wanted mail goes.
     pub(crate) mail: SocketAddr,
+    /// Where it shows its figures.
+    pub(crate) admin: Option<SocketAddr>,
     /// What can be said about it beforehand, as that it can't have so much room.
     pub(crate) remark: Option<String>,
     cost: Cost,
@@ -93,6 +96,7 @@ impl Subject {
                 Ok(Self {
                     pit: floor.address,
                     mail: gateway.mail,
+                    admin: None,
                     remark: None,
                     cost: Cost::Processes(floor.processes()),
                     _running: Box::new((floor, gateway)),
@@ -124,7 +128,12 @@ async fn gateway(wanted: &Wanted<'_>) -> Result<Subject> {
     let recipients = folder.path().join("recipients");
     // Guesses are refused by it, so that no upstream is asked for them.
     std::fs::write(&recipients, "user@example.org\n").context("the file of recipients")?;
-    let settings = settings(wanted, &recipients)?;
+    let admin = if knows(wanted.tarpit, "admin.address")? {
+        Some(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)))
+    } else {
+        None
+    };
+    let settings = settings(wanted, &recipients, admin)?;
     let gateway = Gateway::start(wanted.tarpit, &settings).await?;
     let has_keepers = knows(wanted.tarpit, "pit.sessions")?;
     let descriptors = machine::descriptors();
@@ -133,6 +142,7 @@ async fn gateway(wanted: &Wanted<'_>) -> Result<Subject> {
     Ok(Subject {
         pit: gateway.address,
         mail: gateway.address,
+        admin,
         remark,
         cost: Cost::Family(gateway.id()),
         _running: Box::new((gateway, folder)),
@@ -140,7 +150,10 @@ async fn gateway(wanted: &Wanted<'_>) -> Result<Subject> {
 }
 
 /// The whole configuration of the gateway, in one place.
-fn settings(wanted: &Wanted<'_>, recipients: &Path) -> Result<Settings> {
+fn settings(wanted: &Wanted<'_>, recipients: &Path, admin: Option<SocketAddr>) -> Result<Settings> {
+    let admin = admin.map_or_else(String::new, |address| {
+        format!("[admin]\naddress = \"{address}\"\n")
+    });
     let knows = |option| knows(wanted.tarpit, option);
     let sessions = (wanted.held + BESIDE).min(SESSIONS_MAX);
     // Where the pit has a quota of its own, the other sessions need no room for it.
@@ -169,7 +182,7 @@ fn settings(wanted: &Wanted<'_>, recipients: &Path) -> Result<Settings> {
         tarpit_more,
         limits,
         more: format!(
-            "[recipients]\nsource = \"file\"\nfile = \"{}\"\n\n{pit}",
+            "[recipients]\nsource = \"file\"\nfile = \"{}\"\n\n{pit}\n{admin}",
             recipients.display()
         ),
         ..Settings::new(wanted.sink)
