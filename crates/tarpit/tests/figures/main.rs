@@ -1,0 +1,11 @@
+//! The admin listener of a running `tarpit`: the text of the figures, that they agree with the
+//! records, health, and who is not answered. The built-in maildir takes the mail.
+
+mod abuse;
+mod agree;
+mod health;
+mod http;
+mod parse;
+mod process;
+mod smtp;
+mod text;
