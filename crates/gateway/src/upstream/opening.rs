@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tarpit_core::Trouble;
+use tarpit_core::{Tick, Trouble};
 use tarpit_smtp::{Capabilities, Reply, Verb, write_ehlo, write_verb};
 
 use super::connection::{Auth, Connection, Failure, Standing};
@@ -30,6 +30,7 @@ const TLS_LIMIT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Opening {
     clock: Clock,
+    began: Tick,
     pub(super) greeting: Option<Reply>,
     /// The last reply to EHLO.
     pub(super) announced: Option<Reply>,
@@ -50,8 +51,10 @@ pub(super) struct Opening {
 
 impl Opening {
     pub(super) fn start() -> Self {
+        let clock = Clock::start();
         Self {
-            clock: Clock::start(),
+            clock,
+            began: clock.now(),
             greeting: None,
             announced: None,
             before_tls: None,
@@ -65,8 +68,8 @@ impl Opening {
     }
 
     fn ended(&mut self, step: &'static str) {
-        let now = self.clock.now().since(tarpit_core::Tick::ZERO);
-        self.steps.push((step, now));
+        let after = self.clock.now().since(self.began);
+        self.steps.push((step, after));
     }
 }
 

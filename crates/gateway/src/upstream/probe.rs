@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tarpit_core::{Tick, Trouble};
+use tarpit_core::Trouble;
 use tarpit_smtp::{Capabilities, Reply, escape, write_mail, write_rcpt};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -150,6 +150,7 @@ impl Upstream {
         forward_path: &str,
     ) -> Result<(Reply, Duration), Trouble> {
         let clock = Clock::start();
+        let began = clock.now();
         let treatment = timeout(PROBE_LIMIT, async {
             let mut report = ProbeReport::default();
             let opening = &mut Opening::start();
@@ -161,7 +162,7 @@ impl Upstream {
         match treatment.await {
             Ok(Ok(treatment)) => Ok(treatment),
             Ok(Err(Failure::Sender(reply) | Failure::Service(reply))) => {
-                Ok((reply, clock.now().since(Tick::ZERO)))
+                Ok((reply, clock.now().since(began)))
             }
             Ok(Err(Failure::Broken(trouble) | Failure::Unfit(trouble))) => Err(trouble),
             Err(_) => Err(Trouble::TimedOut),
@@ -358,8 +359,9 @@ impl ProbeReport {
 /// One command, its reply and the time it took.
 async fn timed(connection: &mut Connection, line: &[u8]) -> Result<Treatment, Failure> {
     let clock = Clock::start();
+    let began = clock.now();
     let reply = connection.wire.command(line, REPLY_LIMIT).await?;
-    Ok((reply, clock.now().since(Tick::ZERO)))
+    Ok((reply, clock.now().since(began)))
 }
 
 /// RSET, QUIT. Whether they are answered changes nothing.
