@@ -37,6 +37,8 @@ pub enum Finding {
     Full,
     /// All places for sessions of this source are taken.
     SourceFull,
+    /// The source owes too much to be let in.
+    Debtor,
     /// The client is this gateway.
     Ourselves,
     /// Nothing came within the time for a command.
@@ -191,6 +193,11 @@ impl Finding {
             Self::ShuttingDown => (421, "4.3.2", "Service shutting down, try again later"),
             Self::Full => (421, "4.3.2", "Too many sessions, try again later"),
             Self::SourceFull => (421, "4.7.0", "Too many sessions from your network"),
+            Self::Debtor => (
+                421,
+                "4.7.0",
+                "Too many errors from your network, try again later",
+            ),
             Self::Ourselves => (554, "5.4.6", "This is the gateway itself: a routing loop"),
             Self::CommandTimeout => (421, "4.4.2", "Timeout waiting for a command"),
             Self::SessionTimeout => (421, "4.4.2", "Session took too long"),
@@ -338,6 +345,13 @@ impl Finding {
             _ => format!("{enhanced} {text}"),
         };
         Reply::new(reply_code(code), &text)
+    }
+
+    /// The reply to somebody who never gets a session, and so no id.
+    #[must_use]
+    pub fn brief(self) -> Reply {
+        let (code, enhanced, text) = self.row();
+        Reply::new(reply_code(code), &format!("{enhanced} {text}"))
     }
 }
 

@@ -249,6 +249,10 @@ pub struct Limits {
     pub sessions_max: u32,
     /// Sessions of one source; over it 421 4.7.0. Applied in `enforce` only.
     pub sessions_per_source_max: u32,
+    /// A source that owes so much, or has it reserved, is turned away when it connects: 421 4.7.0.
+    /// Zero: nobody is. Applied in `enforce` with scope `source`, to listeners for mail from
+    /// anywhere; never to known senders and exempt networks.
+    pub door_debt: Duration,
     /// Octets that a held session may have read ahead; the rest stays in the kernel.
     pub held_unread_max: u32,
     /// Time for one whole command line.

@@ -248,12 +248,19 @@ pub(crate) fn is_listed(networks: &[IpNet], address: IpAddr) -> bool {
 }
 
 /// Which exemption covers the client.
-fn exemption(live: &Live, client: IpAddr) -> Option<usize> {
+pub(crate) fn exemption(live: &Live, client: IpAddr) -> Option<usize> {
     let now = unix_now();
     live.config
         .exempt
         .iter()
         .position(|exemption| exemption.covers(client, now))
+}
+
+/// Known senders have places beyond those of all, as many as there may be connections to upstreams:
+/// sessions that only sit there take no mail's place.
+fn has_reserved_place(shared: &Shared, live: &Live, place: &Place) -> bool {
+    let limit = u64::from(live.config.limits.sessions_max) + live.descriptors.share();
+    u64::from(place.active) <= limit && shared.ledger.is_known(shared.clock.now(), place.source)
 }
 
 /// Whether there is a place. Capacity is always 421; the bound by source is applied in `enforce`
@@ -276,7 +283,7 @@ fn admission(
         metrics.sessions_refused_unavailable.add(1);
         return Admission::Draining;
     }
-    if place.active > sessions_max {
+    if place.active > sessions_max && !has_reserved_place(shared, live, place) {
         metrics.sessions_refused_full.add(1);
         return Admission::Full;
     }

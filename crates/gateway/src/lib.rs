@@ -13,6 +13,7 @@ mod buffers;
 pub mod clock;
 pub mod config;
 mod conn;
+mod descriptors;
 mod drive;
 mod front;
 mod gateway;

@@ -1,20 +1,35 @@
 //! Accept, find a place, serve.
+//!
+//! Sockets are accepted past the runtime, many for each time it wakes us: who is turned away at the
+//! [`door`] never becomes known to it.
 
-use std::net::SocketAddr;
+mod door;
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tarpit_core::Source;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::task::JoinHandle;
 
+use crate::descriptors::is_short;
 use crate::front::{self, Caller};
+use crate::live::Live;
+use crate::metrics::Counter;
 use crate::shared::Shared;
+use door::{Door, Guest, Refusal};
 
 /// Connections that the kernel keeps for us while we are busy. The kernel cuts it to
 /// `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+
+/// Connections that are accepted in one go: about a millisecond, so that a flood delays a session on
+/// the same worker by no more.
+const BURST: usize = 64;
 
 /// After an accept that failed for want of descriptors or memory: long enough for sessions to end,
 /// short enough that no client notices.
@@ -26,7 +41,7 @@ pub(crate) struct Bound {
     pub(crate) name: Box<str>,
     pub(crate) asked: SocketAddr,
     pub(crate) address: SocketAddr,
-    socket: TcpListener,
+    socket: AsyncFd<TcpListener>,
 }
 
 /// A socket that is being served.
@@ -42,7 +57,7 @@ pub(crate) struct Served {
 
 /// Binds a listener. IPv6 sockets take IPv4 clients too, where the address is the wildcard: `[::]`
 /// means "everywhere" to an administrator.
-pub(crate) fn bind(name: &str, asked: SocketAddr) -> std::io::Result<Bound> {
+pub(crate) fn bind(name: &str, asked: SocketAddr) -> io::Result<Bound> {
     let socket = Socket::new(
         Domain::for_address(asked),
         Type::STREAM.nonblocking(),
@@ -54,14 +69,23 @@ pub(crate) fn bind(name: &str, asked: SocketAddr) -> std::io::Result<Bound> {
     }
     socket.bind(&asked.into())?;
     socket.listen(BACKLOG)?;
-    let socket = TcpListener::from_std(socket.into())?;
+    let socket = TcpListener::from(socket);
     let address = socket.local_addr()?;
+    let socket = watched(socket)?;
     Ok(Bound {
         name: name.into(),
         asked,
         address,
         socket,
     })
+}
+
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe, for types that may change their descriptor; this one never does"
+)]
+fn watched(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+    AsyncFd::with_interest(socket, Interest::READABLE)
 }
 
 impl Bound {
@@ -91,59 +115,147 @@ impl Served {
     }
 }
 
-async fn accept(socket: TcpListener, name: Box<str>, shared: Arc<Shared>) {
-    let opened = shared.metrics.sessions_opened.of(&name);
-    loop {
-        match socket.accept().await {
-            Ok((stream, peer)) => {
-                opened.add(1);
-                admit(stream, peer, &name, &shared);
-            }
-            Err(error) if is_clients_fault(&error) => {}
-            Err(error) => {
-                shared.metrics.accept_errors.add(1);
-                tracing::warn!(target: "tarpit::listen", listener = %name, %error, "accept failed");
+async fn accept(socket: AsyncFd<TcpListener>, name: Box<str>, shared: Arc<Shared>) {
+    let mut porter = Porter {
+        opened: shared.metrics.sessions_opened.of(&name),
+        door: Door::new(),
+        spare: spare(),
+        name,
+        shared,
+    };
+    // An error: the runtime ends.
+    while let Ok(mut ready) = socket.readable().await {
+        match porter.burst(socket.get_ref()) {
+            Rest::More => tokio::task::yield_now().await,
+            Rest::Nobody => ready.clear_ready(),
+            Rest::Short(error) => {
+                porter.shared.metrics.accept_errors.add(1);
+                tracing::warn!(target: "tarpit::listen", listener = %porter.name, %error, "accept failed");
+                porter.drain(socket.get_ref(), &error);
                 tokio::time::sleep(BACK_OFF).await;
             }
         }
     }
 }
 
+/// How a burst of accepts ended.
+enum Rest {
+    /// There may be more.
+    More,
+    /// Nobody waits.
+    Nobody,
+    /// The system has nothing left to serve anybody with.
+    Short(io::Error),
+}
+
+/// Who stands at one listener and lets clients in.
+#[derive(Debug)]
+struct Porter {
+    name: Box<str>,
+    shared: Arc<Shared>,
+    door: Door,
+    opened: Arc<Counter>,
+    /// A descriptor to give up when there is none left: with it, who waits can be told to come
+    /// again.
+    spare: Option<File>,
+}
+
+impl Porter {
+    /// Lets in those who wait, a burst at most, so that sessions on this worker have their turn.
+    fn burst(&mut self, socket: &TcpListener) -> Rest {
+        let live = self.shared.live.load_full();
+        for _ in 0..BURST {
+            match socket.accept() {
+                Ok((stream, peer)) => self.receive(stream, peer, &live),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Rest::Nobody,
+                Err(error) if is_clients_fault(&error) => {}
+                Err(error) => return Rest::Short(error),
+            }
+        }
+        Rest::More
+    }
+
+    /// No descriptor is left, of this process or of the system. Who waits in the queue would wait
+    /// for a session to end, and behind a full queue the next ones get no answer at all; told to
+    /// come again, a mail server turns to another MX at once.
+    fn drain(&mut self, socket: &TcpListener, error: &io::Error) {
+        if !is_short(error) {
+            return;
+        }
+        let live = self.shared.live.load_full();
+        for _ in 0..BURST {
+            // In between another thread may take it; then there is no spare until one comes back.
+            drop(self.spare.take());
+            let accepted = socket.accept();
+            if let Ok((stream, peer)) = accepted
+                && let Some(listener) = find(&live, &self.name)
+            {
+                let listener = &live.config.listeners[listener];
+                let guest = Guest::new(&self.shared, &live, listener, peer);
+                self.door.turn_away(stream, Refusal::Full, &guest);
+            } else {
+                break;
+            }
+            self.spare = spare();
+        }
+        self.spare = self.spare.take().or_else(spare);
+    }
+
+    fn receive(&mut self, socket: TcpStream, peer: SocketAddr, live: &Arc<Live>) {
+        let Some(listener) = find(live, &self.name) else {
+            return;
+        };
+        let guest = Guest::new(&self.shared, live, &live.config.listeners[listener], peer);
+        if let Some(why) = guest.refusal(&socket) {
+            self.door.turn_away(socket, why, &guest);
+            return;
+        }
+        // What fails here fails for want of memory, or because the client is gone.
+        let source = guest.source;
+        let Ok((tcp, local)) = register(socket) else {
+            self.shared.metrics.accept_errors.add(1);
+            return;
+        };
+        self.opened.add(1);
+        let caller = Caller {
+            place: self.shared.places.take(source),
+            via: None,
+            is_check: false,
+            tcp,
+            peer,
+            local,
+            live: Arc::clone(live),
+            listener,
+        };
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move { front::serve(&shared, caller).await });
+    }
+}
+
+/// Which of the listeners has this name; a reload may have taken it away.
+fn find(live: &Live, name: &str) -> Option<usize> {
+    let mut listeners = live.config.listeners.iter();
+    listeners.position(|listener| *listener.name == *name)
+}
+
+fn register(socket: TcpStream) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
+    let local = socket.local_addr()?;
+    // A reply is one small packet; waiting for more to send with it only delays.
+    let _ = socket.set_nodelay(true);
+    socket.set_nonblocking(true)?;
+    Ok((tokio::net::TcpStream::from_std(socket)?, local))
+}
+
+/// Any file will do that is always there.
+fn spare() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
 /// The client was gone before we came to it.
-fn is_clients_fault(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+fn is_clients_fault(error: &io::Error) -> bool {
+    use ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(
         error.kind(),
         ConnectionAborted | ConnectionReset | Interrupted
     )
-}
-
-fn admit(tcp: TcpStream, peer: SocketAddr, name: &str, shared: &Arc<Shared>) {
-    let live = shared.live.load_full();
-    let Some(listener) = live
-        .config
-        .listeners
-        .iter()
-        .position(|listener| *listener.name == *name)
-    else {
-        return;
-    };
-    let Ok(local) = tcp.local_addr() else {
-        return;
-    };
-    // A reply is one small packet; waiting for more to send with it only delays.
-    let _ = tcp.set_nodelay(true);
-    let source = Source::of(peer.ip(), live.config.prefixes);
-    let caller = Caller {
-        place: shared.places.take(source),
-        via: None,
-        is_check: false,
-        tcp,
-        peer,
-        local,
-        live,
-        listener,
-    };
-    let shared = Arc::clone(shared);
-    tokio::spawn(async move { front::serve(&shared, caller).await });
 }

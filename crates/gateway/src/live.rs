@@ -10,6 +10,7 @@ use tarpit_core::policy::REPLY_MAX;
 use tarpit_smtp::Capabilities;
 
 use crate::config::{Config, Delivery, Recipients, UpstreamTls};
+use crate::descriptors::Descriptors;
 use crate::link::Link;
 use crate::maildir::{MaildirLink, MaildirStore};
 use crate::recipients::{self, ReadError};
@@ -26,6 +27,8 @@ pub(crate) struct Live {
     pub(crate) filter: ArcSwap<Filter>,
     /// TLS towards clients, if there is a certificate. Renews itself when its files change.
     pub(crate) tls: Option<Arc<ServerTls>>,
+    /// Which sockets of clients may stay.
+    pub(crate) descriptors: Descriptors,
 }
 
 /// Who takes the mail.
@@ -70,6 +73,7 @@ impl Live {
             .collect::<Result<_, _>>()?;
         let tls = tls_of(&config, before)?;
         Ok(Self {
+            descriptors: Descriptors::of(&config),
             config,
             mails,
             filter,

@@ -97,6 +97,10 @@ metrics! {
     sessions_refused_full,
     /// Sessions refused with 421: all places of their source taken.
     sessions_refused_source,
+    /// Connections turned away with 421 at the door: no descriptor for strangers.
+    refused_at_door_full,
+    /// Connections turned away with 421 at the door: their source owes too much.
+    refused_at_door_debt,
     /// Sessions over the bound of their source that were served all the same (mode off, observe).
     sessions_over_source_limit,
     /// Sessions with more errors than `errors_max` that were served all the same (off, observe).

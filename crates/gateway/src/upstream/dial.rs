@@ -11,6 +11,12 @@ use tarpit_core::Trouble;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
+use crate::descriptors::is_short;
+
+/// After an attempt that failed for want of descriptors or memory: long enough for sessions to end,
+/// short enough to go unnoticed beside a connect.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
 /// The near ends of our connections to the upstream. A client that comes from one of them is
 /// ourselves: mail would go round in circles.
 #[derive(Debug, Default)]
@@ -82,15 +88,14 @@ pub(super) async fn dial(
         }
     };
     let connecting = async {
-        match source {
-            None => TcpStream::connect(address)
-                .await
-                .map_err(failed(Trouble::Unreachable)),
-            Some(source) => {
-                let socket = bound(source, address).map_err(failed(Trouble::Identity))?;
-                let connected = socket.connect(address).await;
-                connected.map_err(failed(Trouble::Unreachable))
+        loop {
+            let connected = connect(address, source).await;
+            let is_short = |no: &NoConnection| no.error.as_ref().is_some_and(is_short);
+            if !connected.as_ref().is_err_and(is_short) {
+                return connected;
             }
+            // It says nothing about the server; what is missing comes back when sessions end.
+            tokio::time::sleep(BACK_OFF).await;
         }
     };
     let stream = timeout(limit, connecting)
@@ -107,6 +112,31 @@ pub(super) async fn dial(
     // A client's address is no sign of us: a port of its own may be the same.
     let near = source.is_none().then(|| own.add(near));
     Ok((stream, near))
+}
+
+async fn connect(address: SocketAddr, source: Option<IpAddr>) -> Result<TcpStream, NoConnection> {
+    let (socket, trouble) = match source {
+        None => (unbound(address), Trouble::Unreachable),
+        Some(source) => (bound(source, address), Trouble::Identity),
+    };
+    let failed = |trouble, error| NoConnection {
+        trouble,
+        error: Some(error),
+    };
+    let connecting = socket
+        .map_err(|error| failed(trouble, error))?
+        .connect(address);
+    connecting
+        .await
+        .map_err(|error| failed(Trouble::Unreachable, error))
+}
+
+fn unbound(address: SocketAddr) -> io::Result<TcpSocket> {
+    if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }
 }
 
 /// A socket whose near end is `source`, an address that no interface of ours has.

@@ -113,6 +113,7 @@ fn config(folder: &Path, tls: ListenerTls) -> Config {
             data_block_timeout: NEVER,
             data_rate_min: 1,
             message_size_max: 0,
+            door_debt: Duration::ZERO,
             tls_handshake_timeout: LATE,
             end_of_data_timeout: NEVER,
             drain_timeout: LATE,

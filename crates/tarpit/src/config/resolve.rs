@@ -9,6 +9,7 @@ mod listener;
 mod pit;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tarpit_core::Prefixes;
 use tarpit_gateway::config::{Config, Exemption, Limits, Recipients};
@@ -33,9 +34,10 @@ pub(super) fn resolve(reader: &mut Reader<'_>) -> Option<(Config, log::Format, A
     let certificates = listener::certificates(reader);
     let recipients = recipients(reader);
     let pit = pit::read(reader);
+    let door_debt = door_debt(reader);
     let exempt = exemptions(reader);
     let prefixes = prefixes(reader);
-    let limits = limits(reader);
+    let limits = limits(reader, door_debt);
     let log = log_format(reader);
     let admin = admin::read(reader, &named);
 
@@ -194,7 +196,13 @@ fn prefixes(reader: &mut Reader<'_>) -> Option<Prefixes> {
     Some(Prefixes { v4: v4?, v6: v6? })
 }
 
-fn limits(reader: &mut Reader<'_>) -> Option<(Limits, SessionBounds)> {
+/// `[pit]`
+fn door_debt(reader: &mut Reader<'_>) -> Option<Duration> {
+    let view = reader.single("pit");
+    reader.time(&view, "door_debt")
+}
+
+fn limits(reader: &mut Reader<'_>, door_debt: Option<Duration>) -> Option<(Limits, SessionBounds)> {
     let view = reader.single("limits");
     let sessions_max = reader.count(&view, "sessions_max");
     let sessions_per_source_max = reader.count(&view, "sessions_per_source_max");
@@ -222,6 +230,7 @@ fn limits(reader: &mut Reader<'_>) -> Option<(Limits, SessionBounds)> {
     let limits = Limits {
         sessions_max: sessions_max?,
         sessions_per_source_max: sessions_per_source_max?,
+        door_debt: door_debt?,
         held_unread_max: held_unread_max?,
         command_timeout: command_timeout?,
         session_timeout: session_timeout?,

@@ -126,6 +126,7 @@ numbered!(Finding, "finding", {
     BinaryNeedsChunks = 70,
     ChunkUnreadable = 71,
     Shed = 72,
+    Debtor = 73,
 });
 
 numbered!(Offence, "offence", {

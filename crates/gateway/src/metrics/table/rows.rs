@@ -106,6 +106,8 @@ const REFUSALS: &[Counted] = &[
     |counts| ("unavailable", counts.sessions_refused_unavailable),
     |counts| ("full", counts.sessions_refused_full),
     |counts| ("source_full", counts.sessions_refused_source),
+    |counts| ("door_full", counts.refused_at_door_full),
+    |counts| ("door_debt", counts.refused_at_door_debt),
     |counts| ("loop", counts.loops_refused),
     |counts| ("proxy_header", counts.proxy_headers_refused),
 ];

@@ -250,6 +250,7 @@ fn limits(settings: &Settings) -> Limits {
     Limits {
         sessions_max: 1000,
         sessions_per_source_max: 1000,
+        door_debt: Duration::ZERO,
         held_unread_max: u32::try_from(HELD_UNREAD_MAX).unwrap_or(u32::MAX),
         command_timeout: scaled(settings.command_timeout),
         session_timeout: scaled(settings.session_timeout),

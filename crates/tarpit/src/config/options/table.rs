@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{Allowed, Apply, Default, Opt, Sample, Section, Shape};
 use bounds::{ADMIN, LIMITS, LOG};
 use doors::{CERTIFICATE, LISTENER, MAILDIR, TOP, UPSTREAM};
-use pit::{EXEMPT, RECIPIENTS, SOURCE, TARPIT};
+use pit::{EXEMPT, PIT, RECIPIENTS, SOURCE, TARPIT};
 
 /// An option that a reload can change.
 const fn opt(
@@ -109,6 +109,13 @@ pub(crate) const SECTIONS: &[Section] = &[
         what: "The tar pit itself.",
         sample: Sample::Used,
         options: TARPIT,
+    },
+    Section {
+        name: "pit",
+        shape: Shape::Single,
+        what: "The place where sessions wait, and who is not even let in.",
+        sample: Sample::Used,
+        options: PIT,
     },
     Section {
         name: "exempt",

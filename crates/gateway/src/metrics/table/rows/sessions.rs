@@ -7,7 +7,7 @@ pub(super) const SESSIONS: &[Family] = &[
         Sessions,
         Counter,
         "tarpit_sessions_opened_total",
-        "Connections accepted, whatever became of them.",
+        "Connections that were let in, whatever became of them; those turned away at the door are not.",
         &[LISTENER],
         |figures, push| {
             for (name, count) in &figures.counts.sessions_opened {
@@ -41,7 +41,8 @@ pub(super) const SESSIONS: &[Family] = &[
         Counter,
         "tarpit_sessions_refused_total",
         "Connections that got no service: no healthy upstream or draining (unavailable), no place in all (full) or for \
-         their source (source_full), from this gateway itself (loop), with a PROXY header that is malformed or that nobody \
+         their source (source_full), turned away at the door, for want of descriptors (door_full) or since their source owes \
+         too much (door_debt), from this gateway itself (loop), with a PROXY header that is malformed or that nobody \
          trusts (proxy_header).",
         &[words("reason", refusal_words)],
         |figures, push| {

@@ -67,6 +67,18 @@ pub(super) const TARPIT: &[Opt] = &[
     ),
 ];
 
+/// `[pit]`
+pub(super) const PIT: &[Opt] = &[opt(
+    "door_debt",
+    seconds(0, 75),
+    Default::Value("\"20s\""),
+    "A source that owes so much (what is being looked up for it included) is turned away when it \
+     connects: 421 4.7.0 for the price of an accept. With `enforce` and scope = \"source\" only, on listeners \
+     for mail from anywhere; never known senders, exempt networks and proxies. 0 turns nobody away.",
+    "Four offences of 5 s that it did not wait for. With `hold_max` = 25 s there is no room for another \
+     look-up: inside it would hear 450 and nothing else. The door opens again as the debt runs out.",
+)];
+
 /// `[[exempt]]`
 pub(super) const EXEMPT: &[Opt] = &[
     opt(
