@@ -35,6 +35,8 @@ const UNPACKED: &[(&str, &[&str])] = &[
     ("exim", &["exim4-daemon-heavy"]),
     ("opensmtpd", &["opensmtpd"]),
     (PROXIES, PROXY_PACKAGES),
+    // It reads the gateway's figures; promtool, beside it, judges them.
+    ("prometheus", &["prometheus"]),
     // For systemd-analyze, which judges the unit that we ship.
     ("systemd", &["systemd"]),
 ];

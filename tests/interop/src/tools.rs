@@ -48,6 +48,16 @@ pub fn systemd_analyze() -> Result<Command> {
     Ok(command)
 }
 
+/// A program of the package `prometheus`: the server itself, or `promtool`.
+///
+/// # Errors
+/// When it is not installed.
+pub fn prometheus(program: &str) -> Result<Command> {
+    Ok(Command::new(
+        unpacked("prometheus")?.join("usr/bin").join(program),
+    ))
+}
+
 /// HAProxy, as its package has it.
 ///
 /// # Errors

@@ -15,6 +15,7 @@ mod leaving;
 mod mail;
 mod matrix;
 mod pit;
+mod prometheus;
 mod queue;
 mod recipes;
 mod redirect;
