@@ -417,7 +417,7 @@ async fn send(stream: &mut Stream, bytes: &mut Vec<u8>) -> bool {
         return true;
     }
     // Whoever reads has room for it at once, and nothing has to be timed.
-    if stream.connection().is_none()
+    if !stream.is_secure()
         && let Ok(count) = stream.try_write(bytes)
     {
         bytes.drain(..count);

@@ -1,7 +1,7 @@
 //! A connection's socket, plain or TLS, towards clients and the upstream: one type.
 //!
 //! What it promises: nothing is read ahead of what was asked for, but for the rest of one TLS
-//! record; plain bytes go to the system as they are, without a copy; and what a plain socket can do
+//! record and 4 KiB of ciphertext behind it; plain bytes go to the system as they are, without a copy; and what a plain socket can do
 //! (write and hear at once, look without waiting, be watched for a hang-up while its bytes stay
 //! where they are), TLS can do too.
 //!
@@ -10,6 +10,10 @@
 //! Nobody outside this file and `stream/` knows the library's buffers, so that another interface to
 //! them (rustls 0.24) changes nothing elsewhere.
 
+mod accept;
+mod buffered;
+mod ends;
+mod record;
 mod secure;
 
 use std::future::poll_fn;
@@ -19,6 +23,8 @@ use std::net::Shutdown;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
+use rustls::server::UnbufferedServerConnection;
+use rustls::{ClientConnection, CommonState};
 use socket2::SockRef;
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -106,22 +112,42 @@ impl Stream {
         &self.socket.tcp
     }
 
-    /// Starts TLS on a plain stream, as client or server. What this side read ahead must have been
-    /// thrown away: what comes next is taken for TLS. No time limit; on an error nothing can be said
-    /// on this stream any more, the alert was sent.
+    /// Starts TLS on a plain stream, as client. What this side read ahead must have been thrown
+    /// away: what comes next is taken for TLS. No time limit; on an error nothing can be said on
+    /// this stream any more, the alert was sent.
     ///
     /// # Errors
     /// The peer hung up (an error of the system, or `UnexpectedEof`), or does not speak TLS as we
     /// do (`InvalidData` around a [`rustls::Error`]).
-    pub(crate) async fn handshake(&mut self, connection: rustls::Connection) -> io::Result<()> {
+    pub(crate) async fn connect(&mut self, connection: ClientConnection) -> io::Result<()> {
         debug_assert!(self.secure.is_none(), "TLS within TLS");
-        let secure = self.secure.insert(Box::new(Secure::new(connection)));
-        secure.handshake(&mut self.socket).await
+        let secure = self.secure.insert(Box::new(Secure::opening()));
+        secure.connect(&mut self.socket, connection).await
     }
 
-    /// What TLS agreed on.
-    pub(crate) fn connection(&self) -> Option<&rustls::Connection> {
-        self.secure.as_deref().map(Secure::connection)
+    /// The same as server, which must allow its secrets to be extracted. `describe` sees what was
+    /// agreed on; it is not kept.
+    ///
+    /// # Errors
+    /// As [`Stream::connect`].
+    pub(crate) async fn accept<T>(
+        &mut self,
+        connection: UnbufferedServerConnection,
+        describe: impl FnOnce(&CommonState) -> T,
+    ) -> io::Result<T> {
+        debug_assert!(self.secure.is_none(), "TLS within TLS");
+        let secure = self.secure.insert(Box::new(Secure::opening()));
+        secure.accept(&mut self.socket, connection, describe).await
+    }
+
+    /// Whether TLS is spoken, or was to be.
+    pub(crate) const fn is_secure(&self) -> bool {
+        self.secure.is_some()
+    }
+
+    /// What TLS agreed on, where this side is the client.
+    pub(crate) fn connection(&self) -> Option<&ClientConnection> {
+        self.secure.as_deref().and_then(Secure::connection)
     }
 
     /// Reads what is there; 0 octets when the peer shut down its sending side. With TLS that is its

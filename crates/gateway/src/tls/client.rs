@@ -126,14 +126,14 @@ impl ClientTls {
             None => stream.tcp().peer_addr()?.ip().to_canonical().into(),
         };
         let connection = rustls::ClientConnection::new(Arc::clone(&self.config), name)?;
-        let handshake = stream.handshake(connection.into());
+        let handshake = stream.connect(connection);
         tokio::time::timeout(limit, handshake)
             .await
             .map_err(|_| TlsFailure::TimedOut(limit))??;
         let connection = stream.connection().ok_or(TlsFailure::HungUp)?;
         let certificates = connection.peer_certificates().unwrap_or_default();
         Ok(Peer {
-            tls: TlsInfo::of(connection),
+            tls: TlsInfo::of(connection, None),
             certificate: certificates
                 .first()
                 .and_then(|der| CertificateInfo::read(der)),

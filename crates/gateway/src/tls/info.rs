@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-use rustls::{AlertDescription, Connection, Error, HandshakeKind, ProtocolVersion};
+use rustls::{AlertDescription, CommonState, Error, HandshakeKind, ProtocolVersion};
 
 /// What a handshake agreed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,17 +19,13 @@ pub struct TlsInfo {
 }
 
 impl TlsInfo {
-    pub(super) fn of(connection: &Connection) -> Self {
+    pub(super) fn of(connection: &CommonState, sni: Option<Box<str>>) -> Self {
         let version = match connection.protocol_version() {
             Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
             Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
             _ => "unknown",
         };
         let suite = connection.negotiated_cipher_suite();
-        let sni = match connection {
-            Connection::Server(server) => server.server_name().map(Into::into),
-            Connection::Client(_) => None,
-        };
         Self {
             version,
             cipher: suite

@@ -1,14 +1,16 @@
 //! TLS towards clients: the certificate that fits the name they ask for, replaced while we run.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache};
+use rustls::server::{
+    ClientHello, ResolvesServerCert, ServerSessionMemoryCache, UnbufferedServerConnection,
+};
 use rustls::sign::CertifiedKey;
+use rustls::{CommonState, ServerConfig};
 
 use super::certificate::{CertificateError, CertificateInfo, Certified};
 use super::info::{TlsFailure, TlsInfo};
@@ -81,6 +83,8 @@ impl ServerTls {
         config.send_tls13_tickets = TICKETS;
         // It can be replayed, and no mail client sends it (RFC 8446 §8).
         config.max_early_data_size = 0;
+        // Sessions wait as their secrets, without the library's buffers (`stream/record.rs`).
+        config.enable_secret_extraction = true;
         let tls = Self {
             config: Arc::new(config),
             shown,
@@ -135,13 +139,21 @@ impl ServerTls {
         stream: &mut Stream,
         limit: Duration,
     ) -> Result<TlsInfo, TlsFailure> {
-        let connection = rustls::ServerConnection::new(Arc::clone(&self.config))?;
-        let handshake = stream.handshake(connection.into());
-        tokio::time::timeout(limit, handshake)
+        // The library tells the name to nobody but who resolves it, so each connection has a
+        // resolver of its own: a dozen counters beside the arithmetic of a handshake.
+        let asked = Arc::new(Asked {
+            shown: Arc::clone(&self.shown),
+            name: OnceLock::new(),
+        });
+        let mut config = (*self.config).clone();
+        config.cert_resolver = Arc::clone(&asked) as Arc<dyn ResolvesServerCert>;
+        let connection = UnbufferedServerConnection::new(Arc::new(config))?;
+        let describe = |state: &CommonState| TlsInfo::of(state, asked.name.get().cloned());
+        let handshake = stream.accept(connection, describe);
+        let info = tokio::time::timeout(limit, handshake)
             .await
             .map_err(|_| TlsFailure::TimedOut(limit))??;
-        let connection = stream.connection().ok_or(TlsFailure::HungUp)?;
-        Ok(TlsInfo::of(connection))
+        Ok(info)
     }
 }
 
@@ -157,6 +169,22 @@ impl Entry {
             }
             Err(error) => Some(error),
         }
+    }
+}
+
+/// What one client asks for.
+#[derive(Debug)]
+struct Asked {
+    shown: Arc<Shown>,
+    name: OnceLock<Box<str>>,
+}
+
+impl ResolvesServerCert for Asked {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if let Some(name) = hello.server_name() {
+            let _ = self.name.set(name.into());
+        }
+        self.shown.resolve(hello)
     }
 }
 

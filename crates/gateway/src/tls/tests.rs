@@ -130,10 +130,9 @@ fn anybody(versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> 
     Arc::new(config)
 }
 
-fn hello(config: &Arc<ClientConfig>, name: &str) -> rustls::Connection {
+fn hello(config: &Arc<ClientConfig>, name: &str) -> ClientConnection {
     let name = ServerName::try_from(name.to_owned()).unwrap();
-    let client = ClientConnection::new(Arc::clone(config), name);
-    client.unwrap().into()
+    ClientConnection::new(Arc::clone(config), name).unwrap()
 }
 
 /// Both ends of a connection after the handshake, in any version.
@@ -146,7 +145,7 @@ async fn secure_by(config: &Arc<ClientConfig>) -> (Stream, Stream) {
     let (mut server, mut client) = sockets().await;
     let (accepted, connected) = tokio::join!(
         tls.accept(&mut server, LIMIT),
-        client.handshake(hello(config, "mx.example.org"))
+        client.connect(hello(config, "mx.example.org"))
     );
     accepted.unwrap();
     connected.unwrap();

@@ -24,7 +24,7 @@ async fn shake(
     let (mut server, mut client) = sockets().await;
     let (accepted, connected) = tokio::join!(
         tls.accept(&mut server, LIMIT),
-        client.handshake(hello(config, name))
+        client.connect(hello(config, name))
     );
     connected.unwrap();
     let shown = client.connection().unwrap().peer_certificates().unwrap();
@@ -284,7 +284,7 @@ async fn octets_behind_starttls_make_the_handshake_fail() {
     let config = anybody(VERSIONS);
     let (accepted, connected) = tokio::join!(
         tls.accept(&mut server, LIMIT),
-        client.handshake(hello(&config, "mx.example.org"))
+        client.connect(hello(&config, "mx.example.org"))
     );
     assert_eq!(accepted.unwrap_err().as_str(), "no_tls");
     assert!(connected.is_err());
