@@ -81,6 +81,8 @@ pub struct World {
     ledgers: Vec<Ledger>,
     now: Tick,
     peers: Vec<Peer>,
+    /// Sessions that are not over: most of thousands are.
+    live: Vec<usize>,
     draining: bool,
     woken: VecDeque<Ticket>,
     freezes: bool,
@@ -97,6 +99,7 @@ impl World {
             ledgers,
             now,
             peers: Vec::new(),
+            live: Vec::new(),
             draining: false,
             woken: VecDeque::new(),
             freezes: false,
@@ -214,6 +217,7 @@ impl World {
             peer.session.note_secured();
         }
         self.peers.push(peer);
+        self.live.push(number);
         let admission = if self.draining {
             Admission::Draining
         } else {
@@ -398,10 +402,12 @@ impl World {
 
     /// Time passes, up to `moment`; everything that is due until then happens when it is due.
     pub fn advance(&mut self, moment: Tick) {
+        let peers = &self.peers;
+        self.live
+            .retain(|number| !matches!(peers[*number].rest, Rest::Closed));
         loop {
-            let next = (0..self.peers.len())
-                .filter_map(|number| Some((self.due(number)?, number)))
-                .min();
+            let due = |number: &usize| Some((self.due(*number)?, *number));
+            let next = self.live.iter().filter_map(due).min();
             let Some((due, number)) = next.filter(|(due, _)| *due <= moment) else {
                 break;
             };
