@@ -124,6 +124,7 @@ fn measure(wanted: Wanted) -> Result<()> {
         quick: wanted.quick,
         held: wanted.held,
         case: wanted.case,
+        senders: part::SENDERS.to_vec(),
     };
     let runtime = runtime()?;
     let mut failed = 0;

@@ -47,7 +47,12 @@ pub(crate) struct Setting {
     pub(crate) held: u32,
     /// Only loads whose words begin with this.
     pub(crate) case: String,
+    /// Numbers of senders at a time.
+    pub(crate) senders: Vec<u8>,
 }
+
+/// Numbers of senders, unless others are asked for: what one message takes, and a crowd.
+pub(crate) const SENDERS: [u8; 2] = [1, 50];
 
 impl Part {
     /// Runs it.
@@ -64,12 +69,12 @@ impl Part {
 }
 
 /// The loads of `load` and `postfix`, with their words for the table.
-fn loads() -> Vec<(String, Load)> {
+fn loads(numbers: &[u8]) -> Vec<(String, Load)> {
     let sizes = [("1 KiB", 1 << 10), ("1 MiB", 1 << 20)];
     let mut loads = Vec::new();
     for (name, size) in sizes {
         let message = Arc::new(Message::new("user@example.org", size));
-        for senders in [1, 50] {
+        for senders in numbers.iter().copied() {
             for each in [1, 10] {
                 let words = format!(
                     "{name}, {senders} sender{}, {each} a connection",
@@ -96,7 +101,7 @@ impl Setting {
     /// The loads that are wanted.
     fn loads(&self) -> impl Iterator<Item = (String, Load)> {
         let case = self.case.as_str();
-        loads()
+        loads(&self.senders)
             .into_iter()
             .filter(move |(words, _)| words.starts_with(case))
     }

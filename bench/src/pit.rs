@@ -27,12 +27,13 @@ pub(crate) use herd::{Orders, run as herd};
 use machine::Raised;
 use subject::Kind;
 
-use crate::{gateway, report};
+use crate::{gateway, part, report};
 
 /// A part, by its name on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
-    /// Sessions held in all sizes (for 60 s above 20,000, else for 10 s), and mail beside them
+    /// Sessions held in all sizes (up to 20,000 for 10 s, up to 200,000 for 30 s, else for 60 s),
+    /// and mail beside them
     Held,
     /// Sessions held for 5 s
     Short,
@@ -44,6 +45,10 @@ pub(crate) enum Part {
     Tls,
     /// Replies said octet by octet
     Stutter,
+    /// The way of wanted mail itself: direct, through the gateway, and through other proxies
+    Way,
+    /// Names learnt by harvesters
+    Names,
     /// Twenty minutes of churn, unless --soak says otherwise; only if it is named
     Soak,
 }
@@ -81,7 +86,29 @@ pub(crate) struct Wish {
 /// Of a soak, unless another time is asked for.
 const SOAK_MINUTES: u64 = 20;
 
+/// Parts of the other benchmark that belong to the picture.
+async fn beside(part: Part, wish: &Wish, setting: &Setting) -> Result<()> {
+    println!();
+    let other = part::Setting {
+        tarpit: setting.tarpit.clone(),
+        beside: Vec::new(),
+        quick: wish.quick,
+        held: 0,
+        case: "1 KiB".to_owned(),
+        senders: vec![10, 50],
+    };
+    match part {
+        Part::Way => part::Part::Load.run(&other).await,
+        _ => part::Part::Harvest.run(&other).await,
+    }
+}
+
 impl Wish {
+    fn wants(&self, part: Part) -> bool {
+        let is_other = self.only.is_empty() && self.pit.is_empty();
+        is_other || self.only.contains(&part)
+    }
+
     fn soak_minutes(&self) -> Option<u64> {
         let is_named = self.only.contains(&Part::Soak);
         self.soak.or_else(|| is_named.then_some(SOAK_MINUTES))
@@ -156,6 +183,15 @@ async fn measure(wish: Wish) -> Result<()> {
     for line in left_out {
         println!("- {line}");
     }
-    ensure!(failed == 0, "{failed} cases were not measured");
+    for part in [Part::Way, Part::Names] {
+        if !wish.wants(part) {
+            continue;
+        }
+        if let Err(error) = beside(part, &wish, &setting).await {
+            println!("{part:?} was not measured: {error:#}\n");
+            failed += 1;
+        }
+    }
+    ensure!(failed == 0, "{failed} cases or parts were not measured");
     Ok(())
 }

@@ -26,7 +26,7 @@ const PITS: [(&str, &str); 3] = [
     ("enforce", "source"),
 ];
 
-const CONNECTIONS: [u32; 2] = [1, 100];
+const CONNECTIONS: [u32; 3] = [1, 10, 100];
 
 const COLUMNS: &[&str] = &[
     "harvester, one source",

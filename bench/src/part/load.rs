@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::{Setting, loads, timing};
+use super::{SENDERS, Setting, loads, timing};
 use crate::gateway::{Gateway, Settings};
 use crate::load::{Comparison, Server, Turn, Way, added_ms, compare, middle, ratios, rounds};
 use crate::peers::{Kind, Peer};
@@ -165,7 +165,10 @@ impl Beside {
 
 /// The sink against itself: how far from 1 a ratio can be on this machine by chance.
 async fn noise(direct: SocketAddr, quick: bool) -> Result<String> {
-    let (words, load) = loads().into_iter().nth(NOISE).context("no such load")?;
+    let (words, load) = loads(&SENDERS)
+        .into_iter()
+        .nth(NOISE)
+        .context("no such load")?;
     let Comparison { ratio, .. } = compare(direct, direct, &load, timing(quick)).await?;
     let [median, least, greatest] = ratio;
     Ok(format!(

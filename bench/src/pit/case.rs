@@ -20,7 +20,12 @@ const SETTLE: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_secs(30);
 
 /// Guesses a second when a whole herd is to be held again before the first is due.
-const ALL_AT_ONCE: f64 = 25_000.0;
+/// As fast as they can, that is.
+const ALL_AT_ONCE: f64 = 50_000.0;
+
+/// Windows of mail at capacity while nothing is due: to line up a million for each takes longer
+/// than a hold.
+const WAITING_WINDOWS: usize = 3;
 
 /// What the herd does while something is measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,6 +65,19 @@ pub(crate) struct Case {
     pub(crate) windows: usize,
     /// What the herd does, one after the other.
     pub(crate) phases: Vec<Doing>,
+}
+
+impl Case {
+    /// How fast clients come, where `rate` is the most: where that takes longer than a hold, so
+    /// that it takes a whole number of holds. Then what is due is spread evenly over one.
+    fn fill_rate(&self, rate: f64) -> f64 {
+        let due = self.held as f64 / self.hold.as_secs_f64();
+        if due > rate {
+            due / (due / rate).ceil()
+        } else {
+            rate
+        }
+    }
 }
 
 /// What a case showed before the herd came and while it came.
@@ -152,7 +170,7 @@ pub(crate) async fn measure(case: &Case, setting: &Setting) -> Result<Measured> 
     };
     let mut herd = Herd::start(subject.pit, case.held, &way)?;
     std::thread::sleep(SETTLE);
-    let filled = fill(&subject, &mut herd, setting)?;
+    let filled = fill(case, &subject, &mut herd, setting)?;
     let mut phases = Vec::new();
     for doing in &case.phases {
         let bench = Bench {
@@ -162,7 +180,9 @@ pub(crate) async fn measure(case: &Case, setting: &Setting) -> Result<Measured> 
             quarter: empty.rate() / 4.0,
         };
         // Who took as long to come in as a hold takes is spread over one already.
-        let is_spread = phases.is_empty() && filled.took >= case.hold.mul_f64(0.8);
+        // So is what a stutter says all the time.
+        let is_spread = case.holding == Holding::Stutter
+            || (phases.is_empty() && filled.took >= case.hold.mul_f64(0.8));
         let phase = bench.phase(*doing, is_spread, &mut herd, &mut sink);
         phases.push(phase.await?);
     }
@@ -188,14 +208,14 @@ fn spent(processes: &[u32]) -> Duration {
     times.filter_map(|id| Processes::One(*id).time().ok()).sum()
 }
 
-fn fill(subject: &Subject, herd: &mut Herd, setting: &Setting) -> Result<Filled> {
+fn fill(case: &Case, subject: &Subject, herd: &mut Herd, setting: &Setting) -> Result<Filled> {
     let processes = subject.processes();
     let before = (
         machine::proportional_kib(&processes),
         Kernel::now()?,
         spent(&processes),
     );
-    let took = herd.fill(setting.rate)?;
+    let took = herd.fill(case.fill_rate(setting.rate))?;
     let spent = spent(&subject.processes()).saturating_sub(before.2);
     std::thread::sleep(SETTLE);
     let processes = subject.processes();
@@ -250,13 +270,22 @@ impl Bench<'_> {
         herd.order(Order::Reset)?;
         let began = Instant::now();
         let before = (spent(&self.subject.processes()), herd.time()?);
-        std::thread::sleep(window);
+        std::thread::sleep(if doing == Doing::Waiting {
+            // Nothing happens, which takes no longer to see.
+            window / 3
+        } else {
+            window
+        });
         let spent = spent(&self.subject.processes()).saturating_sub(before.0);
         let spent = (spent, began.elapsed());
         let herd_spent = herd.time()?.saturating_sub(before.1);
         let upstream = sink.stats()?[0].open;
         let quiet = herd.report()?;
-        for _ in 0..self.case.windows {
+        let windows = match doing {
+            Doing::Waiting => self.case.windows.min(WAITING_WINDOWS),
+            Doing::Guessing { .. } => self.case.windows,
+        };
+        for _ in 0..windows {
             due = self.again(doing, herd, due)?;
             mail.at_capacity(self.subject.mail, window).await?;
         }

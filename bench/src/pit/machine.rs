@@ -2,7 +2,7 @@
 //! about memory.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::SocketAddrV4;
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -153,21 +153,23 @@ pub(crate) fn open_descriptors(processes: &[u32]) -> u64 {
 }
 
 /// Sockets of this machine that were accepted at `address` and are still there for a process.
-pub(crate) fn sockets_at(address: SocketAddr) -> Result<u64> {
+pub(crate) fn sockets_at(address: SocketAddrV4) -> Result<u64> {
     let table = fs::read_to_string("/proc/net/tcp").context("/proc/net/tcp")?;
     Ok(table.lines().filter(|line| is_at(line, address)).count() as u64)
 }
 
 /// Whether a line of /proc/net/tcp is a connection at `address`: not its listener (0A), and not
 /// what the kernel keeps when the process has closed (06, 0B's like have no inode).
-fn is_at(line: &str, address: SocketAddr) -> bool {
+fn is_at(line: &str, address: SocketAddrV4) -> bool {
     let fields: Vec<&str> = line.split_ascii_whitespace().collect();
     let [_, local, _, state, ..] = fields.as_slice() else {
         return false;
     };
-    let port = local.rsplit_once(':').map(|(_, port)| port);
-    let is_port = port.is_some_and(|port| u16::from_str_radix(port, 16) == Ok(address.port()));
-    is_port && *state != "0A" && fields.get(9).is_some_and(|inode| *inode != "0")
+    // The address as the machine has it in memory, and the port, in hexadecimal digits.
+    let own = u32::from_ne_bytes(address.ip().octets());
+    *local == format!("{own:08X}:{:04X}", address.port())
+        && *state != "0A"
+        && fields.get(9).is_some_and(|inode| *inode != "0")
 }
 
 /// A process and all that it started, and they, as far as they live.
@@ -242,7 +244,8 @@ mod tests {
     #[test]
     fn sockets_at_an_address() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let address = SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, port);
         assert_eq!(sockets_at(address).unwrap(), 0);
         let _client = std::net::TcpStream::connect(address).unwrap();
         let _accepted = listener.accept().unwrap();

@@ -29,10 +29,11 @@ const QUICK_MAX: u64 = 20_000;
 
 /// Holds of the large sizes: of a million, 16,700 are due a second.
 const HOLD: Duration = Duration::from_secs(60);
-/// Holds of the small sizes, where a minute would be a long time for a few replies.
-const BRIEF: Duration = Duration::from_secs(10);
-/// Up to which size holds are brief.
-const SMALL: u64 = 20_000;
+/// Holds of the sizes between, and the largest of these.
+const HALF: (Duration, u64) = (Duration::from_secs(30), 200_000);
+/// Holds of the small sizes, where a minute would be a long time for a few replies, and the largest
+/// of these.
+const BRIEF: (Duration, u64) = (Duration::from_secs(10), 20_000);
 /// Holds of part `short`: what `tarpit.delay` is by default.
 const SHORT: Duration = Duration::from_secs(5);
 
@@ -104,7 +105,7 @@ fn of(part: Part, wish: &Wish, setting: &Setting) -> Vec<Case> {
         kind,
         part,
         held,
-        hold: if held > SMALL { HOLD } else { BRIEF },
+        hold: hold(held),
         holding: Holding::Silent,
         long: false,
         ahead: false,
@@ -112,7 +113,6 @@ fn of(part: Part, wish: &Wish, setting: &Setting) -> Vec<Case> {
         windows: setting.windows,
         phases: vec![ON],
     };
-    let both = [Kind::Floor, Kind::Tarpit];
     let tarpit = |held| case(Kind::Tarpit, held);
     match part {
         Part::Held => {
@@ -124,7 +124,12 @@ fn of(part: Part, wish: &Wish, setting: &Setting) -> Vec<Case> {
                 .iter()
                 // An empty pit is measured in each case.
                 .filter(|held| **held > 0)
-                .flat_map(|held| both.map(|kind| case(kind, *held)))
+                .flat_map(|held| {
+                    let both = [Kind::Floor, Kind::Tarpit];
+                    both.map(|kind| case(kind, *held))
+                })
+                // Of a thousand, what the process itself takes is most.
+                .filter(|case| case.kind != Kind::Floor || case.held > FLOOR_MIN)
                 .map(|case| Case {
                     phases: phases(case.held),
                     // Whoever is to judge the machine alone needs fewer.
@@ -136,13 +141,11 @@ fn of(part: Part, wish: &Wish, setting: &Setting) -> Vec<Case> {
                 })
                 .collect()
         }
-        Part::Short => both
-            .map(|kind| Case {
-                hold: SHORT,
-                windows: setting.windows.div_ceil(2),
-                ..case(kind, 10_000)
-            })
-            .into(),
+        Part::Short => vec![Case {
+            hold: SHORT,
+            windows: setting.windows.div_ceil(2),
+            ..tarpit(10_000)
+        }],
         Part::Long => vec![Case {
             long: true,
             windows: 0,
@@ -160,13 +163,24 @@ fn of(part: Part, wish: &Wish, setting: &Setting) -> Vec<Case> {
                 ..tarpit(held)
             })
             .into(),
-        Part::Soak => Vec::new(),
+        Part::Way | Part::Names | Part::Soak => Vec::new(),
         Part::Stutter => vec![Case {
             holding: Holding::Stutter,
+            hold: HOLD,
             windows: setting.windows.div_ceil(2),
             ..tarpit(100_000)
         }],
     }
+}
+
+/// Up to this size the floor is left out.
+const FLOOR_MIN: u64 = 1000;
+
+fn hold(held: u64) -> Duration {
+    [BRIEF, HALF]
+        .into_iter()
+        .find(|(_, largest)| held <= *largest)
+        .map_or(HOLD, |(hold, _)| hold)
 }
 
 fn phases(held: u64) -> Vec<Doing> {
@@ -178,10 +192,11 @@ fn phases(held: u64) -> Vec<Doing> {
             share: 1.0,
             churn: NEW,
         },
-        Doing::Waiting,
+        // What is due stays spread as it is.
         Doing::Guessing {
             share: FEW,
             churn: 0.0,
         },
+        Doing::Waiting,
     ]
 }

@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 use super::Setting;
@@ -162,11 +162,18 @@ impl Soak {
             at: self.started.elapsed(),
             user_kib: machine::proportional_kib(&processes),
             descriptors: machine::open_descriptors(&processes),
-            sockets: machine::sockets_at(self.subject.pit)?,
+            sockets: self.sockets()?,
             clients: tally.clients(),
             held: tally.held(),
             gauge: self.subject.admin.map(gauge).transpose()?,
         })
+    }
+
+    fn sockets(&self) -> Result<u64> {
+        match self.subject.pit {
+            SocketAddr::V4(address) => machine::sockets_at(address),
+            SocketAddr::V6(address) => bail!("{address} is no address of the benchmark's"),
+        }
     }
 
     /// Nobody hangs up any more, and all are held, so that what is counted on both sides can be
@@ -192,7 +199,7 @@ impl Soak {
     /// Until no client's socket is left.
     fn wait_until_alone(&self) -> Result<()> {
         let started = Instant::now();
-        while machine::sockets_at(self.subject.pit)? > 0 && started.elapsed() < PATIENCE {
+        while self.sockets()? > 0 && started.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(100));
         }
         // Upstream connections that mail has left idle go after 10 s.
@@ -273,7 +280,7 @@ impl Soaked {
             self.seen.first_failure.as_deref().unwrap_or("none"),
             count(self.mail.failures),
             table.to_markdown()
-        )
+        ) + "\nWho hangs up by FIN alone stays a socket until its reply is due (half-closed).\n"
     }
 
     /// With all samples.
