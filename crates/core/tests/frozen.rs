@@ -163,6 +163,26 @@ fn one_with_the_longest_names_is_bounded() {
 }
 
 #[test]
+fn a_long_name_is_kept_three_times_at_most() {
+    // The server quotes it, and no list holds it.
+    let (helo, long) = ("h".repeat(HELLO_MAX), path(PATH_MAX - 2));
+    let refusal = format!(
+        "5.1.1 <{long}>: Recipient address rejected: User unknown in virtual mailbox table"
+    );
+    let mut scene = Scene::new(Scope::Source, None);
+    scene.guess(&helo, &long, &long, &refusal);
+    let frozen = scene.frozen();
+    assert!(frozen.len() <= 1_000, "{} octets", frozen.len());
+    // One that is listed stands once.
+    let listed = path(256);
+    let refusal = refusal.replace(&long, &listed);
+    let mut scene = Scene::new(Scope::Source, None);
+    scene.guess(&helo, &long, &listed, &refusal);
+    let frozen = scene.frozen();
+    assert!(frozen.len() <= 900, "{} octets", frozen.len());
+}
+
+#[test]
 fn many_guesses_are_bounded_too() {
     let mut scene = Scene::new(Scope::Session, None);
     scene.policy.errors_max = 1000;
