@@ -28,7 +28,7 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 pub(crate) struct Answerer {
     handle: Handle,
     /// The last text. Who finds it too old reads the figures anew, while others wait for them.
-    last: Mutex<Option<(Instant, Bytes)>>,
+    last: Arc<Mutex<Option<(Instant, Bytes)>>>,
 }
 
 /// An answer with all its octets at hand: readers share them.
@@ -38,7 +38,7 @@ impl Answerer {
     pub(crate) fn new(handle: Handle) -> Arc<Self> {
         Arc::new(Self {
             handle,
-            last: Mutex::new(None),
+            last: Arc::default(),
         })
     }
 
@@ -74,21 +74,22 @@ impl Answerer {
     }
 
     async fn metrics(&self) -> Answer {
-        let mut last = self.last.lock().await;
+        let mut last = Arc::clone(&self.last).lock_owned().await;
         if let Some((at, text)) = &*last
             && at.elapsed() < FRESH
         {
             return whole(StatusCode::OK, text::CONTENT_TYPE, text.clone());
         }
         let handle = self.handle.clone();
-        // Files are read, and locks taken: threads that serve mail don't do that for a look.
-        let printed = tokio::task::spawn_blocking(move || exposition(&handle.figures())).await;
-        match printed {
-            Ok(text) => {
-                let text = Bytes::from(text);
-                *last = Some((Instant::now(), text.clone()));
-                whole(StatusCode::OK, text::CONTENT_TYPE, text)
-            }
+        // Files are read, and locks taken: threads that serve mail don't do that for a look. It keeps
+        // the lock although whoever asked has left, so that there is never more than one of it.
+        let printed = tokio::task::spawn_blocking(move || {
+            let text = Bytes::from(exposition(&handle.figures()));
+            *last = Some((Instant::now(), text.clone()));
+            text
+        });
+        match printed.await {
+            Ok(text) => whole(StatusCode::OK, text::CONTENT_TYPE, text),
             Err(error) => {
                 tracing::error!(target: "tarpit::admin", %error, "the figures could not be read");
                 plain(

@@ -37,14 +37,14 @@ const BACKLOG: i32 = 64;
 
 /// After an accept that failed, and between two tries to bind an address that is taken.
 const BACK_OFF: Duration = Duration::from_millis(100);
-const TRY_AGAIN: Duration = Duration::from_secs(5);
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// What is done if the address is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
     /// It is an error: somebody asked for this address.
     Refuse,
-    /// It is logged, and tried again every few seconds: nobody asked for it, or the gateway that is
+    /// It is logged, and tried again every second: nobody asked for it, or the gateway that is
     /// being replaced still has it.
     Wait,
 }

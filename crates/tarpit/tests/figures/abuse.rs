@@ -1,5 +1,6 @@
 //! Who is not answered, and what it costs.
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -117,4 +118,26 @@ fn is_closed_on(admin: SocketAddr) -> bool {
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     answer.is_empty()
+}
+
+/// However often somebody looks, the figures are read ten times a second at most: each look would
+/// show one connection more, if it were a reading of its own.
+#[test]
+fn looking_often_costs_no_more() {
+    let tarpit = Tarpit::start(CONFIG);
+    let mx = tarpit.listener();
+    let admin = tarpit.admin();
+    let began = Instant::now();
+    let mut readings = BTreeSet::new();
+    let mut clients = Vec::new();
+    for _ in 0..60 {
+        clients.push(Client::connect(mx));
+        readings.insert(get(admin, "/metrics").body);
+    }
+    let most = began.elapsed().as_millis() / 100 + 2;
+    assert!(
+        (readings.len() as u128) <= most,
+        "{} readings, {most} allowed",
+        readings.len()
+    );
 }
