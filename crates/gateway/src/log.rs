@@ -132,8 +132,9 @@ fn count(record: &SessionRecord, metrics: &Metrics) {
     metrics
         .messages_accepted
         .add(record.messages_accepted.into());
-    let ended_well_or_ill = record.messages_count - record.messages_aborted;
-    let refused = ended_well_or_ill.saturating_sub(record.messages_accepted);
+    // What is neither: refused at its end, or its upstream was lost.
+    let others = record.messages_accepted + record.messages_aborted;
+    let refused = record.messages_count.saturating_sub(others);
     metrics.messages_refused.add(refused.into());
 }
 
