@@ -147,13 +147,14 @@ impl World {
             .unwrap_or_else(|error| panic!("{error}"));
         self.ledgers.push(successor);
         for number in 0..self.peers.len() {
-            self.follow(number);
+            self.follow(number, false);
         }
         self.settle();
     }
 
-    /// The session goes to the present process, if it is at rest in another one.
-    fn follow(&mut self, number: usize) {
+    /// The session goes to the present process, if it is at rest in another one. Later than the
+    /// snapshot, it brings along what its source owes.
+    fn follow(&mut self, number: usize, is_late: bool) {
         let present = self.ledgers.len() - 1;
         let (now, peer) = (self.now, &mut self.peers[number]);
         if peer.home == present || !peer.session.is_at_rest() {
@@ -163,7 +164,9 @@ impl World {
         let source = peer.session.source();
         for account in [Account::Rcpt, Account::Auth] {
             let free_at = now + old.owed(now, source, account);
-            new.merge(now, source, account, free_at);
+            if is_late {
+                new.merge(now, source, account, free_at);
+            }
         }
         peer.session.leave_queue(now, old);
         peer.freeze_and_thaw();
@@ -493,7 +496,7 @@ impl World {
         let mut woken = Vec::new();
         env.ledger.take_woken(&mut woken);
         self.woken.extend(woken);
-        self.follow(number);
+        self.follow(number, true);
         then
     }
 }

@@ -175,7 +175,10 @@ impl Simulation {
         };
         let before = (owed(&self.world), held(&self.world));
         self.world.hand_over();
-        assert_eq!((owed(&self.world), held(&self.world)), before);
+        let after = (owed(&self.world), held(&self.world));
+        // Not printed whole: these are thousands.
+        assert!(after.0 == before.0, "what sources owe has changed");
+        assert!(after.1 == before.1, "who is held until when has changed");
         assert!(before.1.len() > 50, "{} held", before.1.len());
     }
 
@@ -254,10 +257,29 @@ impl Simulation {
     fn look(&mut self) {
         for number in std::mem::take(&mut self.live) {
             self.hear(number);
+            self.owes_what_it_is_held_for(number);
             if !matches!(self.world.peer(number).rest, Rest::Closed) {
                 self.live.push(number);
             }
         }
+    }
+
+    /// Whichever process keeps it, and whichever has charged it.
+    fn owes_what_it_is_held_for(&self, number: usize) {
+        let peer = self.world.peer(number);
+        let Rest::Hold { until } = peer.rest else {
+            return;
+        };
+        if peer.session.waits_for_room() {
+            return;
+        }
+        let (now, source) = (self.world.now(), peer.session.source());
+        let owed = [Account::Rcpt, Account::Auth]
+            .map(|account| self.world.ledger().owed(now, source, account));
+        assert!(
+            owed.into_iter().any(|owed| now + owed >= until),
+            "held until {until:?}, owes {owed:?}"
+        );
     }
 
     fn hear(&mut self, number: usize) {
