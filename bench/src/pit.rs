@@ -178,8 +178,9 @@ async fn measure(wish: Wish) -> Result<()> {
         }
         wish.write(&table::to_json(&machine, &raised.words, &all))?;
     }
-    println!("## Held sessions\n");
-    println!("{}", table::to_markdown(&all));
+    if !all.is_empty() {
+        println!("## Held sessions\n\n{}", table::to_markdown(&all));
+    }
     for line in left_out {
         println!("- {line}");
     }

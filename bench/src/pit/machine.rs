@@ -101,6 +101,33 @@ pub(crate) fn descriptors() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
+/// How many sessions the kernel has room for, both ends of them, apart from memory; and what
+/// bounds it.
+pub(crate) fn room() -> (u64, &'static str) {
+    let number = |name: &str| {
+        let text = fs::read_to_string(path(name)).ok()?;
+        Some(first(text.trim()))
+    };
+    // A tenth stays for everything else.
+    let files = number("fs.file-max").map(|most| most / 20 * 9);
+    let watches = number("fs.epoll.max_user_watches").map(|most| most / 20 * 9);
+    // It counts connections only where a rule of netfilter made it begin.
+    let tracked = number("net.netfilter.nf_conntrack_count").filter(|count| *count > 0);
+    let tracked = tracked.and_then(|_| number("net.netfilter.nf_conntrack_max"));
+    [
+        (files, "fs.file-max"),
+        (watches, "fs.epoll.max_user_watches"),
+        (
+            tracked.map(|most| most / 10 * 9),
+            "net.netfilter.nf_conntrack_max",
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(room, name)| Some((room?, name)))
+    .min()
+    .unwrap_or((u64::MAX, "nothing"))
+}
+
 /// What the kernel has, in KiB.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Kernel {
@@ -239,6 +266,11 @@ mod tests {
         assert!(kernel.tcp_kib >= 20);
         assert!(Kernel::read("", sockets).is_none());
         Kernel::now().unwrap();
+    }
+
+    #[test]
+    fn the_kernel_has_room_for_some() {
+        assert!(room().0 > 1000, "{:?}", room());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::ValueEnum as _;
 
 use super::case::{Case, Doing};
-use super::machine::Kernel;
+use super::machine::{self, Kernel};
 use super::subject::{Holding, Kind};
 use super::{Part, Setting, Wish};
 use crate::gateway::knows;
@@ -50,6 +50,7 @@ const ON: Doing = Doing::Guessing {
 /// The cases, and words about those that are left out.
 pub(super) fn plan(wish: &Wish, setting: &Setting) -> Result<(Vec<Case>, Vec<String>)> {
     let available = Kernel::now()?.available_kib;
+    let (room, name) = machine::room();
     let mut cases = Vec::new();
     let mut left_out = Vec::new();
     for case in all(wish, setting) {
@@ -61,6 +62,12 @@ pub(super) fn plan(wish: &Wish, setting: &Setting) -> Result<(Vec<Case>, Vec<Str
                 words(&case),
                 count(needs / 1024),
                 count(available / 1024)
+            ));
+        } else if case.held > room {
+            left_out.push(format!(
+                "Left out: {}, since {name} allows {} only.",
+                words(&case),
+                count(room)
             ));
         } else if wish.quick && case.held > QUICK_MAX && !wish.held.contains(&case.held) {
             left_out.push(format!("Left out for --quick: {}.", words(&case)));
