@@ -84,7 +84,10 @@ impl Stream {
     ///
     /// # Errors
     /// The system's; the connection is lost.
-    #[expect(dead_code, reason = "the pit takes sessions in with it")]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the pit takes sessions in with it")
+    )]
     pub(crate) fn into_parts(self) -> io::Result<(std::net::TcpStream, Option<Box<Secure>>)> {
         Ok((self.socket.tcp.into_std()?, self.secure))
     }
@@ -93,7 +96,10 @@ impl Stream {
     ///
     /// # Errors
     /// The system's, or the runtime stops; the connection is lost.
-    #[expect(dead_code, reason = "the pit lets sessions out with it")]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the pit lets sessions out with it")
+    )]
     pub(crate) fn from_parts(
         tcp: std::net::TcpStream,
         secure: Option<Box<Secure>>,

@@ -10,7 +10,7 @@ use std::task::Poll;
 
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
-use rustls::{CommonState, Error, InvalidMessage};
+use rustls::{CommonState, Error, InvalidMessage, PeerMisbehaved};
 
 use super::Socket;
 use super::ends::{Polled, Tried};
@@ -119,7 +119,12 @@ impl Handshake {
         if result.is_err() {
             self.last_words();
         }
-        Ok(result? && !self.connection.is_handshaking())
+        let finished = result? && !self.connection.is_handshaking();
+        if finished && self.seen > 0 {
+            // The beginning of another message, which would be lost (RFC 8446 §5.1).
+            return Err(PeerMisbehaved::KeyEpochWithPendingFragment.into());
+        }
+        Ok(finished)
     }
 
     /// The alert that says what was wrong.

@@ -18,6 +18,7 @@ mod pit;
 mod prometheus;
 mod queue;
 mod recipes;
+mod records;
 mod redirect;
 mod relaying;
 mod servers;

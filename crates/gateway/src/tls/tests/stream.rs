@@ -148,6 +148,63 @@ async fn write(stream: &mut Stream, mut pieces: &mut [IoSlice<'_>]) -> usize {
     count
 }
 
+/// As in the pit: without a runtime, there and back, with a record that has not come whole.
+#[tokio::test]
+async fn out_of_the_runtime_and_back() {
+    for version in VERSIONS {
+        let (server, mut client) = secure_by(&anybody(&[version])).await;
+        let (tcp, secure) = server.into_parts().unwrap();
+        let mut secure = secure.unwrap();
+        secure.rest();
+        assert!(secure.octets() <= 1536, "{}", secure.octets());
+        let error = secure.read_now(&tcp, &mut [0; 64]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        client.write_all(b"NOOP\r\nRSET\r\n").await.unwrap();
+        let mut bytes = [0; 6];
+        until(|| secure.read_now(&tcp, &mut bytes).is_ok()).await;
+        assert_eq!(&bytes, b"NOOP\r\n");
+        assert_eq!(secure.write_now(&tcp, b"250 \r\n").unwrap(), 6);
+        secure.flush_now(&tcp).unwrap();
+        assert_eq!(read(&mut client).await.unwrap(), b"250 \r\n");
+        secure.rest();
+        // The rest of the record is there, and what comes meanwhile is noticed.
+        client.write_all(b"QUIT\r\n").await.unwrap();
+        let mut server = Stream::from_parts(tcp, Some(secure)).unwrap();
+        assert!(!server.is_quiet());
+        assert_eq!(read(&mut server).await.unwrap(), b"RSET\r\n");
+        assert_eq!(read(&mut server).await.unwrap(), b"QUIT\r\n");
+        server.write_all(b"221 \r\n").await.unwrap();
+        server.shut_down();
+        assert_eq!(read(&mut client).await.unwrap(), b"221 \r\n");
+        assert_eq!(read(&mut client).await.unwrap(), b"");
+    }
+}
+
+/// A client that takes nothing: what was taken in waits, and no more is taken.
+#[tokio::test]
+async fn a_full_socket_without_a_runtime() {
+    let (server, mut client) = secure().await;
+    let (tcp, secure) = server.into_parts().unwrap();
+    let mut secure = secure.unwrap();
+    let (part, mut count) = (octets(100_000), 0);
+    loop {
+        match secure.write_now(&tcp, &part) {
+            Ok(taken) => count += taken,
+            Err(error) => break assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+    }
+    // 64 KiB of plaintext in five records, and no spare room.
+    assert!(secure.octets() < 70_000, "{}", secure.octets());
+    let mut got = 0;
+    let mut buffer = Vec::new();
+    while got < count {
+        let _ = secure.flush_now(&tcp);
+        got += client.read_into(&mut buffer, 65_536).await.unwrap();
+        buffer.clear();
+    }
+    assert_eq!(got, count);
+}
+
 /// More than sockets and records hold, in pieces, read with buffers of each size.
 #[tokio::test]
 async fn large_data_arrives_whole() {

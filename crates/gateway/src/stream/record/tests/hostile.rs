@@ -1,6 +1,7 @@
 //! Records that nobody who means well sends, with the client's own keys and without.
 
 use super::*;
+use crate::stream::record::hear::FRUITLESS_MAX;
 
 /// A client that can send any record.
 struct Forger {
@@ -252,4 +253,50 @@ fn another_handshake_is_refused() {
     assert!(!wire.heard.borrow().is_empty());
     forger.seal(HANDSHAKE, &[1, 0, 0, 2, 3, 3], &mut wire);
     error_of(&mut records, &mut wire);
+}
+
+/// Whoever stands in between can cut, change, swap, repeat and leave out: what is read is the
+/// beginning of what was said.
+#[test]
+fn only_what_was_said_is_read() {
+    let mut random = 1_u64;
+    let mut next = move |below: usize| {
+        // Knuth's constants; the upper half is good enough.
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(random >> 33).unwrap() % below
+    };
+    let mut whole = 0;
+    for _ in 0..150 {
+        for (mut records, mut client) in versions() {
+            let (mut sealed, mut said) = (Vec::new(), Vec::new());
+            for part in octets(next(3_000) + 1).chunks(next(400) + 1) {
+                let mut wire = Wire::default();
+                wire.say(&mut client, part);
+                sealed.push(wire.sent);
+                said.extend_from_slice(part);
+            }
+            let (one, other) = (next(sealed.len()), next(sealed.len()));
+            match next(5) {
+                0 => sealed.swap(one, other),
+                1 => drop(sealed.remove(one)),
+                2 => sealed.insert(one, sealed[other].clone()),
+                3 => {
+                    let place = next(sealed[one].len());
+                    sealed[one][place] ^= 1 << next(8);
+                }
+                _ => sealed.truncate(one),
+            }
+            let mut wire = Wire::of(&sealed.concat());
+            wire.at_once = next(2_000);
+            let (mut buffer, mut read) = (vec![0; next(700) + 1], Vec::new());
+            while let Ok(count @ 1..) = records.read(&mut wire, &mut buffer) {
+                read.extend_from_slice(&buffer[..count]);
+            }
+            assert!(said.starts_with(&read));
+            whole += usize::from(said == read);
+        }
+    }
+    assert!(whole < 150, "most of this does harm: {whole}");
 }
