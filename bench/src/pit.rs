@@ -18,8 +18,9 @@ mod table;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use floor::run as floor;
 pub(crate) use herd::{Orders, run as herd};
@@ -138,10 +139,12 @@ pub(crate) struct Setting {
 
 /// Runs what is wished for, and prints it.
 pub(crate) async fn run(wish: Wish) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         done = measure(wish) => done,
         // The kernel's settings are put back on the way out.
-        _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+        _ = terminate.recv() => bail!("terminated"),
     }
 }
 
@@ -164,6 +167,12 @@ async fn measure(wish: Wish) -> Result<()> {
         return wish.write(&soaked.to_json());
     }
     let (cases, left_out) = plan::plan(&wish, &setting)?;
+    let takes: Duration = cases.iter().map(|case| plan::takes(case, &setting)).sum();
+    eprintln!(
+        "pit: {} cases, about {} minutes",
+        cases.len(),
+        takes.as_secs().div_ceil(60)
+    );
     let mut all = Vec::new();
     let mut failed = 0;
     for (at, case) in cases.iter().enumerate() {

@@ -169,8 +169,8 @@ pub(crate) async fn measure(case: &Case, setting: &Setting) -> Result<Measured> 
         trust: certificate.as_ref().map(Certificate::chain),
     };
     let mut herd = Herd::start(subject.pit, case.held, &way)?;
-    std::thread::sleep(SETTLE);
-    let filled = fill(case, &subject, &mut herd, setting)?;
+    tokio::time::sleep(SETTLE).await;
+    let filled = fill(case, &subject, &mut herd, setting).await?;
     let mut phases = Vec::new();
     for doing in &case.phases {
         let bench = Bench {
@@ -188,7 +188,7 @@ pub(crate) async fn measure(case: &Case, setting: &Setting) -> Result<Measured> 
     }
     drop(herd);
     if case.windows > 0 {
-        rest(&subject)?;
+        rest(&subject).await?;
         for _ in 0..case.windows / 2 {
             empty.at_capacity(subject.mail, setting.window).await?;
         }
@@ -208,16 +208,21 @@ fn spent(processes: &[u32]) -> Duration {
     times.filter_map(|id| Processes::One(*id).time().ok()).sum()
 }
 
-fn fill(case: &Case, subject: &Subject, herd: &mut Herd, setting: &Setting) -> Result<Filled> {
+async fn fill(
+    case: &Case,
+    subject: &Subject,
+    herd: &mut Herd,
+    setting: &Setting,
+) -> Result<Filled> {
     let processes = subject.processes();
     let before = (
         machine::proportional_kib(&processes),
         Kernel::now()?,
         spent(&processes),
     );
-    let took = herd.fill(case.fill_rate(setting.rate))?;
+    let took = herd.fill(case.fill_rate(setting.rate)).await?;
     let spent = spent(&subject.processes()).saturating_sub(before.2);
-    std::thread::sleep(SETTLE);
+    tokio::time::sleep(SETTLE).await;
     let processes = subject.processes();
     let tally = herd.report()?;
     Ok(Filled {
@@ -232,11 +237,11 @@ fn fill(case: &Case, subject: &Subject, herd: &mut Herd, setting: &Setting) -> R
 }
 
 /// Waits until the pit has seen that all its clients are gone.
-fn rest(subject: &Subject) -> Result<()> {
+async fn rest(subject: &Subject) -> Result<()> {
     let started = Instant::now();
     let mut before = spent(&subject.processes());
     while started.elapsed() < REST {
-        std::thread::sleep(SETTLE);
+        tokio::time::sleep(SETTLE).await;
         let now = spent(&subject.processes());
         // Two ticks of a hundred: it does nothing worth a word.
         if now.saturating_sub(before) <= Duration::from_millis(20) {
@@ -265,17 +270,18 @@ impl Bench<'_> {
     ) -> Result<Phase> {
         let window = self.setting.window;
         let mut mail = mail::Seen::default();
-        let mut due = self.begin(doing, is_spread, herd)?;
-        std::thread::sleep(SETTLE);
+        let mut due = self.begin(doing, is_spread, herd).await?;
+        tokio::time::sleep(SETTLE).await;
         herd.order(Order::Reset)?;
         let began = Instant::now();
         let before = (spent(&self.subject.processes()), herd.time()?);
-        std::thread::sleep(if doing == Doing::Waiting {
+        tokio::time::sleep(if doing == Doing::Waiting {
             // Nothing happens, which takes no longer to see.
             window / 3
         } else {
             window
-        });
+        })
+        .await;
         let spent = spent(&self.subject.processes()).saturating_sub(before.0);
         let spent = (spent, began.elapsed());
         let herd_spent = herd.time()?.saturating_sub(before.1);
@@ -286,13 +292,13 @@ impl Bench<'_> {
             Doing::Guessing { .. } => self.case.windows,
         };
         for _ in 0..windows {
-            due = self.again(doing, herd, due)?;
+            due = self.again(doing, herd, due).await?;
             mail.at_capacity(self.subject.mail, window).await?;
         }
         let before = herd.report()?;
         herd.order(Order::Reset)?;
         if self.case.windows > 0 {
-            self.again(doing, herd, due)?;
+            self.again(doing, herd, due).await?;
             mail.paced(self.subject.mail, self.quarter, window).await?;
         }
         let beside = herd.report()?;
@@ -323,58 +329,66 @@ impl Bench<'_> {
     }
 
     /// Tells the herd what to do; when the first reply comes due, where that must not be.
-    fn begin(&self, doing: Doing, is_spread: bool, herd: &mut Herd) -> Result<Option<Instant>> {
+    async fn begin(
+        &self,
+        doing: Doing,
+        is_spread: bool,
+        herd: &mut Herd,
+    ) -> Result<Option<Instant>> {
         match doing {
             Doing::Guessing { share, churn } => {
                 herd.order(Order::Answer { share })?;
                 if share < 1.0 {
-                    self.silence(herd, share)?;
+                    self.silence(herd, share).await?;
                 } else if !is_spread {
-                    self.spread(herd)?;
+                    self.spread(herd).await?;
                 }
                 herd.order(Order::Churn { rate: churn })?;
                 Ok(None)
             }
             Doing::Waiting => {
                 herd.order(Order::Answer { share: 0.0 })?;
-                self.hold_all(herd).map(Some)
+                self.hold_all(herd).await.map(Some)
             }
         }
     }
 
     /// Spreads over the time of a hold what is due: all that came within a second would be due
     /// within one too, and nothing in all the other windows.
-    fn spread(&self, herd: &mut Herd) -> Result<()> {
+    async fn spread(&self, herd: &mut Herd) -> Result<()> {
         herd.order(Order::Answer { share: 0.0 })?;
-        self.silence(herd, 0.0)?;
+        self.silence(herd, 0.0).await?;
         herd.order(Order::Answer { share: 1.0 })?;
         let rate = self.case.held as f64 / self.case.hold.as_secs_f64();
         herd.order(Order::Guess { rate })?;
-        herd.wait(self.case.hold * 2, |tally| tally.silent() == 0)?;
+        herd.wait(self.case.hold * 2, |tally| tally.silent() == 0)
+            .await?;
         Ok(())
     }
 
     /// Waits until only `share` are still held.
-    fn silence(&self, herd: &mut Herd, share: f64) -> Result<()> {
+    async fn silence(&self, herd: &mut Herd, share: f64) -> Result<()> {
         let patience = self.case.hold + SETTLE * 5;
         herd.wait(patience, |tally| {
             (tally.held() as f64) <= share * tally.clients() as f64 * 1.01 + 1.0
-        })?;
+        })
+        .await?;
         Ok(())
     }
 
     /// Lets all get their reply, and then guess, so that all are held again; when the first of
     /// them is due.
-    fn hold_all(&self, herd: &mut Herd) -> Result<Instant> {
-        self.silence(herd, 0.0)?;
+    async fn hold_all(&self, herd: &mut Herd) -> Result<Instant> {
+        self.silence(herd, 0.0).await?;
         let first = Instant::now() + self.case.hold;
         herd.order(Order::Guess { rate: ALL_AT_ONCE })?;
-        herd.wait(self.case.hold, |tally| tally.silent() == 0)?;
+        herd.wait(self.case.hold, |tally| tally.silent() == 0)
+            .await?;
         Ok(first)
     }
 
     /// If a window would reach beyond the time when the first is due, begins anew.
-    fn again(
+    async fn again(
         &self,
         doing: Doing,
         herd: &mut Herd,
@@ -382,7 +396,7 @@ impl Bench<'_> {
     ) -> Result<Option<Instant>> {
         match (doing, due) {
             (Doing::Waiting, Some(due)) if due < Instant::now() + self.setting.window + SETTLE => {
-                self.hold_all(herd).map(Some)
+                self.hold_all(herd).await.map(Some)
             }
             _ => Ok(due),
         }

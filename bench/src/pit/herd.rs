@@ -110,7 +110,7 @@ impl Herd {
     /// Lets all connect, `rate` a second, and waits until they are held; how long it took.
     ///
     /// Where the server takes no more, it ends with those that it took.
-    pub(crate) fn fill(&mut self, rate: f64) -> Result<Duration> {
+    pub(crate) async fn fill(&mut self, rate: f64) -> Result<Duration> {
         let started = Instant::now();
         let mut last = started;
         for process in &mut self.processes {
@@ -128,7 +128,7 @@ impl Herd {
                 if tally.held() + tally.silent() >= process.share || seen.1.elapsed() > PATIENCE {
                     break;
                 }
-                std::thread::sleep(PAUSE);
+                tokio::time::sleep(PAUSE).await;
             }
         }
         Ok(last.duration_since(started))
@@ -161,7 +161,7 @@ impl Herd {
     }
 
     /// Waits until `done` says so of the report, at most `patience`; the last report.
-    pub(crate) fn wait(
+    pub(crate) async fn wait(
         &mut self,
         patience: Duration,
         done: impl Fn(&Tally) -> bool,
@@ -172,7 +172,7 @@ impl Herd {
             if done(&tally) || started.elapsed() > patience {
                 return Ok(tally);
             }
-            std::thread::sleep(PAUSE);
+            tokio::time::sleep(PAUSE).await;
         }
     }
 

@@ -83,6 +83,30 @@ pub(super) fn plan(wish: &Wish, setting: &Setting) -> Result<(Vec<Case>, Vec<Str
     Ok((cases, left_out))
 }
 
+/// How long a case takes, roughly: its windows, and the holds that are waited for.
+pub(super) fn takes(case: &Case, setting: &Setting) -> Duration {
+    let mail = case.windows > 0;
+    let windows = |at_capacity: usize| {
+        // One of them paced, and one without mail.
+        setting.window * u32::try_from(at_capacity + if mail { 2 } else { 1 }).unwrap_or(0)
+    };
+    let fill = Duration::from_secs_f64(case.held as f64 / setting.rate);
+    let is_spread = fill >= case.hold || case.holding == Holding::Stutter;
+    let phases = case.phases.iter().map(|doing| match doing {
+        Doing::Waiting => windows(case.windows.min(3)) + case.hold * 3,
+        Doing::Guessing { share, .. } if *share < 1.0 => windows(case.windows) + case.hold,
+        Doing::Guessing { .. } if is_spread => windows(case.windows),
+        Doing::Guessing { .. } => windows(case.windows) + case.hold * 2,
+    });
+    let empty = if mail {
+        windows(case.windows)
+    } else {
+        Duration::ZERO
+    };
+    // To start, to settle, to leave.
+    fill + phases.sum::<Duration>() + empty + Duration::from_secs(8)
+}
+
 /// A case, in words.
 pub(super) fn words(case: &Case) -> String {
     format!(
@@ -135,10 +159,10 @@ fn of(part: Part, wish: &Wish, setting: &Setting) -> Vec<Case> {
                     let both = [Kind::Floor, Kind::Tarpit];
                     both.map(|kind| case(kind, *held))
                 })
-                // Of a thousand, what the process itself takes is most.
+                // Of few, what the process itself takes is most.
                 .filter(|case| case.kind != Kind::Floor || case.held > FLOOR_MIN)
                 .map(|case| Case {
-                    phases: phases(case.held),
+                    phases: phases(case.kind, case.held),
                     // Whoever is to judge the machine alone needs fewer.
                     windows: match case.kind {
                         Kind::Floor => case.windows.div_ceil(2),
@@ -174,14 +198,14 @@ fn of(part: Part, wish: &Wish, setting: &Setting) -> Vec<Case> {
         Part::Stutter => vec![Case {
             holding: Holding::Stutter,
             hold: HOLD,
-            windows: setting.windows.div_ceil(2),
+            windows: setting.windows.div_ceil(3),
             ..tarpit(100_000)
         }],
     }
 }
 
 /// Up to this size the floor is left out.
-const FLOOR_MIN: u64 = 1000;
+const FLOOR_MIN: u64 = 10_000;
 
 fn hold(held: u64) -> Duration {
     [BRIEF, HALF]
@@ -190,20 +214,21 @@ fn hold(held: u64) -> Duration {
         .map_or(HOLD, |(hold, _)| hold)
 }
 
-fn phases(held: u64) -> Vec<Doing> {
+fn phases(kind: Kind, held: u64) -> Vec<Doing> {
     if held < LARGE {
         return vec![ON];
     }
-    vec![
-        Doing::Guessing {
-            share: 1.0,
-            churn: NEW,
-        },
+    let mut phases = vec![Doing::Guessing {
+        share: 1.0,
+        churn: NEW,
+    }];
+    if kind == Kind::Tarpit {
         // What is due stays spread as it is.
-        Doing::Guessing {
+        phases.push(Doing::Guessing {
             share: FEW,
             churn: 0.0,
-        },
-        Doing::Waiting,
-    ]
+        });
+    }
+    phases.push(Doing::Waiting);
+    phases
 }

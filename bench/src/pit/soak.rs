@@ -117,7 +117,7 @@ pub(crate) async fn soak(minutes: u64, setting: &Setting) -> Result<Soaked> {
     };
     let before = soak.look()?;
     for (herd, (_, churn)) in soak.herds.iter_mut().zip([PLAIN, TLS]) {
-        herd.fill(RATE)?;
+        herd.fill(RATE).await?;
         herd.order(Order::Churn { rate: churn })?;
     }
     let end = Duration::from_secs(minutes * 60);
@@ -127,13 +127,13 @@ pub(crate) async fn soak(minutes: u64, setting: &Setting) -> Result<Soaked> {
         mail.paced(soak.subject.mail, MAIL, LOOK).await?;
         samples.push(soak.look()?);
     }
-    soak.stand_still()?;
+    soak.stand_still().await?;
     let still = soak.look()?;
     let seen = soak.report()?;
     for herd in &mut soak.herds {
         herd.leave();
     }
-    soak.wait_until_alone()?;
+    soak.wait_until_alone().await?;
     let after = soak.look()?;
     Ok(Soaked {
         minutes,
@@ -178,32 +178,33 @@ impl Soak {
 
     /// Nobody hangs up any more, and all are held, so that what is counted on both sides can be
     /// compared.
-    fn stand_still(&mut self) -> Result<()> {
+    async fn stand_still(&mut self) -> Result<()> {
         for herd in &mut self.herds {
             herd.order(Order::Churn { rate: 0.0 })?;
             herd.order(Order::Answer { share: 0.0 })?;
         }
         for herd in &mut self.herds {
-            herd.wait(PATIENCE, |tally| tally.silent() == tally.clients())?;
+            herd.wait(PATIENCE, |tally| tally.silent() == tally.clients())
+                .await?;
         }
         for herd in &mut self.herds {
             herd.order(Order::Guess { rate: RATE * 5.0 })?;
         }
         for herd in &mut self.herds {
-            herd.wait(HOLD / 2, |tally| tally.silent() == 0)?;
+            herd.wait(HOLD / 2, |tally| tally.silent() == 0).await?;
         }
-        std::thread::sleep(Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_secs(1)).await;
         Ok(())
     }
 
     /// Until no client's socket is left.
-    fn wait_until_alone(&self) -> Result<()> {
+    async fn wait_until_alone(&self) -> Result<()> {
         let started = Instant::now();
         while self.sockets()? > 0 && started.elapsed() < PATIENCE {
-            std::thread::sleep(Duration::from_millis(100));
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
         // Upstream connections that mail has left idle go after 10 s.
-        std::thread::sleep(LOOK + LOOK / 2);
+        tokio::time::sleep(LOOK + LOOK / 2).await;
         Ok(())
     }
 }
