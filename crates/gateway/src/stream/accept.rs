@@ -4,6 +4,9 @@
 //! The library is given whole records, one after the other, and none behind the end of the
 //! handshake: what it had decrypted beyond would be lost with its state.
 
+#[cfg(test)]
+pub(super) mod tests;
+
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::task::Poll;
@@ -44,12 +47,7 @@ pub(super) async fn accept<T>(
     answered: &mut bool,
     describe: impl FnOnce(&CommonState) -> T,
 ) -> io::Result<(Records, T)> {
-    let mut handshake = Handshake {
-        connection: Box::new(connection),
-        incoming: Vec::new(),
-        seen: 0,
-        owed: Vec::new(),
-    };
+    let mut handshake = Handshake::new(connection);
     loop {
         let finished = handshake.advance();
         *answered |= !handshake.owed.is_empty();
@@ -75,6 +73,15 @@ pub(super) async fn accept<T>(
 }
 
 impl Handshake {
+    fn new(connection: UnbufferedServerConnection) -> Self {
+        Self {
+            connection: Box::new(connection),
+            incoming: Vec::new(),
+            seen: 0,
+            owed: Vec::new(),
+        }
+    }
+
     /// Shows the library all whole records. Whether the handshake is finished.
     fn advance(&mut self) -> Result<bool, Error> {
         while let Some(len) = whole(&self.incoming[self.seen..]) {
@@ -205,31 +212,4 @@ fn whole(bytes: &[u8]) -> Option<usize> {
         return Some(bytes.len());
     }
     (bytes.len() >= 5 + len).then_some(5 + len)
-}
-
-/// The same with a client in this process, for tests of what comes after.
-#[cfg(test)]
-pub(super) fn in_memory(
-    server: UnbufferedServerConnection,
-    client: &mut rustls::ClientConnection,
-) -> Records {
-    let mut handshake = Handshake {
-        connection: Box::new(server),
-        incoming: Vec::new(),
-        seen: 0,
-        owed: Vec::new(),
-    };
-    while {
-        while client.wants_write() {
-            client.write_tls(&mut handshake.incoming).unwrap();
-        }
-        let finished = handshake.advance().unwrap();
-        let mut flight = &std::mem::take(&mut handshake.owed)[..];
-        while !flight.is_empty() {
-            client.read_tls(&mut flight).unwrap();
-            client.process_new_packets().unwrap();
-        }
-        !finished
-    } {}
-    Records::take_over(*handshake.connection, handshake.incoming).unwrap()
 }

@@ -18,7 +18,7 @@ mod aead;
 mod hear;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::io::{self, ErrorKind, IoSlice, Write};
 use std::mem::take;

@@ -13,7 +13,7 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedCipherSuite};
 
 use super::*;
-use crate::stream::accept::in_memory;
+use crate::stream::accept::tests::shake;
 
 /// What clients and server are made of: certificates for both kinds of keys.
 struct Parts {
@@ -43,8 +43,11 @@ static PARTS: LazyLock<Parts> = LazyLock::new(|| {
     Parts { roots, server }
 });
 
-/// Both ends of a session with this suite.
-fn pair(suite: SupportedCipherSuite) -> (Records, ClientConnection) {
+/// Both ends before the handshake; the client cuts its records to so many octets.
+pub(in crate::stream) fn ends(
+    suite: SupportedCipherSuite,
+    record: Option<usize>,
+) -> (UnbufferedServerConnection, ClientConnection) {
     let provider = CryptoProvider {
         cipher_suites: vec![suite],
         ..default_provider()
@@ -55,12 +58,18 @@ fn pair(suite: SupportedCipherSuite) -> (Records, ClientConnection) {
         .with_root_certificates(Arc::clone(&PARTS.roots))
         .with_no_client_auth();
     config.enable_secret_extraction = true;
+    config.max_fragment_size = record;
     let name = ServerName::try_from("mx.example.org").unwrap();
-    let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
+    let client = ClientConnection::new(Arc::new(config), name).unwrap();
     let rsa = format!("{:?}", suite.suite()).contains("RSA");
     let server = Arc::clone(&PARTS.server[usize::from(rsa)]);
-    let server = UnbufferedServerConnection::new(server).unwrap();
-    let records = in_memory(server, &mut client);
+    (UnbufferedServerConnection::new(server).unwrap(), client)
+}
+
+/// Both ends of a session with this suite.
+fn pair(suite: SupportedCipherSuite) -> (Records, ClientConnection) {
+    let (server, mut client) = ends(suite, None);
+    let (records, _) = shake(server, &mut client, usize::MAX).unwrap();
     assert!(!client.is_handshaking());
     assert_eq!(client.negotiated_cipher_suite(), Some(suite));
     (records, client)
@@ -81,7 +90,7 @@ fn tls12() -> (Records, ClientConnection) {
 
 /// The other end of a socket: what it sent comes in pieces of `at_once`.
 #[derive(Default)]
-struct Wire {
+pub(in crate::stream) struct Wire {
     sent: Vec<u8>,
     at_once: usize,
     heard: std::cell::RefCell<Vec<u8>>,
@@ -129,7 +138,7 @@ impl Source for Wire {
 }
 
 impl Wire {
-    fn of(sent: &[u8]) -> Self {
+    pub(in crate::stream) fn of(sent: &[u8]) -> Self {
         Self {
             sent: sent.to_vec(),
             ..Self::default()
@@ -159,7 +168,11 @@ impl Wire {
 }
 
 /// All there is to read, with a buffer of this size.
-fn read_all(records: &mut Records, wire: &mut Wire, size: usize) -> io::Result<Vec<u8>> {
+pub(in crate::stream) fn read_all(
+    records: &mut Records,
+    wire: &mut Wire,
+    size: usize,
+) -> io::Result<Vec<u8>> {
     let (mut buffer, mut all) = (vec![0; size], Vec::new());
     loop {
         match records.read(wire, &mut buffer) {
