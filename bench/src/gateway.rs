@@ -200,15 +200,41 @@ impl Gateway {
     }
 }
 
-/// Whether `binary` knows an option of the configuration, such as `pit.sessions`.
-pub(crate) fn knows(binary: &Path, option: &str) -> Result<bool> {
-    let output = Command::new(binary)
-        .args(["generate", "reference"])
-        .output();
-    let output = output.with_context(|| format!("starting {}", binary.display()))?;
-    let heading = format!("### {option}");
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.lines().any(|line| line == heading))
+/// What `binary` knows of its configuration, by the page that it prints itself: builds of several
+/// days are compared, and older ones refuse options that came later.
+#[derive(Clone, Debug)]
+pub(crate) struct Reference(String);
+
+impl Reference {
+    /// Asks it.
+    pub(crate) fn of(binary: &Path) -> Result<Self> {
+        let output = Command::new(binary)
+            .args(["generate", "reference"])
+            .output();
+        let output = output.with_context(|| format!("starting {}", binary.display()))?;
+        Ok(Self(String::from_utf8_lossy(&output.stdout).into_owned()))
+    }
+
+    /// Whether it knows an option, such as `pit.sessions`.
+    pub(crate) fn knows(&self, option: &str) -> bool {
+        self.section(option).is_some()
+    }
+
+    /// The greatest number that an option takes; `None` if it isn't known, or takes none.
+    pub(crate) fn greatest(&self, option: &str) -> Option<u64> {
+        let mut lines = self.section(option)?.lines();
+        let numbers =
+            lines.find_map(|line| line.strip_prefix("- Allowed: a whole number from "))?;
+        let (_, greatest) = numbers.split_once(" to ")?;
+        let end = greatest.find(|c: char| !c.is_ascii_digit());
+        greatest.get(..end.unwrap_or(greatest.len()))?.parse().ok()
+    }
+
+    /// What stands below the heading of an option.
+    fn section(&self, option: &str) -> Option<&str> {
+        let (_, rest) = self.0.split_once(&format!("\n### {option}\n"))?;
+        Some(rest.split_once("\n#").map_or(rest, |(section, _)| section))
+    }
 }
 
 /// The address in a record that says where the gateway listens.
@@ -260,6 +286,17 @@ mod tests {
         assert_eq!(listening(record), "127.0.0.1:4711".parse().ok());
         assert_eq!(listening(&record.replace("listening", "probed")), None);
         assert_eq!(listening("not a record"), None);
+    }
+
+    #[test]
+    fn options_of_a_build() {
+        let page = "# Options\n\n### a.b\n\n- Allowed: a whole number from 1 to 1000000.\n- Default: 5\n\n\
+            ### a.c\n\n- Allowed: \"x\"\n";
+        let reference = Reference(page.to_owned());
+        assert!(reference.knows("a.b") && reference.knows("a.c") && !reference.knows("a.d"));
+        assert_eq!(reference.greatest("a.b"), Some(1_000_000));
+        assert_eq!(reference.greatest("a.c"), None);
+        assert_eq!(reference.greatest("a.d"), None);
     }
 
     #[test]

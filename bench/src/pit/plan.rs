@@ -9,7 +9,7 @@ use super::case::{Case, Doing};
 use super::machine::{self, Kernel};
 use super::subject::{Holding, Kind};
 use super::{Part, Setting, Wish};
-use crate::gateway::knows;
+use crate::gateway::Reference;
 use crate::stats::count;
 
 /// Memory of the kernel for both ends of a session, and of the client's process: measured
@@ -51,6 +51,7 @@ const ON: Doing = Doing::Guessing {
 pub(super) fn plan(wish: &Wish, setting: &Setting) -> Result<(Vec<Case>, Vec<String>)> {
     let available = Kernel::now()?.available_kib;
     let (room, name) = machine::room();
+    let reference = Reference::of(&setting.tarpit)?;
     let mut cases = Vec::new();
     let mut left_out = Vec::new();
     for case in all(wish, setting) {
@@ -71,7 +72,7 @@ pub(super) fn plan(wish: &Wish, setting: &Setting) -> Result<(Vec<Case>, Vec<Str
             ));
         } else if wish.quick && case.held > QUICK_MAX && !wish.held.contains(&case.held) {
             left_out.push(format!("Left out for --quick: {}.", words(&case)));
-        } else if case.holding == Holding::Stutter && !knows(&setting.tarpit, "tarpit.hold")? {
+        } else if case.holding == Holding::Stutter && !reference.knows("tarpit.hold") {
             left_out.push(format!(
                 "Left out: {}, since this gateway has no tarpit.hold.",
                 words(&case)

@@ -15,7 +15,7 @@ use tarpit_interop::free_port;
 
 use super::floor::Floor;
 use super::machine;
-use crate::gateway::{Gateway, Settings, knows};
+use crate::gateway::{Gateway, Reference, Settings};
 use crate::tls::Certificate;
 
 /// Which pit.
@@ -118,8 +118,9 @@ impl Subject {
 /// Sessions beside those in the pit: some to come in, and wanted mail.
 const BESIDE: u64 = 2000;
 
-/// The greatest number that the gateway's options for sessions take.
-const SESSIONS_MAX: u64 = 1_000_000;
+/// What the gateway may take for each in its pit, in octets: more than it should, since it is to be
+/// measured and not to be bounded here.
+const OCTETS_EACH: u64 = 8192;
 
 async fn gateway(wanted: &Wanted<'_>) -> Result<Subject> {
     let folder = tempfile::Builder::new()
@@ -128,14 +129,15 @@ async fn gateway(wanted: &Wanted<'_>) -> Result<Subject> {
     let recipients = folder.path().join("recipients");
     // Guesses are refused by it, so that no upstream is asked for them.
     std::fs::write(&recipients, "user@example.org\n").context("the file of recipients")?;
-    let admin = if knows(wanted.tarpit, "admin.address")? {
+    let reference = Reference::of(wanted.tarpit)?;
+    let admin = if reference.knows("admin.address") {
         Some(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)))
     } else {
         None
     };
-    let settings = settings(wanted, &recipients, admin)?;
+    let settings = settings(wanted, &reference, &recipients, admin)?;
     let gateway = Gateway::start(wanted.tarpit, &settings).await?;
-    let has_keepers = knows(wanted.tarpit, "pit.sessions")?;
+    let has_keepers = reference.knows("pit.sessions");
     let descriptors = machine::descriptors();
     let remark = (wanted.held >= descriptors && !has_keepers)
         .then(|| format!("one process of {descriptors} descriptors"));
@@ -150,22 +152,35 @@ async fn gateway(wanted: &Wanted<'_>) -> Result<Subject> {
 }
 
 /// The whole configuration of the gateway, in one place.
-fn settings(wanted: &Wanted<'_>, recipients: &Path, admin: Option<SocketAddr>) -> Result<Settings> {
+fn settings(
+    wanted: &Wanted<'_>,
+    reference: &Reference,
+    recipients: &Path,
+    admin: Option<SocketAddr>,
+) -> Result<Settings> {
     let admin = admin.map_or_else(String::new, |address| {
         format!("[admin]\naddress = \"{address}\"\n")
     });
-    let knows = |option| knows(wanted.tarpit, option);
-    let sessions = (wanted.held + BESIDE).min(SESSIONS_MAX);
-    // Where the pit has a quota of its own, the other sessions need no room for it.
-    let pit = if knows("pit.sessions")? {
-        format!("[pit]\nsessions = {sessions}\n")
-    } else {
-        String::new()
-    };
+    // A quarter more than will come: what sheds above a water mark is not to be measured.
+    let held = wanted.held * 5 / 4;
+    let mut pit = String::new();
+    let mut sessions = held + BESIDE;
+    if let Some(greatest) = reference.greatest("pit.sessions") {
+        pit = format!("[pit]\nsessions = {}\n", (held + BESIDE).min(greatest));
+        if let Some(greatest) = reference.greatest("pit.memory") {
+            let memory = (held + BESIDE) * OCTETS_EACH;
+            pit.push_str(&format!("memory = {}\n", memory.min(greatest)));
+        }
+        // The pit has a quota of its own, so the others need no room for it.
+        sessions = BESIDE * 5;
+    }
+    let most = |option| reference.greatest(option).unwrap_or(u64::MAX);
+    let sessions = sessions.min(most("limits.sessions_max"));
+    let per_source = (held + BESIDE).min(most("limits.sessions_per_source_max"));
     // A million held come from 20,000 addresses, fifty each; and each guesses more than twenty
     // times.
     let limits = format!(
-        "sessions_max = {sessions}\nsessions_per_source_max = {sessions}\n\
+        "sessions_max = {sessions}\nsessions_per_source_max = {per_source}\n\
          ledger_sources_max = {}\nerrors_max = 1000\nsession_timeout = \"24h\"",
         sessions.max(200_000)
     );

@@ -12,6 +12,7 @@ use crate::stats::{self, count, milliseconds, thousands};
 const COLUMNS: &[&str] = &[
     "pit",
     "held",
+    "by processes",
     "meanwhile",
     "user bytes each",
     "kernel bytes each: slabs / TCP buffers",
@@ -45,9 +46,9 @@ fn empty(measured: &Measured) -> Vec<String> {
     let mail = &measured.empty;
     let mut cells = vec![measured.case.kind.name().to_owned(), "0".to_owned()];
     cells.resize(COLUMNS.len(), "-".to_owned());
-    cells[8] = thousands(mail.rate());
-    cells[9] = ratio(&mail.rates, mail.rate());
-    cells[10] = latency(mail);
+    cells[9] = thousands(mail.rate());
+    cells[10] = ratio(&mail.rates, mail.rate());
+    cells[11] = latency(mail);
     cells
 }
 
@@ -66,6 +67,7 @@ fn row(measured: &Measured, phase: &Phase) -> Vec<String> {
     vec![
         measured.case.kind.name().to_owned(),
         count(phase.held),
+        filled.processes.to_string(),
         meanwhile(&measured.case, phase),
         format!("{:.0}", user_bytes(measured)),
         format!("{:.0} / {:.0}", slab_bytes(measured), tcp_bytes(measured)),
