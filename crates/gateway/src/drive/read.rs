@@ -21,11 +21,44 @@ const AUTH_LINE_TIMEOUT: Duration = Duration::from_secs(30);
 /// next command is looked at, so that a client that only sends can't make us keep its replies.
 const GATHER_MAX: usize = 16 * 1024;
 
+/// Commands that a session says in one go before others on the same worker have their turn: a
+/// fraction of a millisecond.
+const TURN: u32 = 32;
+
+/// More commands in a row than this that we answer by ourselves, and no client has a use for them:
+/// more than the recipients of a transaction. From then on each [`TURN`] is followed by [`PAUSE`]:
+/// who sends EHLO without end, and need not even read what we say, would keep a worker busy for as
+/// long as it likes.
+const EMPTY_MAX: u32 = 1024;
+
+/// Leaves such a client 320 commands a second.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What a session has said in a row that needed nobody but us.
+#[derive(Default)]
+struct Row(u32);
+
+impl Row {
+    /// One more command was answered.
+    async fn count(&mut self) {
+        self.0 = self.0.saturating_add(1);
+        if !self.0.is_multiple_of(TURN) {
+            return;
+        }
+        if self.0 > EMPTY_MAX {
+            tokio::time::sleep(PAUSE).await;
+        } else {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 impl Activity<'_> {
     /// Commands that are at hand, or the next bytes of the client.
     pub(super) async fn read(&mut self) -> Then {
         self.drop_message();
         let mut deadline = self.deadline();
+        let mut row = Row::default();
         loop {
             while !self.conn.unread.is_empty() {
                 let unread = std::mem::take(&mut self.conn.unread);
@@ -46,6 +79,7 @@ impl Activity<'_> {
                 } else {
                     break;
                 }
+                row.count().await;
                 if self.out.bytes.len() > GATHER_MAX && !self.flush().await {
                     return self.handle(Input::Gone);
                 }
