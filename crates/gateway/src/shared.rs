@@ -16,6 +16,7 @@ use crate::live::Live;
 use crate::metrics::{Metrics, Reloads};
 use crate::pit::Pit;
 use crate::places::Places;
+use crate::tls::Handshakes;
 
 /// Known senders are those whose mail the upstream accepted within this time (DESIGN §3).
 const KNOWN_FOR: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) pit: Arc<Pit>,
     pub(crate) places: Arc<Places>,
     pub(crate) crowd: Crowd,
+    pub(crate) handshakes: Handshakes,
     pub(crate) metrics: Metrics,
     pub(crate) reloads: Reloads,
     pub(crate) live: ArcSwap<Live>,
@@ -61,6 +63,7 @@ impl Shared {
             pit: Arc::new(Pit::default()),
             places: Arc::new(Places::default()),
             crowd: Crowd::default(),
+            handshakes: Handshakes::default(),
             metrics: Metrics::default(),
             reloads: Reloads::start(),
             live: ArcSwap::from_pointee(live),

@@ -29,6 +29,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::tls::Aside;
 pub(crate) use secure::Secure;
 
 /// A socket, plain or TLS.
@@ -118,6 +119,14 @@ impl Stream {
         &self.socket.tcp
     }
 
+    /// Resolves when a plain peer has said something that was not read, or left. Perhaps early.
+    pub(crate) async fn spoken(&mut self) {
+        // What came while a hang-up was watched for, the runtime knows nothing of.
+        if self.is_quiet() {
+            let _ = self.socket.tcp.readable().await;
+        }
+    }
+
     /// Starts TLS on a plain stream, as client. What this side read ahead must have been thrown
     /// away: what comes next is taken for TLS. No time limit; on an error nothing can be said on
     /// this stream any more, the alert was sent.
@@ -132,7 +141,7 @@ impl Stream {
     }
 
     /// The same as server, which must allow its secrets to be extracted. `describe` sees what was
-    /// agreed on; it is not kept.
+    /// agreed on; it is not kept. The arithmetic is done `aside`, if that is given.
     ///
     /// # Errors
     /// As [`Stream::connect`].
@@ -140,10 +149,13 @@ impl Stream {
         &mut self,
         connection: UnbufferedServerConnection,
         describe: impl FnOnce(&CommonState) -> T,
+        aside: Option<&Aside>,
     ) -> io::Result<T> {
         debug_assert!(self.secure.is_none(), "TLS within TLS");
         let secure = self.secure.insert(Box::new(Secure::opening()));
-        secure.accept(&mut self.socket, connection, describe).await
+        secure
+            .accept(&mut self.socket, connection, describe, aside)
+            .await
     }
 
     /// Whether TLS is spoken, or was to be.

@@ -16,8 +16,10 @@
 //! - Asking clients for certificates: partners that need that get `passthrough`.
 //! - OCSP stapling: no mail client asks for it, and the largest authority has ended the service.
 
+mod aside;
 mod certificate;
 mod client;
+mod handshakes;
 mod info;
 mod pem;
 mod server;
@@ -31,8 +33,10 @@ use std::sync::{Arc, LazyLock};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
 
+pub(crate) use aside::Aside;
 pub use certificate::{CertificateError, CertificateInfo, KeyHash};
 pub use client::{ClientTls, ClientTlsError, Peer};
+pub(crate) use handshakes::Handshakes;
 pub use info::{TlsFailure, TlsInfo};
 pub use server::ServerTls;
 pub(crate) use watch::watch;

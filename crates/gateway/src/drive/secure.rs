@@ -1,7 +1,9 @@
 //! The driver's handshakes: STARTTLS, and TLS from the first octet.
 
+use std::time::Duration;
+
 use tarpit_core::{Input, Then};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::Activity;
 use crate::conn::Conn;
@@ -51,12 +53,38 @@ pub(crate) async fn secure(shared: &Shared, conn: &mut Conn) -> bool {
 }
 
 async fn handshake(shared: &Shared, conn: &mut Conn) -> Result<TlsInfo, TlsFailure> {
-    let tls = conn.live.tls.as_ref().ok_or(TlsFailure::NoCertificate)?;
     let limit = conn.live.config.limits.tls_handshake_timeout;
     let mut stop = shared.stop.subscribe();
     tokio::select! {
         biased;
         () = reached(&mut stop, Stop::Now) => Err(TlsFailure::Stopped),
-        result = tls.accept(&mut conn.stream, limit) => result,
+        result = in_turn(shared, conn, limit) => result,
     }
+}
+
+/// Strangers wait for their turn, and their arithmetic is done beside the runtime; known senders and
+/// exempt networks are not to wait behind a flood.
+async fn in_turn(shared: &Shared, conn: &mut Conn, limit: Duration) -> Result<TlsInfo, TlsFailure> {
+    let tls = conn.live.tls.as_ref().ok_or(TlsFailure::NoCertificate)?;
+    let source = conn.session.source();
+    if conn.exempt.is_some() || shared.ledger.is_known(shared.clock.now(), source) {
+        return tls.accept(&mut conn.stream, limit, None).await;
+    }
+    let until = Instant::now() + limit;
+    let stream = &mut conn.stream;
+    if timeout_at(until, stream.spoken()).await.is_err() {
+        // It still hears the end of a TLS connection.
+        let shown_out = tls.accept(stream, Duration::ZERO, None).await;
+        return shown_out.map_err(|_| TlsFailure::TimedOut(limit));
+    }
+    let turn = timeout_at(until, shared.handshakes.turn(source)).await;
+    let turn = turn.map_err(|_| TlsFailure::TimedOut(limit))?;
+    let turn = turn.ok_or(TlsFailure::Stopped)?;
+    let left = until.saturating_duration_since(Instant::now());
+    let aside = Some(&shared.handshakes.aside);
+    let result = tls.accept(stream, turn.time(left), aside).await;
+    result.map_err(|failure| match failure {
+        TlsFailure::TimedOut(_) => TlsFailure::TimedOut(turn.time(limit)),
+        other => other,
+    })
 }

@@ -19,6 +19,7 @@ use super::Socket;
 use super::ends::{Polled, Tried};
 use super::record::Records;
 use crate::buffers::{Buffer, For};
+use crate::tls::Aside;
 
 /// Ciphertext of one flight that may wait for its end. Handshake messages have 64 KiB at most with
 /// the library, and none that we ask for has more than 2 KiB; the record layer takes what is left
@@ -46,10 +47,22 @@ pub(super) async fn accept<T>(
     connection: UnbufferedServerConnection,
     answered: &mut bool,
     describe: impl FnOnce(&CommonState) -> T,
+    aside: Option<&Aside>,
 ) -> io::Result<(Records, T)> {
     let mut handshake = Handshake::new(connection);
     loop {
-        let finished = handshake.advance();
+        let finished = match aside {
+            Some(aside) if handshake.has_whole_record() => {
+                let advance = move || {
+                    let finished = handshake.advance();
+                    (handshake, finished)
+                };
+                let (back, finished) = aside.run(advance).await?;
+                handshake = back;
+                finished
+            }
+            _ => handshake.advance(),
+        };
         *answered |= !handshake.owed.is_empty();
         if finished.is_err() {
             let _ = Tried(socket).write(&handshake.owed);
@@ -80,6 +93,11 @@ impl Handshake {
             seen: 0,
             owed: Vec::new(),
         }
+    }
+
+    /// Whether there is something to do.
+    fn has_whole_record(&self) -> bool {
+        whole(&self.incoming[self.seen..]).is_some()
     }
 
     /// Shows the library all whole records. Whether the handshake is finished.

@@ -17,6 +17,7 @@ use super::accept;
 use super::buffered::Buffered;
 use super::ends::{Asked, Bare, Polled, Source, Tried};
 use super::record::Records;
+use crate::tls::Aside;
 
 /// One end of a TLS connection, without its socket.
 #[derive(Debug)]
@@ -71,11 +72,13 @@ impl Secure {
         socket: &mut Socket,
         connection: UnbufferedServerConnection,
         describe: impl FnOnce(&rustls::CommonState) -> T,
+        aside: Option<&Aside>,
     ) -> io::Result<T> {
         let Kind::Opening { answered } = &mut self.0 else {
             return Err(closed());
         };
-        let (records, agreed) = accept::accept(socket, connection, answered, describe).await?;
+        let (records, agreed) =
+            accept::accept(socket, connection, answered, describe, aside).await?;
         self.0 = Kind::Server(records);
         Ok(agreed)
     }

@@ -12,6 +12,7 @@ use rustls::server::{
 use rustls::sign::CertifiedKey;
 use rustls::{CommonState, ServerConfig};
 
+use super::aside::Aside;
 use super::certificate::{CertificateError, CertificateInfo, Certified};
 use super::info::{TlsFailure, TlsInfo};
 use super::watch::{Stamp, Warned};
@@ -138,6 +139,7 @@ impl ServerTls {
         &self,
         stream: &mut Stream,
         limit: Duration,
+        aside: Option<&Aside>,
     ) -> Result<TlsInfo, TlsFailure> {
         // The library tells the name to nobody but who resolves it, so each connection has a
         // resolver of its own: a dozen counters beside the arithmetic of a handshake.
@@ -149,7 +151,7 @@ impl ServerTls {
         config.cert_resolver = Arc::clone(&asked) as Arc<dyn ResolvesServerCert>;
         let connection = UnbufferedServerConnection::new(Arc::new(config))?;
         let describe = |state: &CommonState| TlsInfo::of(state, asked.name.get().cloned());
-        let handshake = stream.accept(connection, describe);
+        let handshake = stream.accept(connection, describe, aside);
         let info = tokio::time::timeout(limit, handshake)
             .await
             .map_err(|_| TlsFailure::TimedOut(limit))??;

@@ -144,7 +144,7 @@ async fn secure_by(config: &Arc<ClientConfig>) -> (Stream, Stream) {
     let tls = Files::new().server(&[own(&["mx.example.org"])]);
     let (mut server, mut client) = sockets().await;
     let (accepted, connected) = tokio::join!(
-        tls.accept(&mut server, LIMIT),
+        tls.accept(&mut server, LIMIT, None),
         client.connect(hello(config, "mx.example.org"))
     );
     accepted.unwrap();

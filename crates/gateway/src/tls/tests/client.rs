@@ -11,7 +11,7 @@ async fn connect(wanted: &UpstreamTls, tls: &ServerTls) -> Result<Peer, TlsFailu
     let client_tls = ClientTls::new(wanted).unwrap().unwrap();
     let (mut server, mut client) = sockets().await;
     let (accepted, connected) = tokio::join!(
-        tls.accept(&mut server, LIMIT),
+        tls.accept(&mut server, LIMIT, None),
         client_tls.connect(&mut client, LIMIT)
     );
     // With TLS 1.3 the server may have finished when the client refuses.

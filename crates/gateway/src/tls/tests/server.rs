@@ -23,7 +23,7 @@ async fn shake(
 ) -> (TlsInfo, String, Stream, Stream) {
     let (mut server, mut client) = sockets().await;
     let (accepted, connected) = tokio::join!(
-        tls.accept(&mut server, LIMIT),
+        tls.accept(&mut server, LIMIT, None),
         client.connect(hello(config, name))
     );
     connected.unwrap();
@@ -242,7 +242,7 @@ async fn refused(octets: &[u8], leaves: bool) -> (TlsFailure, Vec<u8>) {
     if leaves {
         client.shut_down();
     }
-    let failure = tls.accept(&mut server, LIMIT).await.unwrap_err();
+    let failure = tls.accept(&mut server, LIMIT, None).await.unwrap_err();
     server.shut_down();
     let answer = read(&mut client).await.unwrap();
     (failure, answer)
@@ -283,7 +283,7 @@ async fn octets_behind_starttls_make_the_handshake_fail() {
         .unwrap();
     let config = anybody(VERSIONS);
     let (accepted, connected) = tokio::join!(
-        tls.accept(&mut server, LIMIT),
+        tls.accept(&mut server, LIMIT, None),
         client.connect(hello(&config, "mx.example.org"))
     );
     assert_eq!(accepted.unwrap_err().as_str(), "no_tls");
@@ -296,7 +296,7 @@ async fn a_handshake_has_an_end() {
     let (mut server, mut client) = sockets().await;
     client.write_all(&[22, 3, 1, 0, 200]).await.unwrap();
     let limit = Duration::from_secs(30);
-    let failure = tls.accept(&mut server, limit).await.unwrap_err();
+    let failure = tls.accept(&mut server, limit, None).await.unwrap_err();
     assert_eq!(failure.to_string(), "no TLS within 30 s");
     assert_eq!(failure.as_str(), "timed_out");
 }

@@ -156,7 +156,7 @@ async fn play(stream: TcpStream, script: &str, stage: &Stage) -> Result<(), Stri
             ("tls", _) => {
                 assert!(stream.unread.is_empty(), "said ahead of the handshake");
                 let tls = &mx_example().0;
-                let shook = tls.accept(&mut stream.stream, LIMIT).await;
+                let shook = tls.accept(&mut stream.stream, LIMIT, None).await;
                 shook.map_err(|error| format!("{step}: {error}"))?;
             }
             ("mark", _) => stage.marks.add_permits(1),
