@@ -212,6 +212,8 @@ impl Drop for Connection {
 
 impl Connection {
     fn open(stream: TcpStream, state: Arc<Mutex<State>>) -> std::io::Result<Self> {
+        // Else each reply in two pieces waits for the client's delayed acknowledgement.
+        stream.set_nodelay(true)?;
         let copy = stream.try_clone()?;
         let mut guard = state.lock().unwrap_or_else(PoisonError::into_inner);
         let number = guard.next;

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -101,7 +101,11 @@ impl Gateway {
     /// # Errors
     /// When it ends or doesn't listen in half a minute; with its log.
     pub fn start(config: &str) -> Result<Self> {
-        let gateway = Self::launch(config)?;
+        Self::launch(config)?.listening_to(config)
+    }
+
+    fn listening_to(self, config: &str) -> Result<Self> {
+        let gateway = self;
         let listeners = config.matches("[[listener]]").count();
         let ready = gateway.wait_records(|records| {
             let listening = records
@@ -118,12 +122,42 @@ impl Gateway {
     /// # Errors
     /// When it is not built.
     pub fn launch(config: &str) -> Result<Self> {
+        Self::launch_by(Command::new(gateway_binary()?), config)
+    }
+
+    /// As [`Gateway::start`], where it may have only `allowed` files and sockets open.
+    ///
+    /// # Errors
+    /// When it ends or doesn't listen in half a minute; with its log.
+    pub fn start_with_descriptors(config: &str, allowed: u64) -> Result<Self> {
+        // It replaces itself by the program.
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={allowed}:{allowed}"));
+        command.arg(gateway_binary()?);
+        Self::launch_by(command, config)?.listening_to(config)
+    }
+
+    /// Changes how many files and sockets it may have open, while it runs; not more than the
+    /// `hard` limit that it was started with, which stays.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn limit_descriptors(&self, allowed: u64, hard: u64) -> Result<()> {
+        let id = i32::try_from(self.process.id())?;
+        let limit = Rlimit {
+            current: Some(allowed),
+            maximum: Some(hard),
+        };
+        prlimit(Pid::from_raw(id), Resource::Nofile, limit)?;
+        Ok(())
+    }
+
+    fn launch_by(mut command: Command, config: &str) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("tarpit-gateway-")
             .tempdir()?;
         let file = folder.path().join("tarpit.toml");
         write_config(&file, config)?;
-        let mut command = Command::new(gateway_binary()?);
         command.args(["run", "--config"]).arg(&file);
         let mut process = Group::spawn_with_pipes(&command)?;
         let log = Arc::new(Log::default());

@@ -7,6 +7,7 @@ mod doors;
 mod drain;
 mod evaluate;
 mod faults;
+mod flood;
 mod fronts;
 mod harvest;
 mod identity;
