@@ -297,6 +297,13 @@ fn what_a_session_keeps() {
         assert_eq!(read_all(&mut records, &mut wire, 512).unwrap().len(), 970);
         assert_eq!(whole(&records), least);
 
+        // What does not fit stays as it is.
+        wire.say(&mut client, &[b'x'; 100]);
+        wire.say(&mut client, &[b'y'; 100]);
+        assert_eq!(records.read(&mut wire, &mut [0; 150]).unwrap(), 100);
+        assert!(records.plain.is_empty());
+        assert_eq!(read_all(&mut records, &mut wire, 512).unwrap(), [b'y'; 100]);
+
         // A part of a record.
         wire.say(&mut client, b"NOOP\r\n");
         let last = wire.sent.pop().unwrap();
