@@ -15,6 +15,7 @@ use clap::ValueEnum;
 
 use crate::load::{Comparison, Load, Timing};
 use crate::message::Message;
+use crate::report::Table;
 use crate::stats::{milliseconds, thousands};
 
 /// A part, by its name on the command line.
@@ -58,14 +59,24 @@ impl Part {
     /// Runs it.
     pub(crate) async fn run(self, setting: &Setting) -> Result<()> {
         match self {
-            Self::Load => load::run(setting).await,
+            Self::Load => load::run(setting).await.map(drop),
             Self::Postfix => postfix::run(setting).await,
             Self::Ways => ways::run(setting).await,
-            Self::Harvest => harvest::run(setting).await,
+            Self::Harvest => harvest::run(setting).await.map(drop),
             Self::Held => held::run(setting, false).await,
             Self::HeldTls => held::run(setting, true).await,
         }
     }
+}
+
+/// Prints the way of wanted mail, and returns its table.
+pub(crate) async fn way(setting: &Setting) -> Result<Table> {
+    load::run(setting).await
+}
+
+/// Prints what harvesters learn, and returns its table.
+pub(crate) async fn names(setting: &Setting) -> Result<Table> {
+    harvest::run(setting).await
 }
 
 /// The loads of `load` and `postfix`, with their words for the table.

@@ -28,6 +28,7 @@ pub(crate) use herd::{Orders, run as herd};
 use machine::Raised;
 use subject::Kind;
 
+use crate::report::Table;
 use crate::{gateway, part, report};
 
 /// A part, by its name on the command line.
@@ -88,7 +89,7 @@ pub(crate) struct Wish {
 const SOAK_MINUTES: u64 = 20;
 
 /// Parts of the other benchmark that belong to the picture.
-async fn beside(part: Part, wish: &Wish, setting: &Setting) -> Result<()> {
+async fn beside(part: Part, wish: &Wish, setting: &Setting) -> Result<Table> {
     println!();
     let other = part::Setting {
         tarpit: setting.tarpit.clone(),
@@ -99,8 +100,8 @@ async fn beside(part: Part, wish: &Wish, setting: &Setting) -> Result<()> {
         senders: vec![10, 50],
     };
     match part {
-        Part::Way => part::Part::Load.run(&other).await,
-        _ => part::Part::Harvest.run(&other).await,
+        Part::Way => part::way(&other).await,
+        _ => part::names(&other).await,
     }
 }
 
@@ -193,14 +194,19 @@ async fn measure(wish: Wish) -> Result<()> {
     for line in left_out {
         println!("- {line}");
     }
+    let mut json = table::to_json(&machine, &raised.words, &all);
     for part in [Part::Way, Part::Names] {
         if !wish.wants(part) {
             continue;
         }
-        if let Err(error) = beside(part, &wish, &setting).await {
-            println!("{part:?} was not measured: {error:#}\n");
-            failed += 1;
+        match beside(part, &wish, &setting).await {
+            Ok(table) => json[format!("{part:?}").to_lowercase()] = table.to_json(),
+            Err(error) => {
+                println!("{part:?} was not measured: {error:#}\n");
+                failed += 1;
+            }
         }
+        wish.write(&json)?;
     }
     ensure!(failed == 0, "{failed} cases or parts were not measured");
     Ok(())

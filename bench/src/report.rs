@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::fs;
 
+use serde_json::{Value, json};
+
 /// A table that is built row by row.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -22,6 +24,11 @@ impl Table {
     /// One more row.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells);
+    }
+
+    /// As JSON: the columns' names, and the cells of each row as the table has them.
+    pub(crate) fn to_json(&self) -> Value {
+        json!({ "columns": self.columns, "rows": self.rows })
     }
 
     /// As Markdown; the first column to the left, the others to the right.
@@ -70,6 +77,7 @@ mod tests {
             table.to_markdown(),
             "| what | figure |\n|---|---:|\n| a | 1 |\n"
         );
+        assert_eq!(table.to_json()["rows"][0][1], "1");
     }
 
     #[test]

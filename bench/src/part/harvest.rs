@@ -53,7 +53,7 @@ struct Outcome {
 }
 
 /// Measures and prints.
-pub(super) async fn run(setting: &Setting) -> Result<()> {
+pub(super) async fn run(setting: &Setting) -> Result<Table> {
     let window = Duration::from_secs(if setting.quick { 15 } else { 60 });
     eprintln!("harvest: {} s", window.as_secs());
     let number = Way::ALL.len() * CONNECTIONS.len() * PITS.len();
@@ -68,7 +68,8 @@ pub(super) async fn run(setting: &Setting) -> Result<()> {
         .map(|(tally, looked_up)| Outcome { tally, looked_up })
         .collect();
     println!("## Harvesters, per minute\n");
-    println!("{}", table(&cases, &outcomes, window).to_markdown());
+    let table = table(&cases, &outcomes, window);
+    println!("{}", table.to_markdown());
     println!(
         "Window {} s from the first guess; a wrong guess costs 5 s; the server takes 200 ms to look \
          a name up; one guess in {} exists. *Answers* are 250 and 5yz replies that the harvester \
@@ -77,7 +78,7 @@ pub(super) async fn run(setting: &Setting) -> Result<()> {
         window.as_secs(),
         crate::harvest::HIT,
     );
-    Ok(())
+    Ok(table)
 }
 
 /// One gateway for each case: ways, then connections, then pits.

@@ -31,7 +31,7 @@ const GATEWAY: usize = 1;
 const NOISE: usize = 3;
 
 /// Measures and prints.
-pub(super) async fn run(setting: &Setting) -> Result<()> {
+pub(super) async fn run(setting: &Setting) -> Result<Table> {
     let sink = Sink::start(1, Duration::ZERO)?;
     let direct = sink.addresses[0];
     let gateway = Gateway::start(&setting.tarpit, &Settings::new(direct)).await?;
@@ -61,7 +61,7 @@ pub(super) async fn run(setting: &Setting) -> Result<()> {
     println!("{}", table.to_markdown());
     println!("{}", noise(direct, setting.quick).await?);
     println!("{}", beside.to_markdown());
-    Ok(())
+    Ok(table)
 }
 
 /// The other proxies that are there.
