@@ -355,6 +355,17 @@ impl Finding {
     }
 }
 
+/// A continuation line before `reply`: with its code, and its enhanced status code if it has one
+/// (RFC 5321 §4.2.1, RFC 2034 §4: they are the same in all lines of a reply).
+pub(crate) fn please_wait(reply: &Reply) -> Vec<u8> {
+    let code = reply.code();
+    match reply.enhanced() {
+        Some(enhanced) => format!("{code}-{enhanced} Please wait\r\n"),
+        None => format!("{code}-Please wait\r\n"),
+    }
+    .into_bytes()
+}
+
 impl From<CommandError> for Finding {
     fn from(error: CommandError) -> Self {
         match error {

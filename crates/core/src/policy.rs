@@ -25,6 +25,45 @@ pub enum Scope {
     Source,
 }
 
+/// How a reply is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Way {
+    /// Nothing is said until the end of the hold, then the whole reply.
+    #[default]
+    Silent,
+    /// The reply byte by byte, what is left of it at the end of the hold.
+    Stutter,
+    /// A continuation line every few seconds, the reply at the end of the hold.
+    Continuation,
+}
+
+impl Way {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Silent, Self::Stutter, Self::Continuation];
+
+    /// The word for configuration, logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::Stutter => "stutter",
+            Self::Continuation => "continuation",
+        }
+    }
+
+    /// The usual [`Policy::pace`]. An octet a second costs us little (a write each), and keeps every
+    /// client that counts the time since the last octet. Clients that count the time since the last
+    /// line, and give up early, do so after 5 s or more.
+    #[must_use]
+    pub const fn pace(self) -> Duration {
+        match self {
+            Self::Silent => Duration::ZERO,
+            Self::Stutter => Duration::from_secs(1),
+            Self::Continuation => Duration::from_secs(3),
+        }
+    }
+}
+
 /// Something a source did that costs it time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Offence {
@@ -91,6 +130,11 @@ pub struct Policy {
     /// 5yz replies in one session that is not authenticated, since the last message that was
     /// accepted; the next ends it with 421. Applied in `enforce` only.
     pub errors_max: u32,
+    /// How replies are held. Never the reply to end-of-data: it is not held at all.
+    pub way: Way,
+    /// The least time between two pieces of a reply that is held and not silent, in whole
+    /// milliseconds. [`Way::pace`] is the usual one.
+    pub pace: Duration,
 }
 
 /// All work behind one reply, hold included, ends within this time: RFC 5321 §4.5.3.2 lets

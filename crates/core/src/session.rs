@@ -225,7 +225,11 @@ impl Session {
             SessionEnd::Shed => HoldEnd::Shed,
             _ => HoldEnd::Drained,
         };
+        let farewell = self.finish_begun(turn.out);
         self.abandon(hold_end, turn);
+        if farewell {
+            return self.close(end);
+        }
         self.close_with(finding, end, turn.out)
     }
 
@@ -361,6 +365,12 @@ impl Session {
     #[must_use]
     pub const fn is_authenticated(&self) -> bool {
         self.authenticated
+    }
+
+    /// Whether its network is exempt from holds.
+    #[must_use]
+    pub const fn is_exempt(&self) -> bool {
+        self.exempt
     }
 
     /// Whether the session waits for room in the ledger, and so may be named in

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tarpit_core::filter::Filter;
 use tarpit_core::ledger::{Ledger, LedgerConfig};
-use tarpit_core::policy::{Mode, Policy, Scope};
+use tarpit_core::policy::{Mode, Policy, Scope, Way};
 use tarpit_core::{
     Admission, Door, Env, Input, Outbox, Prefixes, Session, SessionId, Source, Then, Tick,
 };
@@ -44,6 +44,8 @@ impl Scene {
                 hold_max: Duration::from_secs(25),
                 recipients_max: 100,
                 errors_max: 20,
+                way: Way::Silent,
+                pace: Duration::ZERO,
             },
             ledger: Ledger::new(config, RandomState::new()),
             capabilities: upstream(keywords),

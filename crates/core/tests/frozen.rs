@@ -46,6 +46,8 @@ impl Scene {
                 hold_max: Duration::from_secs(25),
                 recipients_max: 100,
                 errors_max: 20,
+                way: tarpit_core::policy::Way::Silent,
+                pace: std::time::Duration::ZERO,
             },
             ledger: Ledger::new(config, RandomState::new()),
             capabilities: Capabilities::from_ehlo(&reply(250, ehlo)),

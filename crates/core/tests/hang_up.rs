@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tarpit_core::filter::Filter;
 use tarpit_core::ledger::{Account, Ledger, LedgerConfig};
-use tarpit_core::policy::{Mode, Policy, Scope};
+use tarpit_core::policy::{Mode, Policy, Scope, Way};
 use tarpit_core::{
     Admission, Ask, Door, Env, Input, Outbox, Prefixes, Session, SessionId, Source, Then, Tick,
 };
@@ -20,6 +20,8 @@ fn a_guess_that_nobody_waits_for_is_charged() {
         hold_max: Duration::from_secs(25),
         recipients_max: 100,
         errors_max: 20,
+        way: Way::Silent,
+        pace: Duration::ZERO,
     };
     let config = LedgerConfig {
         sources_max: 10,

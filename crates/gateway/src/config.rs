@@ -47,6 +47,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// What offences cost here.
     pub policy: Policy,
+    /// Sessions that are held get the smallest receive window that the system has.
+    pub small_window: bool,
     /// Which of [`Config::deliveries`] takes the mail of this listener.
     pub delivery: usize,
     /// Which kind of traffic comes here.

@@ -1,11 +1,14 @@
 //! A client's connection between two activities: what stays when the buffers are gone.
 
+pub(crate) mod frozen;
+
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 
-use tarpit_core::{Session, Tick};
+use tarpit_core::record::SessionEnd;
+use tarpit_core::{Paced, Session, Tick};
 use tokio::time::Instant;
 
 use crate::buffers::{Buffer, For};
@@ -18,10 +21,11 @@ use crate::stream::Stream;
 use crate::tls::{TlsFailure, TlsInfo};
 use crate::upstream::ClientIdentity;
 
-/// One client. A held one is this, its session and nothing else.
+/// One client. A held one is this, its session and nothing else; in the pit, `S` is nothing, since
+/// the socket is kept beside it.
 #[derive(Debug)]
-pub(crate) struct Conn {
-    pub(crate) stream: Stream,
+pub(crate) struct Conn<S = Stream> {
+    pub(crate) stream: S,
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
     pub(crate) session: Session,
@@ -58,7 +62,7 @@ pub(crate) struct Conn {
     pub(crate) via: Option<Box<Via>>,
 }
 
-impl Conn {
+impl<S> Conn<S> {
     /// Who the client is, as the upstream is to be told.
     pub(crate) fn who(&self) -> ClientIdentity {
         let (helo, esmtp) = self.session.helo();
@@ -83,6 +87,76 @@ impl Conn {
         self.answered + self.live.grace(self.listener)
     }
 
+    /// The same with another stream, and the stream so far.
+    pub(crate) fn with_stream<T>(self, stream: T) -> (Conn<T>, S) {
+        let Self {
+            stream: before,
+            peer,
+            local,
+            session,
+            unread,
+            tls,
+            link,
+            live,
+            listener,
+            opened,
+            answered,
+            begun,
+            exempt,
+            over_source_limit,
+            half_closed,
+            inflow,
+            spoke,
+            is_check,
+            place,
+            via,
+        } = self;
+        let conn = Conn {
+            stream,
+            peer,
+            local,
+            session,
+            unread,
+            tls,
+            link,
+            live,
+            listener,
+            opened,
+            answered,
+            begun,
+            exempt,
+            over_source_limit,
+            half_closed,
+            inflow,
+            spoke,
+            is_check,
+            place,
+            via,
+        };
+        (conn, before)
+    }
+
+    /// What is said to a held session, piece by piece.
+    pub(crate) fn paced(&self) -> Option<Box<Paced>> {
+        let paced = self.session.paced();
+        paced.filter(Paced::is_in_pieces).map(Box::new)
+    }
+
+    /// A held session keeps no more than this; the rest stays in the kernel. Only what came behind
+    /// message data can be more: it was read with it.
+    pub(crate) fn is_overrun(&self) -> bool {
+        self.unread.len() > self.live.config.limits.held_unread_max as usize
+    }
+
+    /// The client may have sent more, and not read yet why it is shown out.
+    pub(crate) fn is_ended_by_us(&self) -> bool {
+        let end = self.session.record().end;
+        let is_usual = matches!(end, SessionEnd::Quit | SessionEnd::Refused);
+        !is_usual || !self.unread.is_empty()
+    }
+}
+
+impl Conn {
     /// Waits for bytes of the client, `most` at most; 0 octets if it shut down its sending side.
     /// The buffer is borrowed only when the runtime wants to read: a client that is waited for
     /// costs none.

@@ -3,34 +3,30 @@
 //! An activity of a connection *returns* when it must wait ([`Next::Hold`]); it does not sleep. So
 //! none of its buffers can outlive it, and the connection that waits is a value.
 
+pub(crate) mod machine;
 mod read;
 mod secure;
 
 pub(crate) use secure::secure;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tarpit_core::record::SessionEnd;
-use tarpit_core::{
-    Answer, Ask, Chunk, DataEnd, Door, Env, Input, Outbox, Session, Then, Tick, Trouble,
-};
-use tarpit_smtp::Capabilities;
+use tarpit_core::{Answer, Ask, Chunk, DataEnd, Input, Outbox, Session, Then, Tick, Trouble};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::buffers::For;
-use crate::config::ListenerTls;
 use crate::conn::Conn;
 use crate::front;
-use crate::log;
 use crate::metrics::{Stage, State};
 use crate::pit::{self, Registration, Woken, reached};
 use crate::relay::{relay, relay_chunk};
 use crate::shared::{Shared, Stop};
 use crate::stream::{Left, Stream};
 use crate::upstream::Claim;
+use machine::Scene;
 
 /// A client that does not take a few kilobytes in this time never reads.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -56,27 +52,50 @@ pub(crate) enum Next {
 /// What the machine is told first in an activity.
 pub(crate) type First = Input<'static>;
 
-/// One session from its greeting to its end.
-pub(crate) async fn serve(shared: &Shared, conn: Box<Conn>, first: First) -> Box<Conn> {
-    let mut next = Box::pin(drive(shared, conn, first)).await;
+/// How an activity begins.
+#[derive(Debug)]
+pub(crate) enum Start {
+    /// With an input.
+    Input(First),
+    /// With what the machine wants done, and replies that have not been sent: the session comes out
+    /// of the pit.
+    Then(Then, Vec<u8>),
+}
+
+/// One session from its greeting, or from when it left the pit. `None`: it is in the pit now, and
+/// goes on there.
+pub(crate) async fn serve(
+    shared: &Arc<Shared>,
+    conn: Box<Conn>,
+    start: Start,
+) -> Option<Box<Conn>> {
+    let mut next = Box::pin(drive(shared, conn, start)).await;
     let mut room: Option<Registration> = None;
     loop {
-        let (mut conn, until) = match next {
-            Next::Done(conn) => return conn,
+        let (conn, until) = match next {
+            Next::Done(conn) => return Some(conn),
             Next::Hold(conn, until) => (conn, until),
+        };
+        let mut conn = match shared.pit.cross(shared, conn, until) {
+            Ok(()) => return None,
+            Err(conn) => conn,
         };
         let input = if conn.session.waits_for_room() && room.is_none() {
             // A wake that came before this went nowhere, so the ledger is asked once more.
-            room = Some(shared.pit.register(conn.session.ticket()));
+            room = Some(Registration::of(&shared.pit, conn.session.ticket()));
             Input::Resume
         } else {
             match pit::hold(shared, &mut conn, room.as_ref(), until).await {
                 Woken::Resume => Input::Resume,
                 Woken::Gone => Input::Gone,
                 Woken::Stopped => Input::Drain,
+                Woken::Free => {
+                    next = Next::Hold(conn, until);
+                    continue;
+                }
             }
         };
-        next = Box::pin(drive(shared, conn, input)).await;
+        next = Box::pin(drive(shared, conn, Start::Input(input))).await;
         if !matches!(&next, Next::Hold(conn, _) if conn.session.waits_for_room()) {
             room = None;
         }
@@ -84,21 +103,15 @@ pub(crate) async fn serve(shared: &Shared, conn: Box<Conn>, first: First) -> Box
 }
 
 /// One activity: from an input to the next wait.
-async fn drive(shared: &Shared, conn: Box<Conn>, first: First) -> Next {
-    let capabilities = conn
-        .live
-        .mail(conn.listener)
-        .capabilities()
-        .unwrap_or_default();
-    let door = door(&conn);
+async fn drive(shared: &Shared, conn: Box<Conn>, start: Start) -> Next {
+    let scene = Scene::of(&conn);
     let mut activity = Activity {
         shared,
         conn,
         out: Outbox::default(),
-        capabilities: &capabilities,
-        door,
+        scene,
     };
-    match activity.run(first).await {
+    match activity.run(start).await {
         Some(until) => Next::Hold(activity.conn, until),
         None => Next::Done(activity.conn),
     }
@@ -108,29 +121,19 @@ struct Activity<'a> {
     shared: &'a Shared,
     conn: Box<Conn>,
     out: Outbox,
-    capabilities: &'a Capabilities,
-    door: Door,
-}
-
-/// What the listener and the connection allow.
-fn door(conn: &Conn) -> Door {
-    let listener = &conn.live.config.listeners[conn.listener];
-    // Who was introduced by a proxy is not the proxy.
-    let speaker = conn.via.as_deref().map_or(conn.peer, |via| via.proxy);
-    Door {
-        kind: listener.kind,
-        starttls: listener.tls == ListenerTls::StartTls && conn.live.tls.is_some(),
-        auth_plain: listener.auth_plaintext,
-        xclient: front::is_listed(&listener.xclient, speaker.ip()),
-        upstream_secure: conn.live.is_upstream_secure(conn.listener),
-        size_max: conn.live.config.limits.message_size_max,
-    }
+    scene: Scene,
 }
 
 impl Activity<'_> {
     /// `Some(until)` to hold, `None` when the session is over.
-    async fn run(&mut self, first: First) -> Option<Tick> {
-        let mut then = self.handle(first);
+    async fn run(&mut self, start: Start) -> Option<Tick> {
+        let mut then = match start {
+            Start::Input(first) => self.handle(first),
+            Start::Then(then, unsent) => {
+                self.out.bytes = unsent;
+                then
+            }
+        };
         loop {
             then = match then {
                 Then::Read => self.read().await,
@@ -142,7 +145,7 @@ impl Activity<'_> {
                     self.handle(input)
                 }
                 Then::Chunk(chunk) => self.chunk(chunk).await,
-                Then::Hold { .. } if self.is_overrun() => self.handle(Input::Overrun),
+                Then::Hold { .. } if self.conn.is_overrun() => self.handle(Input::Overrun),
                 Then::Hold { until } => {
                     if self.flush().await {
                         return Some(until);
@@ -151,7 +154,7 @@ impl Activity<'_> {
                 }
                 Then::Close => {
                     self.conn.link.close();
-                    if self.flush().await && self.is_ended_by_us() {
+                    if self.flush().await && self.conn.is_ended_by_us() {
                         self.linger().await;
                     }
                     self.conn.stream.close_notify();
@@ -159,19 +162,6 @@ impl Activity<'_> {
                 }
             };
         }
-    }
-
-    /// A held session keeps no more than this; the rest stays in the kernel. Only what came behind
-    /// message data can be more: it was read with it.
-    fn is_overrun(&self) -> bool {
-        self.conn.unread.len() > self.conn.live.config.limits.held_unread_max as usize
-    }
-
-    /// The client may have sent more, and not read yet why it is shown out.
-    fn is_ended_by_us(&self) -> bool {
-        let end = self.conn.session.record().end;
-        let is_usual = matches!(end, SessionEnd::Quit | SessionEnd::Refused);
-        !is_usual || !self.conn.unread.is_empty()
     }
 
     /// Closing a socket with unread input resets it, and the reset may overtake the last reply: so
@@ -190,47 +180,13 @@ impl Activity<'_> {
 
     /// One input; then what came of it is carried out: records, and the sessions that have room now.
     fn handle(&mut self, input: Input<'_>) -> Then {
-        let now = self.shared.clock.now();
-        let Conn {
-            session,
-            live,
-            listener,
-            ..
-        } = &mut *self.conn;
-        let filter = live.filter.load();
-        let policy = &live.config.listeners[*listener].policy;
-        let env = Env {
-            hostname: &live.config.hostname,
-            policy,
-            ledger: &self.shared.ledger,
-            capabilities: self.capabilities,
-            filter: &filter,
-            door: self.door,
-            prefixes: live.config.prefixes,
-        };
-        let said = self.out.bytes.len();
-        let out = &mut self.out;
-        // A bug in the deciding code ends this session, and no other.
-        let decided = catch_unwind(AssertUnwindSafe(|| session.handle(now, input, &env, out)));
-        let then = decided.unwrap_or_else(|_| {
-            self.shared.metrics.panics.add(1);
-            out.bytes.truncate(said);
-            session.break_off(now, &env, out)
-        });
-        for hold in self.out.holds.drain(..) {
-            log::hold(&hold, &self.shared.metrics);
-        }
-        let mut woken = Vec::new();
-        self.shared.ledger.take_woken(&mut woken);
-        if !woken.is_empty() {
-            self.shared.pit.wake(&woken);
-        }
-        // A message in chunks that is not gone on with is given up, lest its connection be kept.
-        let is_between = matches!(then, Then::Read | Then::Hold { .. } | Then::Ask(_));
-        if is_between && !self.conn.session.is_in_message() {
-            self.conn.link.abort_message();
-        }
-        then
+        machine::handle(
+            self.shared,
+            &mut self.conn,
+            &self.scene,
+            &mut self.out,
+            input,
+        )
     }
 
     /// A question to the upstream. The client hears what is due already if the answer takes time.

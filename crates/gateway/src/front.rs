@@ -24,11 +24,12 @@ use tokio::time::Instant;
 use crate::clock::unix_now;
 use crate::config::{Limits, Listener, ListenerTls};
 use crate::conn::Conn;
+use crate::drive::{self, Start};
 use crate::live::Live;
+use crate::log;
 use crate::places::Place;
 use crate::shared::{Shared, Stop};
 use crate::stream::Stream;
-use crate::{drive, log};
 
 pub(crate) use crowd::Crowd;
 pub(crate) use proxy_header::looks_like_header;
@@ -162,7 +163,11 @@ fn speaks_for_others(listener: &Listener, peer: SocketAddr, via: &Option<Box<Via
 }
 
 /// A trusted client said by XCLIENT who its own client is: the session is that one's from now on.
-pub(crate) fn introduce(shared: &Shared, conn: &mut Conn, who: &Introduction) -> Input<'static> {
+pub(crate) fn introduce<S>(
+    shared: &Shared,
+    conn: &mut Conn<S>,
+    who: &Introduction,
+) -> Input<'static> {
     let proxy = conn.peer;
     if let Some(address) = who.address {
         conn.peer.set_ip(address);
@@ -194,18 +199,29 @@ pub(crate) fn introduce(shared: &Shared, conn: &mut Conn, who: &Introduction) ->
     }
 }
 
-/// One session. A panic in it is a bug of ours: it ends this session and is counted; it never ends
-/// the process.
+/// One session, from its greeting.
 async fn run(shared: &Arc<Shared>, mut conn: Box<Conn>, admission: Admission) {
+    let first = open(shared, &mut conn, admission).await;
+    go_on(shared, conn, Start::Input(first)).await;
+}
+
+/// One session until its end, or until it goes to the pit. A panic in it is a bug of ours: it ends
+/// this session and is counted; it never ends the process.
+pub(crate) async fn go_on(shared: &Arc<Shared>, conn: Box<Conn>, start: Start) {
     let id = conn.session.id();
     let guard = PanicGuard { shared, id };
-    let first = open(shared, &mut conn, admission).await;
-    let mut conn = drive::serve(shared, conn, first).await;
+    if let Some(mut conn) = drive::serve(shared, conn, start).await {
+        finish(shared, &mut conn);
+    }
+    drop(guard);
+}
+
+/// A session is over: its record is written.
+pub(crate) fn finish<S>(shared: &Shared, conn: &mut Conn<S>) {
     if let Some(upstream) = conn.link.asked() {
         conn.session.note_upstream(&upstream);
     }
-    log::session(&conn, shared.clock.now(), &shared.metrics);
-    drop(guard);
+    log::session(conn, shared.clock.now(), &shared.metrics);
 }
 
 /// What comes before the greeting: TLS, where it is spoken from the first octet.

@@ -32,6 +32,9 @@ pub enum StartError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// The pit has no thread or no descriptors.
+    #[error("the pit cannot start: {0}")]
+    Pit(std::io::Error),
     /// The upstream relays for us, and there is no listener on loopback that could be served.
     #[error("{}", relay_warning(.reply))]
     Relays {
@@ -97,6 +100,7 @@ impl Gateway {
             inner: Arc::new(inner),
         };
         let live = shared.live.load_full();
+        shared.pit.start(&shared).map_err(StartError::Pit)?;
         let bound = handle.bind_missing(&live)?;
         handle.swap_listeners(&live.config, bound);
         tokio::spawn(recipients::watch(Arc::clone(&shared)));
@@ -135,6 +139,7 @@ impl Gateway {
         {
             tracing::warn!(target: "tarpit::drain", sessions = shared.places.all(), "the time to drain is over");
             shared.stop.send_replace(Stop::Now);
+            shared.pit.ring();
             // Sessions that wait for the reply to end-of-data go on waiting: their outcome is not
             // known yet, and the client would send the message twice.
             shared.places.empty().await;
@@ -189,6 +194,7 @@ impl Handle {
     pub fn drain(&self) {
         tracing::info!(target: "tarpit::drain", sessions = self.inner.shared.places.all(), "draining");
         self.inner.shared.stop.send_replace(Stop::Draining);
+        self.inner.shared.pit.ring();
         for served in self.served().drain(..) {
             served.close();
         }
@@ -275,6 +281,7 @@ impl Handle {
         *watches = stay;
         watches.extend(added);
         let live = Arc::new(live);
+        shared.live_before.store(Some(before));
         shared.live.store(Arc::clone(&live));
         self.swap_listeners(&live.config, bound);
         tracing::info!(target: "tarpit::reload", "new configuration in force");

@@ -6,7 +6,7 @@ use tarpit_core::{Answer, Ask, Chunk, DataEnd, Envelope, Trouble};
 use tarpit_smtp::Reply;
 
 use crate::maildir::MaildirLink;
-use crate::upstream::{Claim, ClientIdentity, Lost, Stopped, UpstreamLink};
+use crate::upstream::{Claim, ClientIdentity, Lost, Placed, Stopped, UpstreamLink};
 
 /// A closed pair rather than a trait: there are two, and each call says which it is.
 #[derive(Debug)]
@@ -138,6 +138,31 @@ impl Link {
     pub(crate) fn let_go(&mut self) {
         if let Self::Upstream(link) = self {
             link.let_go();
+        }
+    }
+
+    /// What is to be remembered while the session is nothing but a record.
+    pub(crate) fn placed(&self) -> Option<Placed> {
+        match self {
+            Self::Upstream(link) => link.placed(),
+            Self::Maildir(_) => None,
+        }
+    }
+
+    /// Takes up what was remembered.
+    pub(crate) fn restore(&mut self, placed: Placed) {
+        if let Self::Upstream(link) = self {
+            link.restore(placed);
+        }
+    }
+
+    /// Whether nothing ties the session to a connection that it could not do without.
+    pub(crate) fn is_free(&self) -> bool {
+        match self {
+            Self::Upstream(link) => {
+                !link.is_pinned() && !link.is_in_message() && !link.is_authenticated()
+            }
+            Self::Maildir(link) => !link.is_receiving(),
         }
     }
 

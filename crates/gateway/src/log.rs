@@ -48,7 +48,7 @@ pub(crate) fn hold(hold: &HoldRecord, metrics: &Metrics) {
 }
 
 /// A session that ended.
-pub(crate) fn session(conn: &Conn, now: Tick, metrics: &Metrics) {
+pub(crate) fn session<S>(conn: &Conn<S>, now: Tick, metrics: &Metrics) {
     let record = conn.session.record();
     let listener = &conn.live.config.listeners[conn.listener];
     let exemption = conn.exempt.map(|index| &conn.live.config.exempt[index]);

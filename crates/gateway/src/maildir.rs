@@ -330,6 +330,12 @@ impl MaildirLink {
         reply(552, &format!("5.3.4 Message is larger than {limit} octets"))
     }
 
+    /// Whether a message is coming in.
+    #[must_use]
+    pub fn is_receiving(&self) -> bool {
+        !matches!(self.receiving, Receiving::Nothing)
+    }
+
     /// Forgets a message whose end won't come.
     pub fn abort(&mut self) {
         self.receiving = Receiving::Nothing;

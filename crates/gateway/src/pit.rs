@@ -1,15 +1,30 @@
 //! Where sessions wait.
 //!
-//! A held session is a small task with its [`Conn`] in hand and nothing else: the activity that
-//! served it *returned*, so no buffer of it can exist. The pit wakes it when its time has come,
-//! when the ledger has room for it, when its client leaves, or when the gateway stops.
+//! A held session is a [`Parcel`] in a [lane](lane): its socket, its deadline and its frozen record,
+//! some two hundred octets. The activity that served it *returned*, so no buffer of it can exist;
+//! its connection to the upstream was let go of. A few stay in the mail lane as a small task with
+//! their [`Conn`] in hand: those tied to an upstream connection (a message in chunks), and for the
+//! grace time those who keep theirs ([`keeps_its_upstream`]).
+//!
+//! Somebody who waits is woken when the time has come, when the ledger has room, when the client
+//! leaves, or when the gateway stops.
 //!
 //! A client that shut down its sending side (FIN) is noted once, and from then on only the clock is
 //! waited for. Its due reply is still tried: `printf | nc -N` is a client too. A reset ends the
 //! session at once.
+//!
+//! Rejected: a task of the runtime for each held session (3 KiB each, and its timers share one lock
+//! with those of mail); a thread for the whole pit at the priority of mail.
+
+mod holder;
+mod lane;
+mod parcel;
+mod shed;
+mod slab;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::ErrorKind;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tarpit_core::Tick;
 use tarpit_core::ledger::Ticket;
@@ -19,18 +34,31 @@ use crate::conn::Conn;
 use crate::metrics::State;
 use crate::shared::{Shared, Stop};
 use crate::stream::Left;
+use lane::{Errand, Lane, Mailbox};
+use parcel::{Parcel, Veil, Waits};
+use slab::Key;
 
-/// Sessions that wait for room in the ledger, by ticket.
+/// The lanes, and who waits for room in the ledger.
 #[derive(Debug, Default)]
 pub(crate) struct Pit {
-    waiting: Mutex<HashMap<Ticket, Arc<Notify>>>,
+    lanes: OnceLock<Vec<Arc<Mailbox>>>,
+    waiting: Mutex<HashMap<Ticket, Waiter>>,
 }
 
-/// Why a hold ended.
+/// Who waits for room.
+#[derive(Debug)]
+enum Waiter {
+    Task(Arc<Notify>),
+    Parcel { lane: usize, key: Key },
+}
+
+/// Why a hold in the mail lane ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Woken {
     /// Its time has come, or the ledger may have room.
     Resume,
+    /// It let go of its upstream connection, and may go to the pit.
+    Free,
     /// The client reset the connection.
     Gone,
     /// The gateway stops.
@@ -38,34 +66,146 @@ pub(crate) enum Woken {
 }
 
 impl Pit {
-    /// Makes a session known to [`Pit::wake`]. It must ask the ledger once more after this: a wake
-    /// that came earlier went nowhere.
-    pub(crate) fn register(self: &Arc<Self>, ticket: Ticket) -> Registration {
-        let notify = Arc::new(Notify::new());
-        self.lock().insert(ticket, Arc::clone(&notify));
-        Registration {
-            pit: Arc::clone(self),
-            ticket,
-            notify,
+    /// Starts the lanes: one for two cores, since mail needs them too.
+    ///
+    /// # Errors
+    /// There are no descriptors or threads for them.
+    pub(crate) fn start(&self, shared: &Arc<Shared>) -> std::io::Result<()> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let lanes = (0..cores.div_ceil(2)).map(|number| Lane::start(shared, number));
+        let lanes = lanes.collect::<Result<Vec<_>, _>>()?;
+        // It is started once.
+        let _ = self.lanes.set(lanes);
+        Ok(())
+    }
+
+    /// Lets a session wait here; or gives it back if something ties it to the mail lane.
+    pub(crate) fn cross(
+        &self,
+        shared: &Arc<Shared>,
+        mut conn: Box<Conn>,
+        until: Tick,
+    ) -> Result<(), Box<Conn>> {
+        let Some(lane) = self.lane_of(&conn) else {
+            return Err(conn);
+        };
+        if conn.link.is_lettable() {
+            if keeps_its_upstream(shared, &conn) {
+                return Err(conn);
+            }
+            conn.link.let_go();
         }
+        if !conn.link.is_free() || conn.inflow.is_some() {
+            return Err(conn);
+        }
+        let (mut conn, stream) = conn.with_stream(());
+        let mut record = Vec::new();
+        if conn.freeze(&mut record).is_err() {
+            let (conn, ()) = conn.with_stream(stream);
+            return Err(Box::new(conn));
+        }
+        let (socket, secure) = match stream.into_parts() {
+            Ok(parts) => parts,
+            Err(error) => {
+                tracing::warn!(target: "tarpit::pit", %error, "a held session was lost on its way to the pit");
+                return Ok(());
+            }
+        };
+        let small_window = conn.live.config.listeners[conn.listener].small_window;
+        if small_window {
+            parcel::shrink_window(&socket);
+        }
+        let veil = secure.zip(conn.tls.take()).map(|(mut secure, info)| {
+            secure.rest();
+            Box::new(Veil { secure, info })
+        });
+        let parcel = Parcel {
+            socket,
+            until,
+            since: parcel::seconds(shared.clock.now()),
+            paced: conn.paced(),
+            said: conn.session.said(),
+            unread_pages: 0,
+            state: Waits {
+                for_room: conn.session.waits_for_room(),
+                half_closed: conn.half_closed,
+                small_window,
+                ..Waits::default()
+            },
+            record: record.into_boxed_slice(),
+            veil,
+        };
+        conn.place.into_held();
+        lane.leave(Errand::Put(Box::new(parcel)));
+        Ok(())
+    }
+
+    fn lane_of(&self, conn: &Conn) -> Option<&Arc<Mailbox>> {
+        let lanes = self.lanes.get()?;
+        let number = usize::try_from(conn.session.id().0).unwrap_or(0);
+        lanes.get(number.checked_rem(lanes.len())?)
+    }
+
+    /// Makes a parcel known to [`Pit::wake`]. The ledger must be asked once more after this: a wake
+    /// that came earlier went nowhere.
+    fn register(&self, ticket: Ticket, lane: usize, key: Key) {
+        self.lock().insert(ticket, Waiter::Parcel { lane, key });
+    }
+
+    fn deregister(&self, ticket: Ticket) {
+        self.lock().remove(&ticket);
     }
 
     /// Lets these ask the ledger again.
     pub(crate) fn wake(&self, tickets: &[Ticket]) {
+        let mut parcels = Vec::new();
         let waiting = self.lock();
         for ticket in tickets {
-            if let Some(notify) = waiting.get(ticket) {
-                notify.notify_one();
+            match waiting.get(ticket) {
+                Some(Waiter::Task(notify)) => notify.notify_one(),
+                Some(Waiter::Parcel { lane, key }) => parcels.push((*lane, *key)),
+                None => {}
+            }
+        }
+        drop(waiting);
+        for (lane, key) in parcels {
+            if let Some(mailbox) = self.lanes.get().and_then(|lanes| lanes.get(lane)) {
+                mailbox.leave(Errand::Wake(key));
             }
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Ticket, Arc<Notify>>> {
+    /// Lets the lanes look at what has changed: the gateway stops.
+    pub(crate) fn ring(&self) {
+        for mailbox in self.lanes.get().into_iter().flatten() {
+            mailbox.ring();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Ticket, Waiter>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A place in the pit's list; left when dropped.
+/// Whether a held session keeps its connection to the upstream for the grace time: that of a known
+/// sender, and where accepted recipients would have to be said again, which is done twice for a
+/// transaction at most. All others are most likely guessing, and the upstream has better to do.
+fn keeps_its_upstream(shared: &Shared, conn: &Conn) -> bool {
+    let envelope = conn.session.envelope();
+    envelope.is_some_and(|envelope| !envelope.accepted.is_empty())
+        || shared
+            .ledger
+            .is_known(shared.clock.now(), conn.session.source())
+}
+
+/// The lanes end with the gateway.
+impl Drop for Pit {
+    fn drop(&mut self) {
+        self.ring();
+    }
+}
+
+/// A task's place in the pit's list; left when dropped.
 #[derive(Debug)]
 pub(crate) struct Registration {
     pit: Arc<Pit>,
@@ -73,14 +213,33 @@ pub(crate) struct Registration {
     notify: Arc<Notify>,
 }
 
-impl Drop for Registration {
-    fn drop(&mut self) {
-        self.pit.lock().remove(&self.ticket);
+impl Registration {
+    /// Makes a task known to [`Pit::wake`]. It must ask the ledger once more after this: a wake that
+    /// came earlier went nowhere.
+    pub(crate) fn of(pit: &Arc<Pit>, ticket: Ticket) -> Self {
+        let notify = Arc::new(Notify::new());
+        let waiter = Waiter::Task(Arc::clone(&notify));
+        pit.lock().insert(ticket, waiter);
+        Self {
+            pit: Arc::clone(pit),
+            ticket,
+            notify,
+        }
     }
 }
 
-/// Waits until `until` or whatever comes first. After the grace time the session holds no upstream
-/// connection (DESIGN promise 2).
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut waiting = self.pit.lock();
+        // It may have crossed to a lane meanwhile, and be known there.
+        if matches!(waiting.get(&self.ticket), Some(Waiter::Task(_))) {
+            waiting.remove(&self.ticket);
+        }
+    }
+}
+
+/// Waits in the mail lane until `until` or whatever comes first. After the grace time the session
+/// holds no upstream connection (DESIGN promise 2).
 pub(crate) async fn hold(
     shared: &Shared,
     conn: &mut Conn,
@@ -91,28 +250,46 @@ pub(crate) async fn hold(
     let due = shared.clock.instant(until);
     let grace = conn.grace_end();
     let mut stop = shared.stop.subscribe();
+    let mut paced = conn.paced();
+    let mut said = 0;
     loop {
+        let piece = paced
+            .as_ref()
+            .map_or(due, |paced| shared.clock.instant(paced.next_at(said)));
         let lettable = conn.link.is_lettable();
         tokio::select! {
             biased;
             () = reached(&mut stop, Stop::Draining) => return Woken::Stopped,
             () = woken(room) => return Woken::Resume,
             () = tokio::time::sleep_until(due) => return Woken::Resume,
-            () = tokio::time::sleep_until(grace), if lettable => conn.link.let_go(),
+            () = tokio::time::sleep_until(piece), if paced.is_some() => {
+                let paced_text = paced.as_ref().map(|paced| paced.piece(shared.clock.now(), said));
+                match conn.stream.try_write(paced_text.unwrap_or_default()) {
+                    Ok(count) => said += count,
+                    // It does not read. Then there is no sense in more pieces.
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => paced = None,
+                    Err(_) => return Woken::Gone,
+                }
+                conn.session.note_said(u32::try_from(said).unwrap_or(u32::MAX));
+            }
+            () = tokio::time::sleep_until(grace), if lettable => {
+                conn.link.let_go();
+                return Woken::Free;
+            }
             left = conn.stream.left(), if !conn.half_closed => {
                 if left == Left::Reset {
                     return Woken::Gone;
                 }
-                note_half_closed(conn);
+                conn.half_closed = true;
+                conn.session.note_half_closed();
+                conn.link.let_go();
+                log_half_closed(conn);
             }
         }
     }
 }
 
-fn note_half_closed(conn: &mut Conn) {
-    conn.half_closed = true;
-    conn.session.note_half_closed();
-    conn.link.let_go();
+fn log_half_closed<S>(conn: &Conn<S>) {
     tracing::info!(
         target: "tarpit::hold",
         session = %format_args!("tp-{}", conn.session.id()),
@@ -134,3 +311,6 @@ async fn woken(room: Option<&Registration>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

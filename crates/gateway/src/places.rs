@@ -129,6 +129,15 @@ impl Places {
         self.place(source, active(before) + 1, self.of_source(source))
     }
 
+    /// The place of a held session that had only its record: its count is given back when this is
+    /// dropped, unless it is left again ([`Place::into_held`]).
+    #[must_use]
+    pub(crate) fn of_held(self: &Arc<Self>, source: Source) -> Place {
+        let mut place = self.place(source, 0, 0);
+        place.state = State::Held;
+        place
+    }
+
     /// A held session that has only its record has ended.
     #[cfg_attr(not(test), expect(dead_code, reason = "the pit lane is its caller"))]
     pub(crate) fn end_held(&self, source: Source) {
@@ -262,7 +271,6 @@ impl Place {
     }
 
     /// The session is no longer held, if it was.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the pit lane is its caller"))]
     pub(crate) fn leave_pit(&mut self) {
         if self.state == State::Held {
             self.state = State::Active;
@@ -272,7 +280,6 @@ impl Place {
 
     /// The session is held from now on, and keeps no more than which source it is: its count stays
     /// until [`Places::unhold`] or [`Places::end_held`].
-    #[cfg_attr(not(test), expect(dead_code, reason = "the pit lane is its caller"))]
     pub(crate) fn into_held(mut self) -> Source {
         self.enter_pit();
         self.state = State::Left;

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tarpit_core::SessionId;
 use tarpit_core::ledger::{Ledger, LedgerConfig};
 use tokio::sync::watch;
@@ -43,6 +43,9 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) reloads: Reloads,
     pub(crate) live: ArcSwap<Live>,
+    /// The generation of the configuration before: held sessions of a listener that it no longer
+    /// has go on under it.
+    pub(crate) live_before: ArcSwapOption<Live>,
     pub(crate) stop: watch::Sender<Stop>,
     next_id: AtomicU64,
 }
@@ -67,9 +70,30 @@ impl Shared {
             metrics: Metrics::default(),
             reloads: Reloads::start(),
             live: ArcSwap::from_pointee(live),
+            live_before: ArcSwapOption::empty(),
             stop: watch::Sender::new(Stop::No),
             next_id: AtomicU64::new(first_id),
         })
+    }
+
+    /// The configuration in force for the clients of a listener, and its place there. One that is
+    /// gone for longer than one reload is taken for the first: what is said there is still true,
+    /// and its clients hear no more than the end of their session.
+    pub(crate) fn live_of(&self, listener: &str) -> (Arc<Live>, usize) {
+        let place = |live: &Live| {
+            let mut listeners = live.config.listeners.iter();
+            listeners.position(|one| *one.name == *listener)
+        };
+        let live = self.live.load_full();
+        if let Some(place) = place(&live) {
+            return (live, place);
+        }
+        if let Some(before) = self.live_before.load_full()
+            && let Some(place) = place(&before)
+        {
+            return (before, place);
+        }
+        (live, 0)
     }
 
     pub(crate) fn next_id(&self) -> SessionId {

@@ -85,10 +85,6 @@ impl Stream {
     ///
     /// # Errors
     /// The system's; the connection is lost.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the pit takes sessions in with it")
-    )]
     pub(crate) fn into_parts(self) -> io::Result<(std::net::TcpStream, Option<Box<Secure>>)> {
         Ok((self.socket.tcp.into_std()?, self.secure))
     }
@@ -97,10 +93,6 @@ impl Stream {
     ///
     /// # Errors
     /// The system's, or the runtime stops; the connection is lost.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the pit lets sessions out with it")
-    )]
     pub(crate) fn from_parts(
         tcp: std::net::TcpStream,
         secure: Option<Box<Secure>>,

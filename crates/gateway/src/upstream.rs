@@ -57,7 +57,7 @@ mod wire;
 pub use dial::may_be_transparent;
 pub use health::{Health, relay_warning};
 pub use identity::ClientIdentity;
-pub use link::{Stopped, UpstreamLink};
+pub use link::{Placed, Stopped, UpstreamLink};
 pub use probe::ProbeReport;
 pub use server::SERVERS_MAX;
 pub use stock::Claim;

@@ -371,6 +371,9 @@ impl World {
                 break;
             };
             self.now = self.now.max(due);
+            if self.say_piece(number) {
+                continue;
+            }
             let input = self.due_input(number);
             self.input(number, input);
         }
@@ -380,7 +383,7 @@ impl World {
     fn due(&self, number: usize) -> Option<Tick> {
         let peer = self.peer(number);
         match peer.rest {
-            Rest::Hold { until } => Some(until),
+            Rest::Hold { until } => Some(peer.next_piece().map_or(until, |next| next.min(until))),
             Rest::Read => Some(self.command_end(peer).min(self.session_end(peer))),
             // Nobody holds an upstream connection without being there.
             Rest::Ask(_) => peer.reset.map(|moment| moment + self.rules.grace),

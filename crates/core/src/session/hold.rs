@@ -11,6 +11,8 @@ use super::turn::Turn;
 use crate::Tick;
 use crate::answer::Finding;
 use crate::event::Then;
+use crate::outbox::Outbox;
+use crate::paced::Paced;
 use crate::policy::{HOLD_TOTAL_MAX, Offence, Policy, REPLY_MAX};
 use crate::record::{HoldEnd, HoldReason, HoldRecord, SessionEnd};
 
@@ -52,6 +54,9 @@ impl Session {
             since: now,
             until,
             free_at,
+            way: policy.way,
+            pace: u32::try_from(policy.pace.as_millis()).unwrap_or(u32::MAX),
+            said: 0,
         }));
         Then::Hold { until }
     }
@@ -160,13 +165,73 @@ impl Session {
         match std::mem::replace(&mut self.state, State::Command) {
             State::Holding(holding) if holding.until <= turn.now => {
                 self.write_holding(&holding, HoldEnd::Paid, turn);
-                self.say(&holding.due, holding.after, turn.out)
+                self.say_rest(&holding, turn.out);
+                match holding.after {
+                    After::Next => self.next(turn.out),
+                    After::Close(end) => self.close(end),
+                }
             }
             State::Waiting(waiting) => self.look_again(*waiting, turn),
             other => {
                 self.state = other;
                 self.rest()
             }
+        }
+    }
+
+    /// How the reply is said that is held; `None` if none is. It depends on nothing but the session,
+    /// so it can be asked again at any time. The driver tells with [`Session::note_said`] how far it
+    /// has come, and then resumes or ends the session as it would without.
+    #[must_use]
+    pub fn paced(&self) -> Option<Paced> {
+        match &self.state {
+            State::Holding(holding) => Some(self.pace(holding)),
+            _ => None,
+        }
+    }
+
+    /// So many octets of the [`Session::paced`] text were said in all. What is left of it is said
+    /// at the end of the hold, however that comes.
+    pub fn note_said(&mut self, octets: u32) {
+        if let State::Holding(holding) = &mut self.state {
+            holding.said = holding.said.max(octets);
+        }
+    }
+
+    /// How much of it was said.
+    #[must_use]
+    pub fn said(&self) -> u32 {
+        match &self.state {
+            State::Holding(holding) => holding.said,
+            _ => 0,
+        }
+    }
+
+    fn pace(&self, holding: &Holding) -> Paced {
+        let reply = holding.due.reply(self.id);
+        let times = (holding.since, holding.until);
+        Paced::of((holding.way, holding.pace), times, self.secured, &reply)
+    }
+
+    /// Says the reply that was held, or what is left of it.
+    fn say_rest(&self, holding: &Holding, out: &mut Outbox) {
+        if holding.said == 0 {
+            return holding.due.print(self.id, out);
+        }
+        let paced = self.pace(holding);
+        let rest = paced.text().get(holding.said as usize..);
+        out.bytes.extend_from_slice(rest.unwrap_or_default());
+    }
+
+    /// Before a hold ends early: a reply that was begun is said to its end (RFC 5321 §4.2.1), one
+    /// that was not is left out. Whether it was a farewell, to which nothing can be added.
+    pub(super) fn finish_begun(&self, out: &mut Outbox) -> bool {
+        match &self.state {
+            State::Holding(holding) if holding.said > 0 => {
+                self.say_rest(holding, out);
+                matches!(holding.after, After::Close(_))
+            }
+            _ => false,
         }
     }
 

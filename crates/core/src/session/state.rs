@@ -1,5 +1,6 @@
 //! What a session waits for, and what it keeps meanwhile.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use tarpit_smtp::{Mechanism, Reply, ReplyCode};
@@ -10,7 +11,7 @@ use crate::answer::Finding;
 use crate::envelope::Recipient;
 use crate::ledger::{Account, Reservation};
 use crate::outbox::Outbox;
-use crate::policy::Offence;
+use crate::policy::{Offence, Way};
 use crate::record::{HoldReason, SessionEnd};
 
 /// What the session waits for.
@@ -139,6 +140,13 @@ pub(super) struct Holding {
     pub(super) until: Tick,
     /// When the account is free; the hold may end earlier.
     pub(super) free_at: Tick,
+    /// How it waits; decided when the hold began, so that another policy can't change a reply that
+    /// is half said.
+    pub(super) way: Way,
+    /// Milliseconds between two pieces at least.
+    pub(super) pace: u32,
+    /// Octets of the [`Paced`](crate::Paced) text that were said already.
+    pub(super) said: u32,
 }
 
 /// A reply that is due.
@@ -157,9 +165,13 @@ impl Due {
     }
 
     pub(super) fn print(&self, id: SessionId, out: &mut Outbox) {
+        out.reply(&self.reply(id));
+    }
+
+    pub(super) fn reply(&self, id: SessionId) -> Cow<'_, Reply> {
         match self {
-            Self::Own(finding) => out.reply(&finding.reply(id)),
-            Self::Upstream(reply) => out.reply(reply),
+            Self::Own(finding) => Cow::Owned(finding.reply(id)),
+            Self::Upstream(reply) => Cow::Borrowed(reply),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tarpit_core::filter::Filter;
 use tarpit_core::ledger::LedgerConfig;
-use tarpit_core::policy::{HOLD_TOTAL_MAX, Mode, Policy, Scope};
+use tarpit_core::policy::{HOLD_TOTAL_MAX, Mode, Policy, Scope, Way};
 use tarpit_core::{Admission, Answer, DataEnd, Door, Kind, Prefixes, Session, Source, Trouble};
 use tarpit_smtp::{Capabilities, Reply, ReplyCode};
 use tarpit_testkit::{Peer, Rest, Rules, World};
@@ -94,6 +94,8 @@ fn rules(bits: u8) -> Rules {
             hold_max: Duration::from_secs(7),
             recipients_max: 100,
             errors_max: 20,
+            way: Way::Silent,
+            pace: Duration::ZERO,
         },
         capabilities: Capabilities::from_ehlo(&reply(250, ehlo)),
         filter: Filter::new(vec!["example.org".into()], None, false),

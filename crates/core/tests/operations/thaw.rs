@@ -47,6 +47,8 @@ fn go_on(mut session: Session) {
         hold_max: Duration::from_secs(25),
         recipients_max: 100,
         errors_max: 20,
+        way: tarpit_core::policy::Way::Silent,
+        pace: std::time::Duration::ZERO,
     };
     let config = LedgerConfig {
         sources_max: 10,

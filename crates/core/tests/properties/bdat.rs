@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tarpit_core::policy::{Mode, Policy, Scope};
+use tarpit_core::policy::{Mode, Policy, Scope, Way};
 use tarpit_core::{Admission, Answer, DataEnd, Prefixes, Source, Trouble};
 use tarpit_testkit::{Rest, World};
 
@@ -111,6 +111,8 @@ impl Trial {
             hold_max: Duration::from_secs(25),
             recipients_max: 100,
             errors_max: 1000,
+            way: Way::Silent,
+            pace: Duration::ZERO,
         };
         let mut rules = scene::rules(policy, false);
         rules.door.size_max = SIZE_MAX as u64;

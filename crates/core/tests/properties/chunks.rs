@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tarpit_core::policy::{Mode, Policy, Scope};
+use tarpit_core::policy::{Mode, Policy, Scope, Way};
 use tarpit_core::{Admission, Answer, DataEnd, Prefixes, Source, Tick};
 use tarpit_smtp::escape;
 use tarpit_testkit::{Rest, World};
@@ -226,6 +226,8 @@ fn policy() -> impl Strategy<Value = Policy> {
         hold_max: Duration::from_secs(7),
         recipients_max: 100,
         errors_max: 6,
+        way: Way::Silent,
+        pace: Duration::ZERO,
     })
 }
 

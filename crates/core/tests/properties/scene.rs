@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tarpit_core::filter::{Filter, Names};
 use tarpit_core::ledger::LedgerConfig;
-use tarpit_core::policy::{Mode, Policy, Scope};
+use tarpit_core::policy::{Mode, Policy, Scope, Way};
 use tarpit_core::{Answer, Door, Trouble};
 use tarpit_smtp::{Capabilities, Reply, ReplyCode, escape};
 use tarpit_testkit::Rules;
@@ -148,14 +148,18 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
         prop_oneof![Just(2_u32), Just(100)],
         prop_oneof![Just(1_u32), Just(20), Just(1000)],
     );
-    (mode, scope, times, limits).prop_map(
-        |(mode, scope, (delay, hold_max), (recipients_max, errors_max))| Policy {
+    let way =
+        prop_oneof![2 => Just(Way::Silent), 1 => Just(Way::Stutter), 1 => Just(Way::Continuation)];
+    (mode, scope, times, limits, way).prop_map(
+        |(mode, scope, (delay, hold_max), (recipients_max, errors_max), way)| Policy {
             mode,
             scope,
             delay: Duration::from_secs(delay),
             hold_max: Duration::from_secs(hold_max),
             recipients_max,
             errors_max,
+            way,
+            pace: way.pace(),
         },
     )
 }

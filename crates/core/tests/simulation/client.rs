@@ -152,5 +152,7 @@ pub(crate) const fn policy() -> Policy {
         hold_max: Duration::ZERO,
         recipients_max: 100,
         errors_max: 20,
+        way: tarpit_core::policy::Way::Silent,
+        pace: std::time::Duration::ZERO,
     }
 }

@@ -209,7 +209,6 @@ impl Secure {
 impl Secure {
     /// Gives back all memory that can be had again. Called before the session waits; it may be
     /// called again and again.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the pit calls it"))]
     pub(crate) fn rest(&mut self) {
         if let Kind::Server(records) = &mut self.0 {
             records.rest();
@@ -217,7 +216,6 @@ impl Secure {
     }
 
     /// What this keeps in memory, in octets: an estimate for quotas.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the pit counts with it"))]
     pub(crate) fn octets(&self) -> usize {
         /// Measured: buffers, keys and state of one session (`docs/performance.md`).
         const BUFFERED: usize = 8 * 1024;
@@ -235,7 +233,6 @@ impl Secure {
     /// # Errors
     /// `WouldBlock` if there is no plaintext; `UnexpectedEof` at an end without `close_notify`
     /// (RFC 8446 §6.1); `InvalidData` for what is no TLS.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the pit reads with it"))]
     pub(crate) fn read_now(&mut self, socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
         self.read(&mut Bare(socket), buffer)
     }
@@ -246,10 +243,20 @@ impl Secure {
     ///
     /// # Errors
     /// `WouldBlock` if the peer has not taken what was written before: nothing is taken then.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the pit writes with it"))]
     pub(crate) fn write_now(&mut self, socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
         self.flush_now(socket)?;
         self.write(Bare(socket), &[IoSlice::new(bytes)])
+    }
+
+    /// Ends TLS (RFC 8446 §6.1) as far as the peer takes it at once.
+    pub(crate) fn close_notify_now(&mut self, socket: &TcpStream) {
+        match &mut self.0 {
+            Kind::Opening { .. } => {}
+            Kind::Client(client) => client.close(),
+            Kind::Server(records) => records.close(),
+        }
+        // Nobody waits for a farewell.
+        let _ = self.flush_now(socket);
     }
 
     /// Sends the ciphertext that the system has not taken yet.

@@ -57,6 +57,15 @@ pub struct UpstreamLink {
     data_follows: bool,
 }
 
+/// What the line remembers of a transaction whose connection was let go of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// The transaction whose MAIL was accepted last.
+    pub serial: u32,
+    /// How often its accepted recipients were said again.
+    pub replays: u8,
+}
+
 /// A held session keeps this.
 const _: () = assert!(size_of::<UpstreamLink>() <= 40);
 
@@ -124,6 +133,21 @@ impl UpstreamLink {
             queued: false,
             data_follows: false,
         }
+    }
+
+    /// What is to be remembered while the session is nothing but a record.
+    #[must_use]
+    pub fn placed(&self) -> Option<Placed> {
+        self.placed.map(|serial| Placed {
+            serial,
+            replays: self.replays,
+        })
+    }
+
+    /// Takes up what was remembered.
+    pub fn restore(&mut self, placed: Placed) {
+        self.placed = Some(placed.serial);
+        self.replays = placed.replays;
     }
 
     /// Tells, before a recipient is asked for, that the client has said DATA right behind it, so
@@ -396,6 +420,12 @@ impl UpstreamLink {
         self.connection
             .as_mut()
             .is_some_and(|connection| !connection.wire.is_quiet())
+    }
+
+    /// Whether AUTH succeeded: without its connection nothing goes on.
+    #[must_use]
+    pub const fn is_authenticated(&self) -> bool {
+        self.authenticated
     }
 
     /// Whether the connection can't be let go of: within an AUTH exchange, and after 235.

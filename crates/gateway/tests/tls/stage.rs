@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tarpit_core::Prefixes;
-use tarpit_core::policy::{Mode, Policy, Scope};
+use tarpit_core::policy::{Mode, Policy, Scope, Way};
 use tarpit_gateway::Gateway;
 use tarpit_gateway::config::{
     BareNewline, Certificate, Config, Delivery, Kind, Limits, Listener, ListenerTls, Maildir,
@@ -80,7 +80,10 @@ fn config(folder: &Path, tls: ListenerTls) -> Config {
                 hold_max: Duration::from_secs(1),
                 recipients_max: 100,
                 errors_max: 20,
+                way: Way::Silent,
+                pace: Duration::ZERO,
             },
+            small_window: false,
             delivery: 0,
             kind: Kind::Mx,
             tls,

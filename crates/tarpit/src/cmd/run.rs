@@ -112,7 +112,8 @@ fn exit_code(error: &StartError) -> ExitCode {
         StartError::Live(LiveError::Recipients(_) | LiveError::Certificate(_)) => {
             ExitCode::from(BAD_CONFIG)
         }
-        StartError::Live(LiveError::Maildir { .. })
+        StartError::Pit(_)
+        | StartError::Live(LiveError::Maildir { .. })
         | StartError::Bind { .. }
         | StartError::Relays { .. } => ExitCode::from(UNAVAILABLE),
     }

@@ -55,6 +55,8 @@ pub(super) fn resolve(reader: &mut Reader<'_>) -> Option<(Config, log::Format, A
             for Named { view, .. } in &named {
                 reader.text(view, "tarpit.mode");
                 reader.time(view, "tarpit.delay");
+                reader.text(view, "tarpit.hold");
+                reader.flag(view, "tarpit.small_window");
             }
             None
         }

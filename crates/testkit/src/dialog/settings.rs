@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tarpit_core::filter::{Filter, Names};
 use tarpit_core::ledger::LedgerConfig;
-use tarpit_core::policy::{Mode, Policy, Scope};
+use tarpit_core::policy::{Mode, Policy, Scope, Way};
 use tarpit_core::{Door, Kind, Prefixes, Source};
 use tarpit_smtp::{Capabilities, Reply, ReplyCode};
 
@@ -52,6 +52,8 @@ impl Default for Settings {
             hold_max: Duration::from_secs(25),
             recipients_max: 1000,
             errors_max: 20,
+            way: Way::Silent,
+            pace: Duration::ZERO,
         };
         Self {
             policy,

@@ -1,7 +1,7 @@
 //! The loop of the driver: what the machine asked for is carried out, until only time, the upstream
 //! or the client can move it on.
 
-use tarpit_core::{Admission, DataEnd, Input, Prefixes, Source, Then};
+use tarpit_core::{Admission, DataEnd, Input, Paced, Prefixes, Source, Then};
 
 use super::World;
 use super::peer::{Relay, Rest, Take};
@@ -21,6 +21,8 @@ impl World {
             Then::Hold { .. } if peer.ahead > held_unread_max => self.step(number, Input::Overrun),
             Then::Hold { until } => {
                 peer.rest = Rest::Hold { until };
+                peer.paced = peer.session.paced().filter(Paced::is_in_pieces);
+                peer.paced_said = 0;
                 if peer.half_closed {
                     peer.session.note_half_closed();
                 }
@@ -71,6 +73,17 @@ impl World {
             }
             Then::Close => peer.rest = Rest::Closed,
         }
+    }
+
+    /// Says a piece of a reply that is held, if the hold is not over.
+    pub(super) fn say_piece(&mut self, number: usize) -> bool {
+        let now = self.now;
+        let peer = self.peer_mut(number);
+        let is_held = matches!(peer.rest, Rest::Hold { until } if now < until);
+        if is_held {
+            peer.say_piece(now);
+        }
+        is_held
     }
 
     pub(super) fn read(&mut self, number: usize) {

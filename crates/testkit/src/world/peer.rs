@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tarpit_core::record::HoldRecord;
 use tarpit_core::{
-    Ask, Chunk, DataEnd, Env, Input, Outbox, Session, SessionId, Source, Then, Tick,
+    Ask, Chunk, DataEnd, Env, Input, Outbox, Paced, Session, SessionId, Source, Then, Tick,
 };
 use tarpit_smtp::{DataScanner, ScanState};
 
@@ -140,6 +140,10 @@ pub struct Peer {
     /// Octets of `unread` that were read together with message data.
     pub(super) ahead: usize,
     pub(super) half_closed: bool,
+    /// The reply that is held, if it is said in pieces.
+    pub(super) paced: Option<Paced>,
+    /// Octets of it that were said.
+    pub(super) paced_said: usize,
     out: Outbox,
     /// The session is frozen and thawed whenever it rests.
     pub(super) freezes: bool,
@@ -163,6 +167,8 @@ impl Peer {
             reset: None,
             ahead: 0,
             half_closed: false,
+            paced: None,
+            paced_said: 0,
             out: Outbox::default(),
             freezes: false,
             home: 0,
@@ -202,6 +208,24 @@ impl Peer {
             }
             _ => None,
         }
+    }
+
+    /// When the next piece of the reply that is held is due.
+    pub(super) fn next_piece(&self) -> Option<Tick> {
+        let paced = self.paced.as_ref()?;
+        Some(paced.next_at(self.paced_said))
+    }
+
+    /// Says what is due of the reply that is held.
+    pub(super) fn say_piece(&mut self, now: Tick) {
+        let Some(paced) = &self.paced else {
+            return;
+        };
+        let piece = paced.piece(now, self.paced_said);
+        self.said.extend_from_slice(piece);
+        self.paced_said += piece.len();
+        let said = u32::try_from(self.paced_said).expect("a reply is no longer than that");
+        self.session.note_said(said);
     }
 
     pub(super) fn consumed(&self) -> usize {

@@ -8,7 +8,7 @@ use tarpit_smtp::{Extension, Mechanism};
 
 use crate::answer::Finding;
 use crate::octets::{Fault, Reader, Unreadable};
-use crate::policy::Offence;
+use crate::policy::{Offence, Way};
 use crate::record::SessionEnd;
 
 /// A member of a closed list that has a number.
@@ -51,6 +51,12 @@ macro_rules! numbered {
         }
     };
 }
+
+numbered!(Way, "way to hold", {
+    Silent = 0,
+    Stutter = 1,
+    Continuation = 2,
+});
 
 numbered!(Finding, "finding", {
     SenderOk = 0,
@@ -221,7 +227,7 @@ mod tests {
              TlsInTransaction TlsAfterAuth NeedTls AuthNeedsTls RequireTlsNeedsTls NeedAuth \
              NotTrusted XclientInTransaction XclientAfterAuth NonAsciiSender NonAsciiRecipient \
              ByTooSoon HoldTooLong TooManyMessages InChunks ChunksFailed BinaryNeedsChunks \
-             ChunkUnreadable Shed"
+             ChunkUnreadable Shed Debtor"
         );
         assert_eq!(
             names::<Offence>(),

@@ -9,8 +9,8 @@ use super::numbers::Numbered as _;
 use super::said;
 use crate::Tick;
 use crate::answer::Finding;
-use crate::octets::{Fault, Reader, Unreadable, put_moment, put_octets, put_span};
-use crate::policy::{Offence, REPLY_MAX};
+use crate::octets::{Fault, Reader, Unreadable, put_moment, put_number, put_octets, put_span};
+use crate::policy::{Offence, REPLY_MAX, Way};
 use crate::record::{HoldReason, SessionEnd};
 use tarpit_smtp::limits::AUTH_LINE_MAX;
 
@@ -24,6 +24,8 @@ const OTHER: u8 = 0b100;
 /// The session ends with the reply; or the recipients file does not hold the recipient; or AUTH has
 /// an initial response.
 const MORE: u8 = 0b1000;
+/// The reply is said in pieces: how, how often and how much of it follows.
+const PIECES: u8 = 0b1_0000;
 
 pub(super) fn put(into: &mut Vec<u8>, session: &Session) {
     match &session.state {
@@ -37,10 +39,12 @@ pub(super) fn put(into: &mut Vec<u8>, session: &Session) {
 pub(super) fn take(from: &mut Reader<'_>, session: &mut Session) -> Result<(), Unreadable> {
     let start = *from;
     let kind = from.octet("state")?;
-    session.state = match (kind & STATE, kind & !(STATE | OTHER | MORE)) {
+    session.state = match (kind & STATE, kind & !(STATE | OTHER | MORE | PIECES)) {
         (COMMAND, 0) if kind == COMMAND => State::Command,
         (HOLDING, 0) => State::Holding(Box::new(take_holding(from, kind, session)?)),
-        (WAITING, 0) => State::Waiting(Box::new(take_waiting(from, kind, session)?)),
+        (WAITING, 0) if kind & PIECES == 0 => {
+            State::Waiting(Box::new(take_waiting(from, kind, session)?))
+        }
         _ => {
             let found = kind.into();
             return Err(start.fault("state", Fault::Unknown { found }));
@@ -56,7 +60,8 @@ const fn bit(bit: u8, is_set: bool) -> u8 {
 fn put_holding(into: &mut Vec<u8>, session: &Session, holding: &Holding) {
     let is_upstreams = matches!(holding.due, Due::Upstream(_));
     let closes = matches!(holding.after, After::Close(_));
-    into.push(HOLDING | bit(OTHER, is_upstreams) | bit(MORE, closes));
+    let in_pieces = holding.way != Way::Silent;
+    into.push(HOLDING | bit(OTHER, is_upstreams) | bit(MORE, closes) | bit(PIECES, in_pieces));
     match &holding.due {
         Due::Own(finding) => into.push(finding.number()),
         Due::Upstream(reply) => said::put_reply(into, reply, session.quoted()),
@@ -68,6 +73,11 @@ fn put_holding(into: &mut Vec<u8>, session: &Session, holding: &Holding) {
     put_moment(into, session.began, holding.since);
     put_moment(into, holding.since, holding.until);
     put_moment(into, holding.until, holding.free_at);
+    if in_pieces {
+        into.push(holding.way.number());
+        put_number(into, holding.pace.into());
+        put_number(into, holding.said.into());
+    }
 }
 
 fn take_holding(from: &mut Reader<'_>, kind: u8, session: &Session) -> Result<Holding, Unreadable> {
@@ -85,6 +95,16 @@ fn take_holding(from: &mut Reader<'_>, kind: u8, session: &Session) -> Result<Ho
     let since = from.moment(session.began, "start of the hold")?;
     let until = take_until(from, session, since)?;
     let free_at = from.moment(until, "end of the account's debt")?;
+    let (way, pace, said) = if kind & PIECES == 0 {
+        (Way::Silent, 0, 0)
+    } else {
+        let way = Way::read(from)?;
+        (
+            way,
+            from.short("time between two pieces")?,
+            from.short("octets said")?,
+        )
+    };
     Ok(Holding {
         due,
         after,
@@ -92,6 +112,9 @@ fn take_holding(from: &mut Reader<'_>, kind: u8, session: &Session) -> Result<Ho
         since,
         until,
         free_at,
+        way,
+        pace,
+        said,
     })
 }
 

@@ -223,6 +223,7 @@ fn listener(settings: &Settings, network: Network, tls: ListenerTls) -> Listener
     let policy = Policy {
         delay: scaled(policy.delay),
         hold_max: scaled(policy.hold_max),
+        pace: scaled(policy.pace),
         ..policy.clone()
     };
     let trusted = if settings.door.xclient {
@@ -234,6 +235,7 @@ fn listener(settings: &Settings, network: Network, tls: ListenerTls) -> Listener
         name: "mx".into(),
         address: ([127, 0, 0, 1], 0).into(),
         policy,
+        small_window: false,
         delivery: 0,
         kind: settings.door.kind,
         tls,

@@ -49,6 +49,7 @@ const fn count(min: u64, max: u64) -> Allowed {
 }
 
 const MODES: Allowed = Allowed::Word(&["off", "observe", "enforce"]);
+const WAYS: Allowed = Allowed::Word(&["silent", "stutter", "continuation"]);
 /// All work behind one reply ends within 240 s ([`tarpit_core::policy::REPLY_MAX`]): 40 s are left
 /// for the upstream.
 const DELAY: Allowed = Allowed::Time {

@@ -64,11 +64,12 @@ fn listener<'t>(
         let text = "found networks, but the [maildir] takes the mail, and no untouched bytes; allowed: with an [[upstream]] only";
         reader.clash(view, "passthrough", text);
     }
-    let policy = pit.policy_for(reader, view, bounds);
+    let (policy, small_window) = pit.policy_for(reader, view, bounds)?;
     Some(Listener {
         name: name.clone(),
         address: *address,
-        policy: policy?,
+        policy,
+        small_window,
         delivery: delivery?,
         kind: kind?,
         tls: tls?,

@@ -6,7 +6,7 @@ use super::super::Allowed::{
     Addresses, Domains, Flag, Folder, Hostname, Listen, Name, Networks, Pem, Servers, Time, Word,
 };
 use super::super::{Default, Opt};
-use super::{DELAY, MODES, count, opt, seconds};
+use super::{DELAY, MODES, WAYS, count, opt, seconds};
 
 /// The keys before the first header.
 pub(super) const TOP: &[Opt] = &[
@@ -134,6 +134,20 @@ pub(super) const LISTENER: &[Opt] = &[
         Default::Unset("\"5s\"", "[tarpit] delay holds"),
         "A price of this listener's own.",
         "Unset, so that there is one price. Set it where clients with short time limits connect.",
+    ),
+    opt(
+        "tarpit.hold",
+        WAYS,
+        Default::Unset("\"stutter\"", "[tarpit] hold holds"),
+        "A way to hold of this listener's own.",
+        "Unset, so that there is one way. Set it to try another one on one listener.",
+    ),
+    opt(
+        "tarpit.small_window",
+        Flag,
+        Default::Unset("true", "[tarpit] small_window holds"),
+        "A `small_window` of this listener's own.",
+        "Unset, so that it is decided in one place.",
     ),
 ];
 

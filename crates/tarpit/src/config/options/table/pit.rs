@@ -1,8 +1,8 @@
 //! The tar pit: which names exist, what a wrong guess costs, who is charged and who is not.
 
-use super::super::Allowed::{File, Moment, Network, Sentence, Word};
+use super::super::Allowed::{File, Flag, Moment, Network, Sentence, Word};
 use super::super::{Default, Opt};
-use super::{DELAY, MODES, count, opt, seconds};
+use super::{DELAY, MODES, WAYS, count, opt, seconds};
 
 /// `[recipients]`
 pub(super) const RECIPIENTS: &[Opt] = &[
@@ -64,6 +64,24 @@ pub(super) const TARPIT: &[Opt] = &[
         "Servers that ask ours whether a sender exists (call-outs) give up at 30 s, as Exim does by \
          default; at 25 s they still get their answer. At most 75 s: debt, room and reply may each wait \
          for so long, and clients give up at 300 s (RFC 5321 §4.5.3.2).",
+    ),
+    opt(
+        "hold",
+        WAYS,
+        Default::Value("\"silent\""),
+        "How a reply is held. `silent`: nothing is said, then the whole reply. `stutter`: the reply byte by byte, one \
+         a second at most, what is left of it at the end. `continuation`: a line `550-5.1.1 Please wait` every 3 s or \
+         more, the reply at the end. Over TLS there are at most 8 records for one reply.",
+        "Silent costs the least and looks like any slow server. The others keep clients that would give up \
+         otherwise; each piece costs us a write, and the first one tells that the answer will be no.",
+    ),
+    opt(
+        "small_window",
+        Flag,
+        Default::Value("false"),
+        "While a session is held, its receive window is as small as the system allows, so that its client can \
+         send hardly anything ahead.",
+        "False: it costs two more system calls for each hold, and a client that comes out of it starts slowly.",
     ),
 ];
 

@@ -1,0 +1,91 @@
+//! One input to the machine, whoever drives it: the mail lane or the pit.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use tarpit_core::{Door, Env, Input, Outbox, Then};
+use tarpit_smtp::Capabilities;
+
+use crate::config::ListenerTls;
+use crate::conn::Conn;
+use crate::front;
+use crate::log;
+use crate::shared::Shared;
+
+/// What stays the same for all inputs of one activity.
+#[derive(Debug)]
+pub(crate) struct Scene {
+    capabilities: Arc<Capabilities>,
+    door: Door,
+}
+
+impl Scene {
+    /// What is offered to this client, and what its listener allows.
+    pub(crate) fn of<S>(conn: &Conn<S>) -> Self {
+        let listener = &conn.live.config.listeners[conn.listener];
+        // Who was introduced by a proxy is not the proxy.
+        let speaker = conn.via.as_deref().map_or(conn.peer, |via| via.proxy);
+        let door = Door {
+            kind: listener.kind,
+            starttls: listener.tls == ListenerTls::StartTls && conn.live.tls.is_some(),
+            auth_plain: listener.auth_plaintext,
+            xclient: front::is_listed(&listener.xclient, speaker.ip()),
+            upstream_secure: conn.live.is_upstream_secure(conn.listener),
+            size_max: conn.live.config.limits.message_size_max,
+        };
+        let mail = conn.live.mail(conn.listener);
+        Self {
+            capabilities: mail.capabilities().unwrap_or_default(),
+            door,
+        }
+    }
+}
+
+/// One input; then what came of it is carried out: records, and the sessions that have room now.
+pub(crate) fn handle<S>(
+    shared: &Shared,
+    conn: &mut Conn<S>,
+    scene: &Scene,
+    out: &mut Outbox,
+    input: Input<'_>,
+) -> Then {
+    let now = shared.clock.now();
+    let Conn {
+        session,
+        live,
+        listener,
+        ..
+    } = conn;
+    let filter = live.filter.load();
+    let env = Env {
+        hostname: &live.config.hostname,
+        policy: &live.config.listeners[*listener].policy,
+        ledger: &shared.ledger,
+        capabilities: &scene.capabilities,
+        filter: &filter,
+        door: scene.door,
+        prefixes: live.config.prefixes,
+    };
+    let said = out.bytes.len();
+    // A bug in the deciding code ends this session, and no other.
+    let decided = catch_unwind(AssertUnwindSafe(|| session.handle(now, input, &env, out)));
+    let then = decided.unwrap_or_else(|_| {
+        shared.metrics.panics.add(1);
+        out.bytes.truncate(said);
+        session.break_off(now, &env, out)
+    });
+    for hold in out.holds.drain(..) {
+        log::hold(&hold, &shared.metrics);
+    }
+    let mut woken = Vec::new();
+    shared.ledger.take_woken(&mut woken);
+    if !woken.is_empty() {
+        shared.pit.wake(&woken);
+    }
+    // A message in chunks that is not gone on with is given up, lest its connection be kept.
+    let is_between = matches!(then, Then::Read | Then::Hold { .. } | Then::Ask(_));
+    if is_between && !conn.session.is_in_message() {
+        conn.link.abort_message();
+    }
+    then
+}

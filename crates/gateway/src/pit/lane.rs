@@ -1,0 +1,297 @@
+//! The pit lane: a thread of low priority that keeps held sessions and runs the machine for them.
+//!
+//! It writes the reply when it is due, hears the next command, and hands it to the same machine that
+//! the mail lane drives. A session leaves only when it has paid and needs the upstream, TLS or
+//! somebody who waits for it: then it is a task again.
+//!
+//! A lane never waits for anything but its own sockets and its bell; no lock is held over a system
+//! call. What comes from other threads comes as errands through its mailbox.
+
+mod step;
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tarpit_core::{Input, Outbox};
+use tokio::runtime::Handle;
+
+use super::holder::{Bell, Events, Holder, Stir};
+use super::parcel::Parcel;
+use super::slab::Key;
+use crate::conn::Conn;
+use crate::drive::First;
+use crate::shared::{Shared, Stop};
+
+/// Below mail, which runs at 0: a pit at work must not be felt there. With 19 the pit would starve
+/// where mail takes all there is, and replies that come much too late are no good either.
+const NICE: i32 = 10;
+
+/// The longest sleep: the budget and the stages of a drain are looked at this often, and a thread
+/// whose gateway is gone ends.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// Sessions that are ended in one pass when the gateway drains or sheds. Between two passes those
+/// that are due get their replies.
+const PASS: u32 = 4096;
+
+/// What other threads have for a lane.
+#[derive(Debug)]
+pub(crate) enum Errand {
+    /// Somebody comes to wait.
+    Put(Box<Parcel>),
+    /// The ledger may have room for this one.
+    Wake(Key),
+    /// Gives out all that a successor can take, and keeps nobody: those who come later follow.
+    HandOver(tokio::sync::mpsc::UnboundedSender<Box<Parcel>>),
+}
+
+/// Where errands are left.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    errands: Mutex<Vec<Errand>>,
+    bell: Bell,
+}
+
+impl Mailbox {
+    pub(crate) fn leave(&self, errand: Errand) {
+        let mut errands = self.errands.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_empty = errands.is_empty();
+        errands.push(errand);
+        drop(errands);
+        if was_empty {
+            self.bell.ring();
+        }
+    }
+
+    pub(crate) fn ring(&self) {
+        self.bell.ring();
+    }
+
+    fn empty(&self, into: &mut Vec<Errand>) {
+        let mut errands = self.errands.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::swap(&mut *errands, into);
+    }
+}
+
+/// One thread's part of the pit.
+pub(super) struct Lane {
+    shared: Weak<Shared>,
+    number: usize,
+    mailbox: Arc<Mailbox>,
+    runtime: Handle,
+    holder: Holder,
+    out: Outbox,
+    /// Where what clients say is read into.
+    buffer: Box<[u8]>,
+    /// Where sessions are frozen before their record is cut to size.
+    frozen: Vec<u8>,
+    /// Those that said more than is looked at in one step.
+    again: Vec<(Key, Option<First>)>,
+    stage: Stop,
+    /// The place at which a walk over all goes on, if one is under way.
+    walk: Option<u32>,
+    successor: Option<tokio::sync::mpsc::UnboundedSender<Box<Parcel>>>,
+}
+
+impl Lane {
+    /// Starts the thread. Called within a runtime: what leaves the pit goes on there.
+    ///
+    /// # Errors
+    /// There is no descriptor or no thread for it.
+    pub(super) fn start(shared: &Arc<Shared>, number: usize) -> std::io::Result<Arc<Mailbox>> {
+        let holder = Holder::new(shared.clock.now())?;
+        let mailbox = Arc::new(Mailbox {
+            errands: Mutex::default(),
+            bell: holder.bell(),
+        });
+        let lane = Self {
+            shared: Arc::downgrade(shared),
+            number,
+            mailbox: Arc::clone(&mailbox),
+            runtime: Handle::current(),
+            holder,
+            out: Outbox::default(),
+            buffer: vec![0; READ_MAX].into_boxed_slice(),
+            frozen: Vec::with_capacity(4096),
+            again: Vec::new(),
+            stage: Stop::No,
+            walk: None,
+            successor: None,
+        };
+        std::thread::Builder::new()
+            .name(format!("pit-{number}"))
+            .spawn(move || lane.run())?;
+        Ok(mailbox)
+    }
+
+    fn run(mut self) {
+        // With less right to the processor there is no harm in failing here.
+        let _ = rustix::process::setpriority_process(None, NICE);
+        let mut errands = Vec::new();
+        let mut stirred = Vec::new();
+        let mut events = Events::new();
+        let mut longest = LONGEST_SLEEP;
+        loop {
+            let Some(now) = self.shared.upgrade().map(|shared| shared.clock.now()) else {
+                return;
+            };
+            if let Err(error) = self.holder.wait(now, longest, &mut events, &mut stirred) {
+                tracing::error!(target: "tarpit::pit", %error, "the pit can't watch its sockets");
+                std::thread::sleep(LONGEST_SLEEP);
+            }
+            let Some(shared) = self.shared.upgrade() else {
+                return;
+            };
+            self.mailbox.empty(&mut errands);
+            for errand in errands.drain(..) {
+                self.do_errand(&shared, errand);
+            }
+            for (key, stir) in stirred.drain(..) {
+                self.stir(&shared, key, stir);
+            }
+            for (key, first) in std::mem::take(&mut self.again) {
+                self.step(&shared, key, first);
+            }
+            self.turn(&shared);
+            self.keep_stage(&shared);
+            let is_busy = self.walk.is_some() || !self.again.is_empty();
+            longest = if is_busy {
+                Duration::ZERO
+            } else {
+                LONGEST_SLEEP
+            };
+        }
+    }
+
+    fn do_errand(&mut self, shared: &Arc<Shared>, errand: Errand) {
+        match errand {
+            Errand::Put(parcel) => self.put(shared, *parcel),
+            Errand::Wake(key) => self.step(shared, key, Some(Input::Resume)),
+            Errand::HandOver(successor) => {
+                self.successor = Some(successor);
+                self.walk = Some(0);
+            }
+        }
+    }
+
+    /// Somebody comes to wait.
+    fn put(&mut self, shared: &Arc<Shared>, mut parcel: Parcel) {
+        if let Some(successor) = &self.successor
+            && parcel.veil.is_none()
+        {
+            match successor.send(Box::new(parcel)) {
+                Ok(()) => return,
+                Err(back) => parcel = *back.0,
+            }
+        }
+        let for_room = parcel.state.for_room;
+        let key = self.holder.put(parcel);
+        if let Err(error) = self.holder.watch(key) {
+            tracing::warn!(target: "tarpit::pit", %error, "a held session can't be watched, and ends");
+            return self.step(shared, key, Some(Input::Gone));
+        }
+        if self.stage != Stop::No {
+            return self.visit(shared, key);
+        }
+        if for_room {
+            // A wake that came before this went nowhere, so the ledger is asked once more.
+            self.step(shared, key, Some(Input::Resume));
+        }
+    }
+
+    /// A client did something.
+    fn stir(&mut self, shared: &Arc<Shared>, key: Key, stir: Stir) {
+        let Some(state) = self.holder.get(key).map(|parcel| parcel.state) else {
+            return;
+        };
+        if stir.reset {
+            self.step(shared, key, Some(Input::Gone));
+        } else if state.listens {
+            self.step(shared, key, None);
+        } else {
+            if stir.spoke {
+                self.holder.note_unread(key, true);
+            }
+            if stir.closed && !state.half_closed {
+                self.note_half_closed(shared, key);
+            }
+        }
+    }
+
+    /// All whose time has come.
+    fn turn(&mut self, shared: &Arc<Shared>) {
+        let now = shared.clock.now();
+        while let Some(key) = self.holder.pop_due(now) {
+            self.due(shared, key, now);
+        }
+    }
+
+    /// Draining comes in stages; each is told to everybody once.
+    fn keep_stage(&mut self, shared: &Arc<Shared>) {
+        let stage = *shared.stop.borrow();
+        if stage > self.stage {
+            self.stage = stage;
+            self.walk = Some(0);
+        }
+        let Some(from) = self.walk else {
+            return;
+        };
+        let end = from.saturating_add(PASS).min(self.holder.slab().places());
+        for place in from..end {
+            if let Some((key, _)) = self.holder.slab().at(place) {
+                self.visit(shared, key);
+            }
+        }
+        self.walk = (end < self.holder.slab().places()).then_some(end);
+    }
+
+    /// Somebody is met on a walk over all.
+    fn visit(&mut self, shared: &Arc<Shared>, key: Key) {
+        match &self.successor {
+            Some(successor) => {
+                let successor = successor.clone();
+                self.hand_over(shared, key, &successor);
+            }
+            None if self.stage == Stop::Draining => self.step(shared, key, Some(Input::Drain)),
+            None => self.step(shared, key, Some(Input::Expired)),
+        }
+    }
+
+    fn hand_over(
+        &mut self,
+        shared: &Arc<Shared>,
+        key: Key,
+        successor: &tokio::sync::mpsc::UnboundedSender<Box<Parcel>>,
+    ) {
+        let is_plain = self
+            .holder
+            .get(key)
+            .is_some_and(|parcel| parcel.veil.is_none());
+        if !is_plain {
+            self.step(shared, key, Some(Input::Drain));
+            return;
+        }
+        let Some(parcel) = self.holder.take(key) else {
+            return;
+        };
+        let source = Conn::thaw(&parcel.record, shared)
+            .ok()
+            .map(|conn| conn.place.into_held());
+        match successor.send(Box::new(parcel)) {
+            Ok(()) => {
+                if let Some(source) = source {
+                    shared.places.end_held(source);
+                }
+            }
+            // The successor is gone; they stay.
+            Err(back) => {
+                self.successor = None;
+                self.put(shared, *back.0);
+            }
+        }
+    }
+}
+
+/// Most octets that are read in one step. The configuration bounds what a held session may keep of
+/// them.
+const READ_MAX: usize = 16 * 1024;

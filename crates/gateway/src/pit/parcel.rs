@@ -1,0 +1,172 @@
+//! What waits: everything that is left of a session while nobody works on it.
+
+use std::io;
+use std::net::TcpStream;
+
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use tarpit_core::{Paced, Tick};
+
+use crate::stream::{Secure, Stream};
+use crate::tls::{TlsFailure, TlsInfo};
+
+/// A session that waits: its socket, its deadline, what to say until then, and its record.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    /// Non-blocking.
+    pub(crate) socket: TcpStream,
+    /// When it is to be looked at again, at the latest.
+    pub(crate) until: Tick,
+    /// When it came to wait, in seconds of the clock: the longest held are shed first.
+    pub(crate) since: u32,
+    /// What is said to it until then, piece by piece. `None` if nothing is, or all at once at the end.
+    pub(crate) paced: Option<Box<Paced>>,
+    /// Octets of that which are said.
+    pub(crate) said: u32,
+    /// Pages that its unread input takes in the kernel, while it is held.
+    pub(crate) unread_pages: u32,
+    pub(crate) state: Waits,
+    /// The frozen connection and session ([`Conn::freeze`](crate::conn::Conn::freeze)).
+    pub(crate) record: Box<[u8]>,
+    /// TLS, where it is spoken.
+    pub(crate) veil: Option<Box<Veil>>,
+}
+
+/// TLS of a session that waits.
+#[derive(Debug)]
+pub(crate) struct Veil {
+    pub(crate) secure: Box<Secure>,
+    pub(crate) info: Box<Result<TlsInfo, TlsFailure>>,
+}
+
+/// What a parcel waits for, and what is known of its client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Waits {
+    /// It is idle: what the client says is looked at at once.
+    pub(crate) listens: bool,
+    /// It waits for room in the ledger, and may be woken.
+    pub(crate) for_room: bool,
+    /// The client shut down its sending side.
+    pub(crate) half_closed: bool,
+    /// Its holder watches the socket.
+    pub(crate) watched: bool,
+    /// The socket's receive buffer was made as small as it gets.
+    pub(crate) small_window: bool,
+}
+
+/// Lets a client send as little ahead as the system allows (`SO_RCVBUF`). It costs nothing but
+/// speed if it fails.
+pub(crate) fn shrink_window(socket: &TcpStream) {
+    let _ = set_socket_recv_buffer_size(socket, 1);
+}
+
+/// The receive buffer of a session that goes on with mail. Once it was set, the system no longer
+/// finds its size by itself; it cuts this one to what it allows (`net.core.rmem_max`).
+const WIDE: usize = 4 * 1024 * 1024;
+
+/// A moment in seconds of the clock, for [`Parcel::since`].
+pub(crate) fn seconds(now: Tick) -> u32 {
+    u32::try_from(now.as_millis() / 1000).unwrap_or(u32::MAX)
+}
+
+impl Parcel {
+    /// When something is to be done about it.
+    pub(crate) fn due(&self) -> Tick {
+        let piece = self
+            .paced
+            .as_ref()
+            .map(|paced| paced.next_at(self.said as usize));
+        piece.map_or(self.until, |piece| piece.min(self.until))
+    }
+
+    /// Octets of user memory beside the slot that it stands in.
+    pub(crate) fn octets(&self) -> usize {
+        let paced = self
+            .paced
+            .as_ref()
+            .map_or(0, |paced| size_of::<Paced>() + paced.text().len());
+        let veil = self.veil.as_ref().map_or(0, |veil| {
+            size_of::<Veil>() + size_of::<Result<TlsInfo, TlsFailure>>() + veil.secure.octets()
+        });
+        self.record.len() + paced + veil
+    }
+
+    /// Reads what is there.
+    ///
+    /// # Errors
+    /// `WouldBlock` if nothing is; else the connection is gone.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.veil {
+            Some(veil) => veil.secure.read_now(&self.socket, buffer),
+            None => Ok(recv(&self.socket, buffer, RecvFlags::empty())?.0),
+        }
+    }
+
+    /// Writes what the client takes at once.
+    ///
+    /// # Errors
+    /// `WouldBlock` if that is nothing; else the connection is gone.
+    pub(crate) fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        match &mut self.veil {
+            Some(veil) => veil.secure.write_now(&self.socket, octets),
+            None => Ok(send(&self.socket, octets, SendFlags::NOSIGNAL)?),
+        }
+    }
+
+    /// Sends what TLS still owes of what was written.
+    ///
+    /// # Errors
+    /// `WouldBlock` if the client does not take it now; else the connection is gone.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        match &mut self.veil {
+            Some(veil) => veil.secure.flush_now(&self.socket),
+            None => Ok(()),
+        }
+    }
+
+    /// Says the pieces of the reply that are due. `false` if the client is gone. One that does not
+    /// read hears the rest at the end.
+    pub(crate) fn say_piece(&mut self, now: Tick) -> bool {
+        let Some(paced) = self.paced.take() else {
+            return true;
+        };
+        let due = paced.due(now);
+        let piece = paced
+            .text()
+            .get(self.said as usize..due)
+            .unwrap_or_default();
+        let written = if piece.is_empty() {
+            Ok(0)
+        } else {
+            self.write(piece)
+        };
+        let is_well = match written {
+            Ok(count) => {
+                self.said += u32::try_from(count).unwrap_or(0);
+                self.paced = Some(paced);
+                true
+            }
+            // It does not read. Then there is no sense in more pieces.
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        };
+        is_well
+    }
+
+    /// Back into the mail lane: its stream, and what the handshake had agreed on.
+    ///
+    /// # Errors
+    /// The runtime can't watch the socket.
+    pub(crate) fn into_stream(
+        self,
+    ) -> io::Result<(Stream, Option<Box<Result<TlsInfo, TlsFailure>>>)> {
+        let (secure, info) = match self.veil {
+            Some(veil) => (Some(veil.secure), Some(veil.info)),
+            None => (None, None),
+        };
+        if self.state.small_window {
+            let _ = set_socket_recv_buffer_size(&self.socket, WIDE);
+        }
+        let stream = Stream::from_parts(self.socket, secure)?;
+        Ok((stream, info))
+    }
+}

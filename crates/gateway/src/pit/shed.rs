@@ -1,0 +1,81 @@
+//! Who is let go when the pit is strained: those that teach the least.
+//!
+//! Who has been held longest has paid most of what it will pay, and its client is the likeliest to
+//! be gone; of those that came in the same second, who has longest to wait goes first: its debt is
+//! the largest, it stays in the ledger, and the source pays when it comes back. Idle sessions in the
+//! pit go last: they may be somebody who has paid and goes on with mail.
+//!
+//! Two passes over the places and a table of ages, once for each time the pit is strained. To keep
+//! everybody sorted all the time was rejected: each hold would pay for what seldom happens.
+
+use super::parcel::Parcel;
+use super::slab::{Key, Slab};
+
+/// Ages that are told apart, in seconds. Holds end within four minutes; idle sessions may be older.
+const AGES: usize = 512;
+
+/// Whom to choose from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Among {
+    /// All.
+    All,
+    /// Those whose unread input lies in the kernel.
+    Unread,
+}
+
+impl Among {
+    fn has(self, parcel: &Parcel) -> bool {
+        match self {
+            Self::All => true,
+            Self::Unread => parcel.unread_pages > 0,
+        }
+    }
+}
+
+/// The `count` least useful ones; fewer if there are no more. `now`: seconds of the clock.
+pub(crate) fn choose(slab: &Slab, among: Among, count: usize, now: u32) -> Vec<Key> {
+    if count == 0 {
+        return Vec::new();
+    }
+    let everybody = || {
+        let there = (0..slab.places()).filter_map(|place| slab.at(place));
+        there.filter(|(_, parcel)| among.has(parcel))
+    };
+    let mut table = [0_usize; 2 * AGES];
+    for (_, parcel) in everybody() {
+        table[rank(parcel, now)] += 1;
+    }
+    let mut before = 0;
+    let last = table.iter().position(|here| {
+        let is_enough = before + here >= count;
+        if !is_enough {
+            before += here;
+        }
+        is_enough
+    });
+    let last = last.unwrap_or(table.len());
+    let mut chosen = Vec::with_capacity(count);
+    let mut border = Vec::new();
+    for (key, parcel) in everybody() {
+        match rank(parcel, now).cmp(&last) {
+            std::cmp::Ordering::Less => chosen.push(key),
+            std::cmp::Ordering::Equal => border.push((parcel.until, key)),
+            std::cmp::Ordering::Greater => {}
+        }
+    }
+    border.sort_unstable_by_key(|(until, _)| std::cmp::Reverse(*until));
+    let missing = count.saturating_sub(chosen.len());
+    chosen.extend(border.into_iter().take(missing).map(|(_, key)| key));
+    chosen
+}
+
+/// Its place in the table: the least useful first.
+fn rank(parcel: &Parcel, now: u32) -> usize {
+    let age = usize::try_from(now.saturating_sub(parcel.since)).unwrap_or(AGES);
+    let youth = AGES - 1 - age.min(AGES - 1);
+    if parcel.state.listens {
+        AGES + youth
+    } else {
+        youth
+    }
+}

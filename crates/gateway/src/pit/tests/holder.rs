@@ -1,0 +1,90 @@
+use std::io::Write as _;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tarpit_core::Tick;
+
+use super::super::holder::{Events, Holder, Stir};
+use super::super::parcel::Parcel;
+use super::super::slab::Key;
+use super::{pair, parcel};
+
+fn take_in(holder: &mut Holder, parcel: Parcel) -> Key {
+    let key = holder.put(parcel);
+    holder.watch(key).unwrap();
+    key
+}
+
+/// What happens next, at the time zero.
+fn next(holder: &mut Holder) -> Vec<(Key, Stir)> {
+    let mut stirred = Vec::new();
+    let mut events = Events::new();
+    let patience = Duration::from_secs(10);
+    holder
+        .wait(Tick::ZERO, patience, &mut events, &mut stirred)
+        .unwrap();
+    stirred
+}
+
+#[test]
+fn tells_words_a_farewell_and_a_reset_apart() {
+    let mut holder = Holder::new(Tick::ZERO).unwrap();
+    let (mut speaker, ours) = pair().unwrap();
+    let speaks = take_in(&mut holder, parcel(ours, 60_000));
+    speaker.write_all(b"NOOP\r\n").unwrap();
+    let spoke = Stir {
+        spoke: true,
+        ..Stir::default()
+    };
+    assert_eq!(next(&mut holder), [(speaks, spoke)]);
+    holder.note_unread(speaks, true);
+    assert_eq!(holder.unread(), 4096);
+    speaker.shutdown(std::net::Shutdown::Write).unwrap();
+    let stirred = next(&mut holder);
+    assert!(matches!(&stirred[..], [(key, stir)] if *key == speaks && stir.closed && !stir.reset));
+    SockRef::from(&speaker)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(speaker);
+    let stirred = next(&mut holder);
+    assert!(matches!(&stirred[..], [(key, stir)] if *key == speaks && stir.reset));
+    assert!(holder.close(speaks).is_some());
+    assert_eq!((holder.len(), holder.unread()), (0, 0));
+}
+
+#[test]
+fn what_came_before_is_told_too() {
+    let mut holder = Holder::new(Tick::ZERO).unwrap();
+    let (mut client, ours) = pair().unwrap();
+    client.write_all(b"x").unwrap();
+    let key = take_in(&mut holder, parcel(ours, 60_000));
+    assert!(matches!(&next(&mut holder)[..], [(told, stir)] if *told == key && stir.spoke));
+}
+
+#[test]
+fn due_in_order_and_counted_in_octets() {
+    let mut holder = Holder::new(Tick::ZERO).unwrap();
+    let empty = holder.octets();
+    let (_a, one) = pair().unwrap();
+    let (_b, two) = pair().unwrap();
+    let late = take_in(&mut holder, parcel(one, 500));
+    let soon = take_in(&mut holder, parcel(two, 100));
+    assert!(holder.octets() > empty);
+    assert_eq!(holder.pop_due(Tick::from_millis(99)), None);
+    assert_eq!(holder.pop_due(Tick::from_millis(200)), Some(soon));
+    holder.change(soon, |parcel| parcel.until = Tick::from_millis(1_000));
+    assert_eq!(holder.pop_due(Tick::from_millis(600)), Some(late));
+    assert!(holder.take(late).is_some());
+    assert_eq!(holder.pop_due(Tick::from_millis(2_000)), Some(soon));
+    assert!(holder.take(soon).is_some());
+    assert_eq!(holder.len(), 0);
+}
+
+#[test]
+fn a_bell_from_another_thread_wakes_it() {
+    let mut holder = Holder::new(Tick::ZERO).unwrap();
+    let bell = holder.bell();
+    let ringer = std::thread::spawn(move || bell.ring());
+    assert_eq!(next(&mut holder), []);
+    ringer.join().unwrap();
+}
