@@ -179,10 +179,11 @@ pub(crate) async fn measure(case: &Case, setting: &Setting) -> Result<Measured> 
             subject: &subject,
             quarter: empty.rate() / 4.0,
         };
-        // Who took as long to come in as a hold takes is spread over one already.
+        // Who was to take as long to come in as a hold takes is spread over one already.
+        let planned = case.held as f64 / case.fill_rate(setting.rate);
         // So is what a stutter says all the time.
         let is_spread = case.holding == Holding::Stutter
-            || (phases.is_empty() && filled.took >= case.hold.mul_f64(0.8));
+            || (phases.is_empty() && planned >= case.hold.as_secs_f64() * 0.99);
         let phase = bench.phase(*doing, is_spread, &mut herd, &mut sink);
         phases.push(phase.await?);
     }
