@@ -295,7 +295,7 @@ fn admission(
         ..
     } = live.config.limits;
     let metrics = &shared.metrics;
-    if *shared.stop.borrow() != Stop::No {
+    if *shared.stop.borrow() >= Stop::Draining {
         metrics.sessions_refused_unavailable.add(1);
         return Admission::Draining;
     }

@@ -1,12 +1,14 @@
 //! One gateway: start, reload, drain.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::config::{Config, Listener};
+use crate::handover::{self, Estate, HandOverError, Handed, LEAVE_FOR, WireError};
 use crate::listen::{self, Bound, Served};
 use crate::live::{Live, LiveError, Mail};
 use crate::log;
@@ -35,6 +37,9 @@ pub enum StartError {
     /// The pit has no thread or no descriptors.
     #[error("the pit cannot start: {0}")]
     Pit(std::io::Error),
+    /// The predecessor says what makes no sense.
+    #[error("taking over: {0}")]
+    Predecessor(#[from] WireError),
     /// The upstream relays for us, and there is no listener on loopback that could be served.
     #[error("{}", relay_warning(.reply))]
     Relays {
@@ -88,6 +93,30 @@ impl Gateway {
     /// [`StartError`] if the recipients file or the maildir can't be had, an address can't be bound,
     /// or the upstream relays for us and every listener is for clients from elsewhere.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        let (gateway, bound) = Self::prepare(config, None).await?;
+        gateway.open(bound);
+        Ok(gateway)
+    }
+
+    /// As [`Gateway::start`], in the place of a predecessor: with its listeners, once it has stopped
+    /// to accept. One that the configuration no longer names is closed.
+    ///
+    /// # Errors
+    /// As [`Gateway::start`], or the predecessor says what makes no sense. Then it still serves, if it
+    /// is told ([`Estate::refuse`](crate::handover::Estate::refuse)) or the process ends.
+    pub async fn succeed(config: Config, estate: &mut Estate) -> Result<Self, StartError> {
+        let (gateway, bound) = Self::prepare(config, Some(estate)).await?;
+        estate.wait_for_turn(&gateway.handle.inner.shared).await?;
+        gateway.open(bound);
+        estate.begin().await;
+        Ok(gateway)
+    }
+
+    /// All that has to be there before anyone is served.
+    async fn prepare(
+        config: Config,
+        estate: Option<&mut Estate>,
+    ) -> Result<(Self, Vec<Bound>), StartError> {
         let live = Live::new(config, None)?;
         let watches = begin(upstreams(&live)).await;
         let shared = Shared::new(live);
@@ -101,12 +130,18 @@ impl Gateway {
         };
         let live = shared.live.load_full();
         shared.pit.start(&shared).map_err(StartError::Pit)?;
-        let bound = handle.bind_missing(&live)?;
-        handle.swap_listeners(&live.config, bound);
-        tokio::spawn(recipients::watch(Arc::clone(&shared)));
-        tokio::spawn(tls::watch(Arc::clone(&shared)));
-        tokio::spawn(report(shared));
-        Ok(Self { handle })
+        let bound = handle.bind_missing(&live, estate)?;
+        Ok((Self { handle }, bound))
+    }
+
+    /// Serves.
+    fn open(&self, bound: Vec<Bound>) {
+        let shared = &self.handle.inner.shared;
+        let live = shared.live.load_full();
+        self.handle.swap_listeners(&live.config, bound);
+        tokio::spawn(recipients::watch(Arc::clone(shared)));
+        tokio::spawn(tls::watch(Arc::clone(shared)));
+        tokio::spawn(report(Arc::clone(shared)));
     }
 
     /// The door to it.
@@ -125,13 +160,23 @@ impl Gateway {
             .collect()
     }
 
+    /// After a successor has taken over: lets sessions go on as they are for a while, then drains.
+    pub async fn leave(&self) {
+        let shared = &self.handle.inner.shared;
+        let sessions = shared.places.all();
+        tracing::info!(target: "tarpit::upgrade", sessions, "a successor serves; leaving");
+        // Whether they are all gone or the time is over: what is left hears that it is.
+        let _ = tokio::time::timeout(LEAVE_FOR, shared.places.empty()).await;
+        self.handle.drain();
+    }
+
     /// Ends when the gateway was told to drain and the last session has ended, or the time for that
     /// is over.
     pub async fn wait(&self) {
         let shared = &self.handle.inner.shared;
         let mut stop = shared.stop.subscribe();
         // The sender lives in `shared`, so this can't fail.
-        let _ = stop.wait_for(|stop| *stop != Stop::No).await;
+        let _ = stop.wait_for(|stop| *stop >= Stop::Draining).await;
         let limit = shared.live.load().config.limits.drain_timeout;
         if tokio::time::timeout(limit, shared.places.empty())
             .await
@@ -268,7 +313,7 @@ impl Handle {
                 .collect(),
         )
         .await;
-        let bound = match self.bind_missing(&live) {
+        let bound = match self.bind_missing(&live, None) {
             Ok(bound) => bound,
             Err(error) => {
                 added.iter().for_each(|watch| watch.task.abort());
@@ -288,8 +333,28 @@ impl Handle {
         Ok(())
     }
 
-    /// Binds what the configuration names and is not served yet. All or nothing.
-    fn bind_missing(&self, live: &Live) -> Result<Vec<Bound>, StartError> {
+    /// Takes what else comes from a predecessor, until it has ended.
+    pub async fn attend(&self, estate: Estate) {
+        estate.attend(Arc::clone(&self.inner.shared)).await;
+    }
+
+    /// Gives what is listened on and what is owed to the successor at the other end of `socket`, and
+    /// accepts nobody any more. Sessions go on; see [`Gateway::leave`].
+    ///
+    /// # Errors
+    /// It does not take over; then nothing has changed.
+    pub async fn hand_over(&self, socket: OwnedFd) -> Result<Handed, HandOverError> {
+        let _changing = self.inner.changing.lock().await;
+        handover::give(&self.inner.shared, &self.inner.served, socket).await
+    }
+
+    /// Binds what the configuration names and is not served yet, unless a predecessor left it. All
+    /// or nothing.
+    fn bind_missing(
+        &self,
+        live: &Live,
+        mut estate: Option<&mut Estate>,
+    ) -> Result<Vec<Bound>, StartError> {
         let allowed = allowed_listeners(live)?;
         let served = self.served();
         let is_served = |listener: &Listener| {
@@ -301,9 +366,16 @@ impl Handle {
             .into_iter()
             .filter(|listener| !is_served(listener))
             .map(|listener| {
-                listen::bind(&listener.name, listener.address).map_err(|error| StartError::Bind {
-                    name: listener.name.clone(),
-                    address: listener.address,
+                let (name, address) = (&listener.name, listener.address);
+                let left = estate.as_mut().map(|estate| estate.take(name, address));
+                let bound = match left.transpose().map(Option::flatten) {
+                    Ok(Some(left)) => Ok(left),
+                    Ok(None) => listen::bind(name, address),
+                    Err(error) => Err(error),
+                };
+                bound.map_err(|error| StartError::Bind {
+                    name: name.clone(),
+                    address,
                     error,
                 })
             })

@@ -17,6 +17,7 @@ mod descriptors;
 mod drive;
 mod front;
 mod gateway;
+pub mod handover;
 mod link;
 mod listen;
 mod live;

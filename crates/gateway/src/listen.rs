@@ -8,6 +8,7 @@ mod door;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ pub(crate) struct Bound {
     pub(crate) name: Box<str>,
     pub(crate) asked: SocketAddr,
     pub(crate) address: SocketAddr,
-    socket: AsyncFd<TcpListener>,
+    pub(crate) socket: Arc<AsyncFd<TcpListener>>,
 }
 
 /// A socket that is being served.
@@ -52,6 +53,7 @@ pub(crate) struct Served {
     pub(crate) asked: SocketAddr,
     /// The address that clients connect to.
     pub(crate) address: SocketAddr,
+    socket: Arc<AsyncFd<TcpListener>>,
     task: JoinHandle<()>,
 }
 
@@ -69,15 +71,7 @@ pub(crate) fn bind(name: &str, asked: SocketAddr) -> io::Result<Bound> {
     }
     socket.bind(&asked.into())?;
     socket.listen(BACKLOG)?;
-    let socket = TcpListener::from(socket);
-    let address = socket.local_addr()?;
-    let socket = watched(socket)?;
-    Ok(Bound {
-        name: name.into(),
-        asked,
-        address,
-        socket,
-    })
+    Bound::of(name, asked, socket.into())
 }
 
 #[expect(
@@ -89,6 +83,18 @@ fn watched(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
 }
 
 impl Bound {
+    /// A socket that listens already.
+    pub(crate) fn of(name: &str, asked: SocketAddr, socket: OwnedFd) -> io::Result<Self> {
+        let socket = TcpListener::from(socket);
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            name: name.into(),
+            asked,
+            address: socket.local_addr()?,
+            socket: Arc::new(watched(socket)?),
+        })
+    }
+
     /// Starts to accept.
     pub(crate) fn serve(self, shared: Arc<Shared>) -> Served {
         let Self {
@@ -98,11 +104,12 @@ impl Bound {
             socket,
         } = self;
         tracing::info!(target: "tarpit::listen", listener = %name, address = %address, "listening");
-        let task = tokio::spawn(accept(socket, name.clone(), shared));
+        let task = tokio::spawn(accept(Arc::clone(&socket), name.clone(), shared));
         Served {
             name,
             asked,
             address,
+            socket,
             task,
         }
     }
@@ -113,9 +120,28 @@ impl Served {
     pub(crate) fn close(self) {
         self.task.abort();
     }
+
+    /// The socket, which is accepted from as before.
+    pub(crate) fn share(&self) -> Bound {
+        Bound {
+            name: self.name.clone(),
+            asked: self.asked,
+            address: self.address,
+            socket: Arc::clone(&self.socket),
+        }
+    }
+
+    /// Stops to accept, and keeps the socket: whoever connects waits in its queue.
+    pub(crate) async fn pause(self) -> Bound {
+        let bound = self.share();
+        self.task.abort();
+        // It ends at its next wait: whoever was accepted is served.
+        let _ = self.task.await;
+        bound
+    }
 }
 
-async fn accept(socket: AsyncFd<TcpListener>, name: Box<str>, shared: Arc<Shared>) {
+async fn accept(socket: Arc<AsyncFd<TcpListener>>, name: Box<str>, shared: Arc<Shared>) {
     let mut porter = Porter {
         opened: shared.metrics.sessions_opened.of(&name),
         door: Door::new(),

@@ -26,6 +26,8 @@ const KNOWN_FOR: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 
 pub(crate) enum Stop {
     /// It runs.
     No,
+    /// A successor accepts new sessions; the old ones go on as they are, for a while.
+    Leaving,
     /// No new sessions; running transactions finish.
     Draining,
     /// The time for that is over.
@@ -94,6 +96,25 @@ impl Shared {
             return (before, place);
         }
         (live, 0)
+    }
+
+    /// What is owed and who is known, for a successor.
+    pub(crate) fn ledger_snapshot(&self) -> Vec<u8> {
+        let mut snapshot = Vec::new();
+        self.ledger.snapshot(self.clock.now(), &mut snapshot);
+        snapshot
+    }
+
+    /// Takes over what is owed and who is known. What can't be read is told: mail flows without.
+    pub(crate) fn restore_ledger(&self, snapshot: &[u8]) {
+        match self.ledger.restore(self.clock.now(), snapshot) {
+            Ok(entries) => {
+                tracing::info!(target: "tarpit::upgrade", entries, "took over the ledger");
+            }
+            Err(error) => {
+                tracing::error!(target: "tarpit::upgrade", %error, "the predecessor's ledger can't be read: its debts are forgotten");
+            }
+        }
     }
 
     pub(crate) fn next_id(&self) -> SessionId {

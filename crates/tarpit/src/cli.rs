@@ -19,6 +19,8 @@ pub(crate) struct Tarpit {
 pub(crate) enum Command {
     /// Serve, in the foreground, until SIGTERM
     Run(Run),
+    /// Let a new process take over from the one that runs, and lose nobody
+    Upgrade(Upgrade),
     /// Check a configuration file, show the values in effect, and probe the upstream
     Check(Check),
     /// Measure any server's answers to unknown and known recipients, as KB 842851 advises
@@ -36,6 +38,17 @@ pub(crate) enum Command {
 #[derive(Args, Debug)]
 pub(crate) struct Run {
     /// The configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Take over from the process at the other end of standard input
+    #[arg(long, hide = true)]
+    pub(crate) successor: bool,
+}
+
+/// `tarpit upgrade`
+#[derive(Args, Debug)]
+pub(crate) struct Upgrade {
+    /// The configuration file with which it runs, and is to run
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
 }

@@ -5,6 +5,7 @@ mod generate;
 mod recipe;
 mod run;
 mod try_it;
+mod upgrade;
 mod verify;
 
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ const BAD_CONFIG: u8 = 78;
 pub(crate) fn dispatch(args: Tarpit) -> ExitCode {
     let outcome = match args.command {
         Command::Run(args) => run::run(&args),
+        Command::Upgrade(args) => upgrade::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Verify(args) => block_on(verify::run(args)),
         Command::Try(args) => block_on(try_it::run(args)),

@@ -10,6 +10,7 @@ mod config;
 mod log;
 mod notify;
 mod signals;
+mod successor;
 
 use std::process::ExitCode;
 

@@ -32,9 +32,21 @@ const STOP_EXTENSION: Duration = Duration::from_secs(30);
 pub(crate) struct Manager {
     is_ready: AtomicBool,
     is_deaf: AtomicBool,
+    /// We took over: the manager may think that the predecessor is the main process.
+    is_successor: bool,
+    /// A successor is the main process: the manager's unit is no longer ours to speak for.
+    is_succeeded: AtomicBool,
 }
 
 impl Manager {
+    /// `is_successor`: for a process that takes over from another.
+    pub(crate) fn new(is_successor: bool) -> Self {
+        Self {
+            is_successor,
+            ..Self::default()
+        }
+    }
+
     /// Says that we are ready once all `doors` listeners are bound, then keeps the status line
     /// current. Never ends.
     pub(crate) async fn attend(&self, gateway: &Gateway, doors: usize) {
@@ -43,7 +55,7 @@ impl Manager {
         loop {
             let open = gateway.addresses();
             if open.len() >= doors && !self.is_ready.swap(true, Ordering::AcqRel) {
-                self.say(&[NotifyState::Ready]);
+                self.ready();
             }
             let is_ready = self.is_ready.load(Ordering::Acquire);
             let status = if is_ready {
@@ -61,6 +73,23 @@ impl Manager {
             let pause = if is_ready { STATUS_EVERY } else { DOORS_EVERY };
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// A predecessor that runs under systemd has named us before this; where it could not, we do.
+    fn ready(&self) {
+        if self.is_successor {
+            let main = NotifyState::MainPid(std::process::id());
+            self.say(&[main, NotifyState::Ready]);
+        } else {
+            self.say(&[NotifyState::Ready]);
+        }
+    }
+
+    /// A successor serves, with this process id. Said by us, since the manager believes the main
+    /// process alone, unless the unit has `NotifyAccess=all`.
+    pub(crate) fn hand_over_to(&self, process: u32) {
+        self.say(&[NotifyState::MainPid(process)]);
+        self.is_succeeded.store(true, Ordering::Release);
     }
 
     /// A reload begins. Nothing before we are ready: the manager would take its end for our start.
@@ -93,10 +122,13 @@ impl Manager {
         loop {
             let status = format!("draining; {} sessions left", handle.sessions());
             let extension = u32::try_from(STOP_EXTENSION.as_micros()).unwrap_or(u32::MAX);
-            self.say(&[
-                NotifyState::Status(&status),
-                NotifyState::ExtendTimeoutUsec(extension),
-            ]);
+            let extension = NotifyState::ExtendTimeoutUsec(extension);
+            if self.is_succeeded.load(Ordering::Acquire) {
+                // The status line is the successor's. The time counts if the manager stops the unit.
+                self.say(&[extension]);
+            } else {
+                self.say(&[NotifyState::Status(&status), extension]);
+            }
             tokio::time::sleep(STATUS_EVERY).await;
         }
     }

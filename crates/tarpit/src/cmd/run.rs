@@ -2,20 +2,23 @@
 //!
 //! The first of these signals drains, the second ends the process at once. SIGHUP reads the file
 //! again and puts it in force whole or not at all: with a mistake in it, or a change that needs a
-//! restart, the old configuration stays. Reloads run in a task of their own, one after the other,
-//! since one may wait for the upstream, and a signal to end must not wait for that.
+//! restart, the old configuration stays. If the program itself was replaced meanwhile, SIGHUP is an
+//! upgrade, as SIGUSR2 and `tarpit upgrade` are: a successor takes over ([`change`]), and this
+//! process lets its sessions end.
 //!
 //! A service manager that listens is told of all this (`notify.rs`).
 
+mod change;
+mod reload;
 mod window;
 
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-use anyhow::Context as _;
 use tarpit_gateway::clock::unix_now;
-use tarpit_gateway::{Gateway, Handle, LiveError, StartError};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tarpit_gateway::handover::{self, Estate, Handed};
+use tarpit_gateway::{Gateway, LiveError, StartError};
 use tracing::{error, info, warn};
 
 use super::{BAD_CONFIG, UNAVAILABLE, block_on};
@@ -23,7 +26,9 @@ use crate::cli::Run;
 use crate::config::{self, Loaded};
 use crate::log;
 use crate::notify::Manager;
-use crate::signals::EndSignals;
+use crate::signals::{ChangeSignals, EndSignals};
+use crate::successor::{self, Program};
+use change::Changes;
 use window::{Window, lock};
 
 /// Nothing that Tarpit does needs root: a port below 1024 and foreign source addresses take one
@@ -36,42 +41,49 @@ const ROOT: &str = "running as root without need: a hole in this process would b
 
 /// Serves.
 pub(crate) fn run(args: &Run) -> anyhow::Result<ExitCode> {
+    let line = args.successor.then(successor::take_line).transpose()?;
     let loaded = match config::load(&args.config) {
         Ok(loaded) => loaded,
         Err(findings) => {
             eprintln!("{findings}");
+            if let Some(line) = line {
+                let reason = findings.to_string();
+                block_on(async {
+                    handover::refuse(line, &reason).await;
+                    Ok(())
+                })?;
+            }
             return Ok(ExitCode::from(BAD_CONFIG));
         }
     };
     log::start(loaded.log, log::USUAL)?;
-    block_on(serve(loaded))
+    block_on(serve(loaded, line))
 }
 
-async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
+async fn serve(loaded: Loaded, line: Option<OwnedFd>) -> anyhow::Result<ExitCode> {
     config::system::raise_descriptors();
     // Before anything else, so that no signal meets its default action once we have begun.
     let mut end = EndSignals::new()?;
-    let hangups = signal(SignalKind::hangup()).context("can't listen for SIGHUP")?;
+    let signals = ChangeSignals::new()?;
+    let program = Program::own()?;
     let version = env!("CARGO_PKG_VERSION");
-    info!(target: "tarpit::run", version, config = %loaded.file.display(), "starting");
+    info!(target: "tarpit::run", version, config = %loaded.file.display(), successor = line.is_some(), "starting");
     say_warnings(&loaded);
     if config::system::is_root() {
         warn!(target: "tarpit::run", "{ROOT}");
     }
     let doors = loaded.gateway.listeners.len();
-    let manager = Arc::new(Manager::default());
+    let takes_over = line.is_some();
+    let manager = Arc::new(Manager::new(takes_over));
     let started = tokio::select! {
-        started = Gateway::start(loaded.gateway.clone()) => started,
+        started = start(&loaded, line) => started,
         () = end.next() => return Ok(ExitCode::SUCCESS),
     };
     let gateway = match started {
         Ok(gateway) => gateway,
-        Err(error) => {
-            error!(target: "tarpit::run", %error, "can't start");
-            return Ok(exit_code(&error));
-        }
+        Err(code) => return Ok(code),
     };
-    let window = match Window::open(&gateway.handle(), loaded.admin) {
+    let window = match Window::open(&gateway.handle(), loaded.admin, takes_over) {
         Ok(window) => window,
         Err(error) => {
             error!(target: "tarpit::run", %error, "can't start");
@@ -80,29 +92,98 @@ async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
     };
     // It stays open while the gateway drains, to say so.
     let window = Arc::new(Mutex::new(window));
-    let reloads = tokio::spawn(reload_at(
-        hangups,
-        gateway.handle(),
-        loaded,
-        Arc::clone(&manager),
-        Arc::clone(&window),
-    ));
+    let changes = Changes {
+        handle: gateway.handle(),
+        window: Arc::clone(&window),
+        manager: Arc::clone(&manager),
+        program,
+        loaded: Arc::new(loaded),
+    };
+    let mut changes = tokio::spawn(changes.attend(signals));
     tokio::select! {
         () = end.next() => {}
         () = manager.attend(&gateway, doors) => {}
+        handed = &mut changes => {
+            // The successor's figures are what counts now, and it waits for the address.
+            lock(&window).close();
+            return Ok(leave(&gateway, handed?, &manager, &mut end).await);
+        }
     }
-    reloads.abort();
+    // Waited for: a successor that is about to take over is ended with it.
+    changes.abort();
+    let handed = changes.await.ok();
+    if handed.is_none() {
+        manager.stopping();
+    }
+    gateway.handle().drain();
+    let code = drain(&gateway, &manager, &mut end).await;
+    if let Some(handed) = handed {
+        handed.finish().await;
+    }
+    Ok(code)
+}
+
+/// Starts, in the place of a predecessor if there is a line to one. The exit code if that can't be.
+async fn start(loaded: &Loaded, line: Option<OwnedFd>) -> Result<Gateway, ExitCode> {
+    let config = loaded.gateway.clone();
+    let failed =
+        |error: &dyn std::fmt::Display| error!(target: "tarpit::run", %error, "can't start");
+    let Some(line) = line else {
+        let started = Gateway::start(config).await;
+        return started.map_err(|error| {
+            failed(&error);
+            exit_code(&error)
+        });
+    };
+    let mut estate = Estate::receive(line).await.map_err(|error| {
+        failed(&error);
+        ExitCode::from(UNAVAILABLE)
+    })?;
+    match Gateway::succeed(config, &mut estate).await {
+        Ok(gateway) => {
+            let rest = gateway.handle();
+            tokio::spawn(async move { rest.attend(estate).await });
+            Ok(gateway)
+        }
+        Err(error) => {
+            failed(&error);
+            estate.refuse(&error.to_string()).await;
+            Err(exit_code(&error))
+        }
+    }
+}
+
+/// A successor serves: what is left here ends.
+async fn leave(
+    gateway: &Gateway,
+    handed: Handed,
+    manager: &Manager,
+    end: &mut EndSignals,
+) -> ExitCode {
+    // The manager is told to end all processes of the unit: then this is the first of two signals.
+    let told = tokio::select! {
+        () = gateway.leave() => false,
+        () = end.next() => true,
+    };
+    if told {
+        gateway.handle().drain();
+    }
+    let code = drain(gateway, manager, end).await;
+    handed.finish().await;
+    code
+}
+
+/// Waits for the sessions, until told again to end.
+async fn drain(gateway: &Gateway, manager: &Manager, end: &mut EndSignals) -> ExitCode {
     let handle = gateway.handle();
-    manager.stopping();
-    handle.drain();
     tokio::select! {
-        () = gateway.wait() => Ok(ExitCode::SUCCESS),
+        () = gateway.wait() => ExitCode::SUCCESS,
         // Never ends by itself.
-        () = manager.drain(&handle) => Ok(ExitCode::FAILURE),
+        () = manager.drain(&handle) => ExitCode::FAILURE,
         () = end.next() => {
             let sessions = handle.sessions();
             warn!(target: "tarpit::run", sessions, "told to end again: not waiting for sessions that still run");
-            Ok(ExitCode::FAILURE)
+            ExitCode::FAILURE
         }
     }
 }
@@ -115,81 +196,8 @@ fn exit_code(error: &StartError) -> ExitCode {
         StartError::Pit(_)
         | StartError::Live(LiveError::Maildir { .. })
         | StartError::Bind { .. }
+        | StartError::Predecessor(_)
         | StartError::Relays { .. } => ExitCode::from(UNAVAILABLE),
-    }
-}
-
-/// Reloads at each SIGHUP. Those that come during a reload make one more.
-async fn reload_at(
-    mut hangups: Signal,
-    handle: Handle,
-    loaded: Loaded,
-    manager: Arc<Manager>,
-    window: Arc<Mutex<Window>>,
-) {
-    let mut loaded = Arc::new(loaded);
-    while hangups.recv().await.is_some() {
-        manager.reloading();
-        let outcome = match reload(&handle, &loaded, &window).await {
-            Some(new) => {
-                loaded = Arc::new(new);
-                "reloaded"
-            }
-            None => {
-                handle.note_reload_failed();
-                "not reloaded: the old configuration stays in force, see the log"
-            }
-        };
-        manager.reloaded(outcome);
-    }
-}
-
-/// The new configuration, if it is in force now.
-async fn reload(handle: &Handle, old: &Arc<Loaded>, window: &Mutex<Window>) -> Option<Loaded> {
-    let file = old.file.clone();
-    info!(target: "tarpit::reload", config = %file.display(), "reading the configuration again");
-    // It reads files and looks up names.
-    let new = match tokio::task::spawn_blocking(move || config::load(&file)).await {
-        Ok(Ok(new)) => new,
-        Ok(Err(findings)) => {
-            for finding in findings.lines() {
-                error!(target: "tarpit::reload", finding, "bad configuration");
-            }
-            error!(target: "tarpit::reload", "not reloaded: the old configuration stays in force");
-            return None;
-        }
-        Err(failure) => {
-            error!(target: "tarpit::reload", %failure, "not reloaded: the old configuration stays in force");
-            return None;
-        }
-    };
-    let restart_needed = config::restart_needed(&old.effective, &new.effective);
-    if !restart_needed.is_empty() {
-        for change in restart_needed {
-            error!(target: "tarpit::reload", change, "needs a restart");
-        }
-        error!(target: "tarpit::reload", "not reloaded: the old configuration stays in force");
-        return None;
-    }
-    let moved = match lock(window).moved(handle, new.admin) {
-        Ok(moved) => moved,
-        Err(error) => {
-            error!(target: "tarpit::reload", %error, "not reloaded: the old configuration stays in force");
-            return None;
-        }
-    };
-    match handle.reload(new.gateway.clone()).await {
-        Ok(()) => {
-            if let Some(moved) = moved {
-                *lock(window) = moved;
-            }
-            say_warnings(&new);
-            Some(new)
-        }
-        Err(error) => {
-            error!(target: "tarpit::reload", %error, "not reloaded: the old configuration stays in force");
-            None
-        }
     }
 }
 

@@ -28,3 +28,4 @@ mod smuggling;
 mod thousand;
 mod transparent;
 mod unit;
+mod upgrade;

@@ -22,9 +22,14 @@ impl Window {
     /// # Errors
     ///
     /// The file names an address that can't be had. For the default that is no error: nobody asked
-    /// for it, and the next gateway on a machine must start.
-    pub(super) fn open(handle: &Handle, settings: config::Admin) -> Result<Self, OpenError> {
-        let taken = if settings.is_said {
+    /// for it, and the next gateway on a machine must start. Nor is it with `waits`: a predecessor has
+    /// the address until it has handed everything over.
+    pub(super) fn open(
+        handle: &Handle,
+        settings: config::Admin,
+        waits: bool,
+    ) -> Result<Self, OpenError> {
+        let taken = if settings.is_said && !waits {
             Taken::Refuse
         } else {
             Taken::Wait
@@ -49,15 +54,20 @@ impl Window {
         if settings.address == self.settings.address {
             return Ok(None);
         }
-        Self::open(handle, settings).map(Some)
+        Self::open(handle, settings, false).map(Some)
+    }
+
+    /// Closes it.
+    pub(super) fn close(&mut self) {
+        if let Some(admin) = self.open.take() {
+            info!(target: "tarpit::admin", address = %admin.asked(), "the admin listener is closed");
+        }
     }
 }
 
 impl Drop for Window {
     fn drop(&mut self) {
-        if let Some(admin) = self.open.take() {
-            info!(target: "tarpit::admin", address = %admin.asked(), "the admin listener is closed");
-        }
+        self.close();
     }
 }
 

@@ -1,0 +1,199 @@
+//! The old front: gives, and goes on if it is not taken.
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::message::{Door, Message, PIECE_MAX};
+use super::wire::{SOCKETS_MAX, Wire};
+use super::{HandOverError, READY_MAX, STEP_MAX, WireError};
+use crate::listen::{Bound, Served};
+use crate::shared::{Shared, Stop};
+
+/// What was handed over, and the line on which the rest goes.
+#[derive(Debug)]
+pub struct Handed {
+    line: Line,
+    shared: Arc<Shared>,
+}
+
+impl Handed {
+    /// The service manager knows the successor now, which may speak to it.
+    pub async fn tell_main(&self) {
+        self.line.say_if_it_can(&Message::Main).await;
+    }
+
+    /// The last session has ended here: the debts that were made since.
+    pub async fn finish(self) {
+        for message in ledger(&self.shared).await {
+            if !self.line.say_if_it_can(&message).await {
+                return;
+            }
+        }
+    }
+}
+
+/// The line with its limits.
+#[derive(Debug)]
+struct Line(Wire);
+
+impl Line {
+    async fn say(
+        &self,
+        message: &Message,
+        sockets: &[BorrowedFd<'_>],
+    ) -> Result<(), HandOverError> {
+        match tokio::time::timeout(STEP_MAX, self.0.send(message, sockets)).await {
+            Ok(sent) => sent.map_err(gone_is_ended),
+            Err(_) => Err(HandOverError::Slow {
+                what: "reading",
+                limit: STEP_MAX,
+            }),
+        }
+    }
+
+    /// Whether it was said. Whoever is not there to hear it serves already, and loses little.
+    async fn say_if_it_can(&self, message: &Message) -> bool {
+        let said = self.say(message, &[]).await;
+        if let Err(error) = &said {
+            tracing::warn!(target: "tarpit::upgrade", %error, "the successor did not hear everything");
+        }
+        said.is_ok()
+    }
+
+    async fn hear(
+        &mut self,
+        wanted: &Message,
+        what: &'static str,
+        limit: Duration,
+    ) -> Result<(), HandOverError> {
+        let heard = tokio::time::timeout(limit, self.0.receive()).await;
+        match heard.map_err(|_| HandOverError::Slow { what, limit })? {
+            Ok(Some((message, _))) if message == *wanted => Ok(()),
+            Ok(Some((Message::Failed(reason), _))) => Err(HandOverError::Failed(reason)),
+            Ok(Some((other, _))) => Err(HandOverError::OutOfTurn(format!("{other:?}"))),
+            Ok(None) => Err(HandOverError::Ended),
+            Err(error) => Err(gone_is_ended(error)),
+        }
+    }
+}
+
+fn gone_is_ended(error: WireError) -> HandOverError {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
+    match error {
+        WireError::System(error)
+            if matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected) =>
+        {
+            HandOverError::Ended
+        }
+        error => HandOverError::Wire(error),
+    }
+}
+
+/// Gives the successor at the other end of `socket` what is listened on and what is owed. What it
+/// does not take is back in `served`.
+pub(crate) async fn give(
+    shared: &Arc<Shared>,
+    served: &std::sync::Mutex<Vec<Served>>,
+    socket: OwnedFd,
+) -> Result<Handed, HandOverError> {
+    let mut line = Line(Wire::new(socket).map_err(WireError::from)?);
+    offer(&line, served).await?;
+    line.hear(&Message::Ready, "ready", READY_MAX).await?;
+    // Before the pause: with a million sources it takes a second. What is owed from here on comes
+    // with the last snapshot, when the last session has ended.
+    for message in ledger(shared).await {
+        line.say(&message, &[]).await?;
+    }
+    line.hear(&Message::Noted, "done with the ledger", READY_MAX)
+        .await?;
+    if *shared.stop.borrow() != Stop::No {
+        return Err(HandOverError::Draining);
+    }
+    // From here to its `Serving` nobody accepts.
+    let paused = pause(served).await;
+    let taken = async {
+        line.say(&Message::Serve, &[]).await?;
+        line.hear(&Message::Serving, "serving", STEP_MAX).await
+    };
+    if let Err(error) = taken.await {
+        // If we were told to drain meanwhile, nobody is to be accepted.
+        if *shared.stop.borrow() == Stop::No {
+            let again = paused
+                .into_iter()
+                .map(|bound| bound.serve(Arc::clone(shared)));
+            lock(served).extend(again);
+        }
+        return Err(error);
+    }
+    drop(paused);
+    // Unless we were told to drain meanwhile.
+    shared.stop.send_if_modified(|stop| {
+        let runs = *stop == Stop::No;
+        if runs {
+            *stop = Stop::Leaving;
+        }
+        runs
+    });
+    Ok(Handed {
+        line,
+        shared: Arc::clone(shared),
+    })
+}
+
+/// Sends copies of the sockets; ours go on.
+async fn offer(line: &Line, served: &std::sync::Mutex<Vec<Served>>) -> Result<(), HandOverError> {
+    let listeners: Vec<_> = lock(served).iter().map(Served::share).collect();
+    let mut left = listeners.len();
+    for some in listeners.chunks(SOCKETS_MAX) {
+        left -= some.len();
+        let list = some
+            .iter()
+            .map(|bound| Door {
+                name: bound.name.clone(),
+                asked: bound.asked,
+            })
+            .collect();
+        let sockets: Vec<_> = some.iter().map(|bound| bound.socket.as_fd()).collect();
+        let more = left > 0;
+        line.say(&Message::Listeners { more, list }, &sockets)
+            .await?;
+    }
+    if listeners.is_empty() {
+        let (more, list) = (false, Vec::new());
+        line.say(&Message::Listeners { more, list }, &[]).await?;
+    }
+    Ok(())
+}
+
+/// Stops to accept, and keeps the sockets.
+async fn pause(served: &std::sync::Mutex<Vec<Served>>) -> Vec<Bound> {
+    let all = std::mem::take(&mut *lock(served));
+    let mut paused = Vec::with_capacity(all.len());
+    for one in all {
+        paused.push(one.pause().await);
+    }
+    paused
+}
+
+fn lock(served: &std::sync::Mutex<Vec<Served>>) -> std::sync::MutexGuard<'_, Vec<Served>> {
+    served
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// A snapshot of the ledger in pieces.
+async fn ledger(shared: &Arc<Shared>) -> Vec<Message> {
+    let shared = Arc::clone(shared);
+    let taken = tokio::task::spawn_blocking(move || shared.ledger_snapshot()).await;
+    // A panic in it is a bug of ours, which the log has by then: mail goes before debts.
+    let snapshot = taken.unwrap_or_default();
+    let count = snapshot.len().div_ceil(PIECE_MAX).max(1);
+    let mut pieces = snapshot.chunks(PIECE_MAX);
+    (1..=count)
+        .map(|at| Message::Ledger {
+            last: at == count,
+            piece: pieces.next().unwrap_or_default().to_vec(),
+        })
+        .collect()
+}

@@ -1,0 +1,127 @@
+//! The process that takes over: how it is started, watched, and ended if it does not come up.
+//!
+//! It runs what is on the disk now at the place that this process was started from, with the same
+//! command line, and one end of the line as its standard input: so no number of a descriptor has to
+//! be agreed on, and nothing `unsafe` is needed to pass one.
+
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use anyhow::Context as _;
+
+/// The option of `tarpit run` by which a successor knows what it is.
+pub(crate) const FLAG: &str = "--successor";
+
+/// Where the running program is; followed, it leads to the file that runs, even if that has no name
+/// any more (proc_pid_exe(5)).
+const SELF: &str = "/proc/self/exe";
+
+/// The program that this process was started from.
+#[derive(Clone, Debug)]
+pub(crate) struct Program {
+    path: PathBuf,
+}
+
+impl Program {
+    /// Called at the start: later the name may belong to another file.
+    pub(crate) fn own() -> anyhow::Result<Self> {
+        let path = std::env::current_exe().context("can't find out which program this is")?;
+        Ok(Self { path })
+    }
+
+    /// Whether another program has its place now, as after the upgrade of a package. One that is
+    /// missing is none.
+    pub(crate) fn is_replaced(&self) -> bool {
+        let mark = |path: &Path| {
+            let found = fs::metadata(path).ok()?;
+            Some((found.dev(), found.ino(), found.mtime(), found.mtime_nsec()))
+        };
+        match (mark(&self.path), mark(Path::new(SELF))) {
+            (Some(there), Some(runs)) => there != runs,
+            _ => false,
+        }
+    }
+
+    /// Starts it anew, with `line` as its end of the line.
+    pub(crate) fn start(&self, config: &Path, line: OwnedFd) -> anyhow::Result<Successor> {
+        let child = Command::new(&self.path)
+            .arg("run")
+            .arg("--config")
+            .arg(config)
+            .arg(FLAG)
+            .stdin(Stdio::from(line))
+            .spawn()
+            .with_context(|| format!("can't start {}", self.path.display()))?;
+        Ok(Successor { child, kept: false })
+    }
+}
+
+/// A process that may take over. Dropping it before it did ends it.
+#[derive(Debug)]
+pub(crate) struct Successor {
+    child: Child,
+    kept: bool,
+}
+
+impl Successor {
+    /// Its process id.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// It serves: from here on it is on its own.
+    pub(crate) fn keep(mut self) {
+        self.kept = true;
+    }
+
+    /// How it ended, if it did so by itself; otherwise it is ended now.
+    pub(crate) fn end(mut self) -> Option<ExitStatus> {
+        let by_itself = self.child.try_wait().ok().flatten();
+        self.stop();
+        by_itself
+    }
+
+    fn stop(&mut self) {
+        // If it has ended, there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.kept = true;
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.stop();
+        }
+    }
+}
+
+/// In the successor: takes its end of the line, and leaves nothing in its place.
+pub(crate) fn take_line() -> anyhow::Result<OwnedFd> {
+    let line = rustix::stdio::stdin()
+        .try_clone_to_owned()
+        .context("there is no line to a predecessor")?;
+    let nothing = File::open("/dev/null").context("can't open /dev/null")?;
+    rustix::stdio::dup2_stdin(nothing).context("can't let go of standard input")?;
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_was_replaced_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!Program::own().unwrap().is_replaced());
+        let path = folder.path().join("tarpit");
+        let other = Program { path: path.clone() };
+        assert!(!other.is_replaced(), "a missing one is none");
+        fs::write(&path, "").unwrap();
+        assert!(other.is_replaced());
+    }
+}
