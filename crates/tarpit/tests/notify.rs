@@ -69,7 +69,8 @@ impl Service {
 fn write_config(folder: &Path, text: &str) {
     let text = format!(
         "hostname = \"mx.example.test\"\n[[listener]]\nname = \"mx\"\naddress = \"127.0.0.1:0\"\n\
-         [maildir]\nroot = \"mail\"\nrecipients = [\"alice@example.test\"]\n{text}\n"
+         [maildir]\nroot = \"mail\"\nrecipients = [\"alice@example.test\"]\n\
+         [admin]\naddress = \"off\"\n{text}\n"
     );
     fs::write(folder.join("tarpit.toml"), text).unwrap();
 }
