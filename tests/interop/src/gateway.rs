@@ -137,6 +137,16 @@ impl Gateway {
         Self::launch_by(command, config)?.listening_to(config)
     }
 
+    /// As [`Gateway::start`], of another file, with this socket of a service manager if there is one.
+    ///
+    /// # Errors
+    /// When it ends or doesn't listen in half a minute; with its log.
+    pub fn start_program(program: &Path, config: &str, manager: Option<&Path>) -> Result<Self> {
+        let mut command = Command::new(program);
+        command.envs(manager.map(|socket| ("NOTIFY_SOCKET", socket)));
+        Self::launch_by(command, config)?.listening_to(config)
+    }
+
     /// Changes how many files and sockets it may have open, while it runs; not more than the
     /// `hard` limit that it was started with, which stays.
     ///

@@ -27,10 +27,22 @@ pub struct Estate {
 
 /// Tells a predecessor that it can't be done.
 pub async fn refuse(socket: OwnedFd, reason: &str) {
-    let Ok(wire) = Wire::new(socket) else { return };
+    if let Ok(wire) = Wire::new(socket) {
+        tell_why(wire, reason).await;
+    }
+}
+
+/// Says why, and waits until it is heard: a socket that is closed with something unread in it is
+/// reset, and the reset overtakes what was said.
+async fn tell_why(mut wire: Wire, reason: &str) {
     let failed = Message::Failed(reason.to_owned());
+    let told = async {
+        wire.send(&failed, &[]).await?;
+        while wire.receive().await?.is_some() {}
+        Ok::<(), WireError>(())
+    };
     // If it can't hear it, it sees that we end.
-    let _ = tokio::time::timeout(STEP_MAX, wire.send(&failed, &[])).await;
+    let _ = tokio::time::timeout(STEP_MAX, told).await;
 }
 
 impl Estate {
@@ -66,8 +78,7 @@ impl Estate {
 
     /// Tells the predecessor that we can't.
     pub async fn refuse(self, reason: &str) {
-        let failed = Message::Failed(reason.to_owned());
-        let _ = tokio::time::timeout(STEP_MAX, self.wire.send(&failed, &[])).await;
+        tell_why(self.wire, reason).await;
     }
 
     /// The listener of this name and address; failing that, the one with this address, if it is not
