@@ -229,7 +229,8 @@ impl Lane {
     /// Draining comes in stages; each is told to everybody once.
     fn keep_stage(&mut self, shared: &Arc<Shared>) {
         let stage = *shared.stop.borrow();
-        if stage > self.stage {
+        // While a successor serves and we are leaving, nothing changes for who is held.
+        if stage >= Stop::Draining && stage > self.stage {
             self.stage = stage;
             self.walk = Some(0);
         }
