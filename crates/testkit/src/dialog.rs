@@ -56,6 +56,8 @@ pub enum Step {
     Send(Vec<u8>),
     /// The gateway has said this line, without CRLF.
     Say(Vec<u8>),
+    /// The gateway has said these octets, and the line is not over.
+    SayPart(Vec<u8>),
     /// The upstream was asked exactly this, and answers if an outcome is given.
     Ask {
         /// `RCPT a@b`, `DATA`, `AUTH PLAIN [initial]`, `LINE base64`, or `.` for end-of-data.

@@ -108,6 +108,7 @@ impl Player<'_> {
                 self.world.send(number, bytes);
             }
             Step::Say(line) => return self.say(line),
+            Step::SayPart(octets) => return self.say_part(octets),
             Step::Ask { question, outcome } => return self.ask(question, outcome.as_ref()),
             Step::Answer(outcome) => return self.answer(outcome),
             Step::Mail(line) => return self.mail(line),
@@ -161,6 +162,19 @@ impl Player<'_> {
                 ),
             }),
         }
+    }
+
+    /// A part of a line, which is all that was said.
+    fn say_part(&mut self, octets: &[u8]) -> Checked {
+        let said = std::mem::take(&mut self.world.peer_mut(self.current).said);
+        if said == octets {
+            return Ok(());
+        }
+        Err(format!(
+            "expected {:?} and nothing more, the gateway said {:?}",
+            shown(octets),
+            shown(&said)
+        ))
     }
 
     fn ask(&mut self, question: &str, outcome: Option<&Outcome>) -> Checked {

@@ -48,7 +48,7 @@ fn go_on(mut session: Session) {
         recipients_max: 100,
         errors_max: 20,
         way: tarpit_core::policy::Way::Silent,
-        pace: std::time::Duration::ZERO,
+        pace: Duration::ZERO,
     };
     let config = LedgerConfig {
         sources_max: 10,

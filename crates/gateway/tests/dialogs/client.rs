@@ -21,17 +21,21 @@ pub(crate) enum Heard {
     End,
 }
 
-type Say = mpsc::UnboundedSender<(Instant, Heard)>;
+/// Octets as they came; none when the gateway closed the connection.
+type Say = mpsc::UnboundedSender<(Instant, Vec<u8>)>;
 
 /// One connection to the gateway.
 pub(crate) struct Client {
     stream: Option<Arc<TcpStream>>,
     /// TLS, once it is spoken.
     secure: Option<Arc<Mutex<Secure>>>,
+    /// What comes from here on are alerts of TLS.
+    handshake_failed: bool,
     reader: JoinHandle<()>,
     say: Say,
-    heard: mpsc::UnboundedReceiver<(Instant, Heard)>,
-    waiting: VecDeque<(Instant, Heard)>,
+    heard: mpsc::UnboundedReceiver<(Instant, Vec<u8>)>,
+    /// What came and was not taken.
+    waiting: VecDeque<(Instant, Vec<u8>)>,
     /// Its own address, by which the session's record names it.
     pub(crate) address: SocketAddr,
     /// The id that the gateway gave the session, once it was said.
@@ -50,6 +54,7 @@ impl Client {
         Ok(Self {
             stream: Some(stream),
             secure: None,
+            handshake_failed: false,
             reader,
             say,
             heard,
@@ -87,6 +92,12 @@ impl Client {
         Ok(())
     }
 
+    /// Begins a handshake that must fail: no record of TLS begins like this.
+    pub(crate) async fn fail_to_secure(&mut self) -> Result<(), String> {
+        self.handshake_failed = true;
+        self.send(b"\r\n").await
+    }
+
     pub(crate) async fn send(&self, bytes: &[u8]) -> Result<(), String> {
         let stream = self.stream.as_ref().ok_or("the client has left")?;
         let Some(secure) = &self.secure else {
@@ -99,23 +110,91 @@ impl Client {
         send(stream, &ciphertext).await
     }
 
-    /// What came next, if it comes at all.
+    /// The next line, or the end, if it comes at all.
     pub(crate) async fn next(&mut self) -> Option<(Instant, Heard)> {
-        if let Some(heard) = self.waiting.pop_front() {
-            return Some(heard);
+        loop {
+            if let Some(end) = self.line_end() {
+                let (at, mut line) = self.take(end);
+                line.truncate(end - b"\r\n".len());
+                return Some((at, Heard::Line(line)));
+            }
+            if let Some((at, octets)) = self.waiting.back()
+                && octets.is_empty()
+            {
+                let at = *at;
+                let rest = self.waiting.iter().map(|(_, octets)| octets.len()).sum();
+                return Some(match rest {
+                    0 => (at, Heard::End),
+                    rest => (at, Heard::Line(self.take(rest).1)),
+                });
+            }
+            self.hear().await?;
         }
-        tokio::time::timeout(LATE, self.heard.recv())
-            .await
-            .ok()
-            .flatten()
     }
 
-    /// What came already and was not taken.
-    pub(crate) fn peek(&mut self) -> Option<&(Instant, Heard)> {
-        while let Ok(heard) = self.heard.try_recv() {
-            self.waiting.push_back(heard);
+    /// The next `count` octets, if they come at all.
+    pub(crate) async fn octets(&mut self, count: usize) -> Option<(Instant, Vec<u8>)> {
+        while self
+            .waiting
+            .iter()
+            .map(|(_, octets)| octets.len())
+            .sum::<usize>()
+            < count
+        {
+            self.hear().await?;
         }
-        self.waiting.front()
+        Some(self.take(count))
+    }
+
+    /// What came already and was not taken: the moment of the first of it.
+    pub(crate) fn peek(&mut self) -> Option<(Instant, Heard)> {
+        while let Ok(heard) = self.heard.try_recv() {
+            self.note(heard);
+        }
+        let (at, octets) = self.waiting.front()?;
+        let heard = if octets.is_empty() {
+            Heard::End
+        } else {
+            Heard::Line(octets.trim_ascii_end().to_vec())
+        };
+        Some((*at, heard))
+    }
+
+    async fn hear(&mut self) -> Option<()> {
+        let heard = tokio::time::timeout(LATE, self.heard.recv()).await.ok()??;
+        self.note(heard);
+        Some(())
+    }
+
+    fn note(&mut self, (at, octets): (Instant, Vec<u8>)) {
+        if octets.is_empty() || !self.handshake_failed {
+            self.waiting.push_back((at, octets));
+        }
+    }
+
+    /// How many octets the first line has, with its CRLF.
+    fn line_end(&self) -> Option<usize> {
+        let octets = || self.waiting.iter().flat_map(|(_, octets)| octets);
+        let place = octets()
+            .zip(octets().skip(1))
+            .position(|pair| pair == (&b'\r', &b'\n'));
+        place.map(|place| place + b"\r\n".len())
+    }
+
+    /// Takes as many octets as there are; the moment is that of the last of them.
+    fn take(&mut self, count: usize) -> (Instant, Vec<u8>) {
+        let mut taken = Vec::new();
+        let mut last = Instant::now();
+        while taken.len() < count {
+            let (at, octets) = self.waiting.front_mut().expect("as many octets");
+            last = *at;
+            let part = octets.len().min(count - taken.len());
+            taken.extend(octets.drain(..part));
+            if octets.is_empty() {
+                self.waiting.pop_front();
+            }
+        }
+        (last, taken)
     }
 
     /// Shuts down the sending side.
@@ -151,7 +230,6 @@ async fn send(stream: &TcpStream, mut bytes: &[u8]) -> Result<(), String> {
 }
 
 async fn read(stream: Arc<TcpStream>, secure: Option<Arc<Mutex<Secure>>>, say: Say) {
-    let mut unread = Vec::new();
     let mut chunk = [0; 4096];
     loop {
         let count = match stream
@@ -165,21 +243,21 @@ async fn read(stream: Arc<TcpStream>, secure: Option<Arc<Mutex<Secure>>>, say: S
         };
         let now = Instant::now();
         if count == 0 {
-            let _ = say.send((now, Heard::End));
+            let _ = say.send((now, Vec::new()));
             return;
         }
+        let mut octets = Vec::new();
         match &secure {
-            None => unread.extend_from_slice(&chunk[..count]),
+            None => octets.extend_from_slice(&chunk[..count]),
             Some(secure) => {
                 let mut secure = secure.lock().unwrap_or_else(PoisonError::into_inner);
                 // What is no TLS is no line, and will be missed.
                 let _ = secure.take(&chunk[..count]);
-                secure.read(&mut unread);
+                secure.read(&mut octets);
             }
         }
-        while let Some(end) = unread.windows(2).position(|pair| pair == b"\r\n") {
-            let _ = say.send((now, Heard::Line(unread[..end].to_vec())));
-            unread.drain(..end + 2);
+        if !octets.is_empty() {
+            let _ = say.send((now, octets));
         }
     }
 }

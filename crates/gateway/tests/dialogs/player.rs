@@ -107,6 +107,7 @@ impl Player {
                 }
             }
             Step::Say(line) => return self.say(line).await,
+            Step::SayPart(octets) => return self.say_part(octets).await,
             Step::Ask { question, outcome } => return self.ask(question, outcome.as_ref()).await,
             Step::Answer(outcome) => return self.answer(outcome),
             Step::Mail(line) => self.part().mail = Some(line.clone()),
@@ -127,8 +128,7 @@ impl Player {
             Step::HalfClose => return self.part().client.half_close(),
             Step::Drain => self.gateway.handle().drain(),
             Step::Tls(true) => return self.part().client.secure().await,
-            // No record of TLS begins like this.
-            Step::Tls(false) => return self.part().client.send(b"\r\n").await,
+            Step::Tls(false) => return self.part().client.fail_to_secure().await,
             Step::DrainOver | Step::Shed => {
                 return Err("can't be played here; allowed with core only".to_owned());
             }
@@ -196,6 +196,20 @@ impl Player {
             return Err(format!("expected {expected}, the gateway closed"));
         };
         let said = self.by_number(&shown(&said))?;
+        if said != expected {
+            return Err(format!("expected {expected}, the gateway said {said}"));
+        }
+        self.note_late(at.saturating_duration_since(started), &said);
+        self.not_early(at, &said)
+    }
+
+    /// A part of a line. What comes behind it may have come with it.
+    async fn say_part(&mut self, octets: &[u8]) -> Checked {
+        let started = Instant::now();
+        let expected = shown(octets);
+        let heard = self.part().client.octets(octets.len()).await;
+        let (at, said) = heard.ok_or_else(|| format!("expected {expected}, nothing came"))?;
+        let said = shown(&said);
         if said != expected {
             return Err(format!("expected {expected}, the gateway said {said}"));
         }
@@ -321,7 +335,7 @@ impl Player {
                 return Err(format!(
                     "session {} heard {}, which the dialogue does not claim",
                     number + 1,
-                    shown(line)
+                    shown(&line)
                 ));
             }
         }
@@ -333,13 +347,13 @@ impl Player {
         let clock = self.clock;
         for (number, part) in self.clients.iter_mut().enumerate() {
             if let Some((at, Heard::Line(line))) = part.client.peek()
-                && clock.is_early(*at)
+                && clock.is_early(at)
             {
                 return Err(format!(
                     "session {} heard {}, {:?} too early",
                     number + 1,
-                    shown(line),
-                    clock.lead(*at)
+                    shown(&line),
+                    clock.lead(at)
                 ));
             }
         }

@@ -9,7 +9,7 @@ use super::{DataFate, Dialog, HoldLine, MessageLine, ParseError, Placed, Setting
 /// Whose client connects where no address is given. RFC 5737.
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
-const STEPS: &str = "set, core only:, open, hello, session, C:, C-, S:, U:, data, nothing, wait, hold, record, message, closed, \
+const STEPS: &str = "set, core only:, open, hello, session, C:, C-, S:, S-, U:, data, nothing, wait, hold, record, message, closed, \
                      hang up, half close, tls, tls failed, drain, drain over, shed";
 
 pub(super) fn parse(name: &str, text: &str) -> Result<Dialog, ParseError> {
@@ -126,6 +126,9 @@ impl Parser {
 fn step(line: &str) -> Result<Step, String> {
     if let Some(text) = line.strip_prefix("S: ") {
         return Ok(Step::Say(text::octets(text)?));
+    }
+    if let Some(text) = line.strip_prefix("S- ") {
+        return Ok(Step::SayPart(text::octets(text)?));
     }
     if let Some(text) = line.strip_prefix("U: ") {
         return upstream(text);

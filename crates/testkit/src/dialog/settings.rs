@@ -81,7 +81,7 @@ impl Default for Settings {
     }
 }
 
-const NAMES: &str = "mode, delay, scope, hold_max, recipients_max, errors_max, capabilities, domains, recipients, \
+const NAMES: &str = "mode, delay, scope, hold, hold_max, recipients_max, errors_max, capabilities, domains, recipients, \
                      strict, exempt, kind, tls, auth_plain, xclient, upstream_secure, size_max, command_timeout, session_timeout, grace";
 
 impl Settings {
@@ -110,6 +110,11 @@ impl Settings {
                 )?;
             }
             "delay" => self.policy.delay = text::time(value)?,
+            "hold" => {
+                let way = choice(value, &Way::ALL.map(|way| (way.as_str(), way)))?;
+                self.policy.way = way;
+                self.policy.pace = way.pace();
+            }
             "hold_max" => self.policy.hold_max = text::time(value)?,
             "recipients_max" => self.policy.recipients_max = number(value)?,
             "errors_max" => self.policy.errors_max = number(value)?,
