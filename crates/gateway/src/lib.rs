@@ -18,6 +18,7 @@ mod drive;
 mod front;
 mod gateway;
 pub mod handover;
+pub mod keeper;
 mod link;
 mod listen;
 mod live;

@@ -16,11 +16,11 @@
 //! Rejected: a task of the runtime for each held session (3 KiB each, and its timers share one lock
 //! with those of mail); a thread for the whole pit at the priority of mail.
 
-mod holder;
+pub(crate) mod holder;
 mod lane;
-mod parcel;
+pub(crate) mod parcel;
 mod shed;
-mod slab;
+pub(crate) mod slab;
 
 use std::collections::HashMap;
 use std::io::ErrorKind;

@@ -9,7 +9,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -249,6 +249,11 @@ impl Holder {
         Ok(())
     }
 
+    /// When to look who is due: nobody is before.
+    pub(crate) fn next_due(&self) -> Option<Tick> {
+        self.wheel.next_due()
+    }
+
     /// Somebody who is due now; the caller changes or takes it. It is in no slot of the wheel until
     /// then.
     pub(crate) fn pop_due(&mut self, now: Tick) -> Option<Key> {
@@ -265,5 +270,12 @@ impl Holder {
 
     fn forget_unread(&mut self, parcel: &Parcel) {
         self.unread -= u64::from(parcel.unread_pages) * PAGE;
+    }
+}
+
+/// Readable when somebody has stirred: for who waits for something else too.
+impl AsFd for Holder {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
     }
 }

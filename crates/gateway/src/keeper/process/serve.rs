@@ -1,0 +1,240 @@
+//! Between the keeper and its front.
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use super::{
+    Door, Freight, Keeper, Link, LinkError, MESSAGES, Message, READY, Releasing, Sent, Tail, Why,
+    fitting, freight_of, parcel_of,
+};
+use crate::keeper::message::{SOCKETS_MAX, SOURCES_MAX};
+
+impl Keeper {
+    /// What the front has to say.
+    pub(super) fn hear_front(&mut self) {
+        for _ in 0..MESSAGES {
+            let Some(link) = &mut self.link else {
+                return;
+            };
+            match link.receive() {
+                Ok(None) => return,
+                Ok(Some(packet)) => {
+                    if packet.lost > 0 {
+                        tracing::error!(
+                            target: "tarpit::keeper",
+                            lost = packet.lost,
+                            "no descriptors left for sockets that were granted: their sessions are lost"
+                        );
+                    }
+                    self.heed(packet.message, packet.sockets);
+                }
+                Err(error) => return self.lose_front(&error),
+            }
+        }
+    }
+
+    fn heed(&mut self, message: Message, sockets: Vec<OwnedFd>) {
+        match message {
+            Message::Hello { farewell } => self.farewell = farewell,
+            // The link has noted it.
+            Message::Credit(_) => {}
+            Message::Park(parcels) => self.keep(parcels, sockets),
+            Message::Recall(tickets) => {
+                for ticket in tickets {
+                    if let Some(key) = self.tickets.get(&ticket).copied() {
+                        self.give_back(key, Why::Recalled);
+                    }
+                }
+            }
+            Message::Drain => self.draining = Some(0),
+            Message::Release => self.releasing = Releasing::Asked,
+            Message::Back(_) | Message::Gone(_) | Message::Holds(_) | Message::Released => {
+                self.lose_front(&LinkError::WrongWay);
+            }
+        }
+    }
+
+    fn keep(&mut self, parcels: Vec<Freight>, sockets: Vec<OwnedFd>) {
+        let mut sockets = sockets.into_iter();
+        for freight in parcels {
+            let Some(socket) = sockets.next() else {
+                // It was lost on its way, and its session with it.
+                self.counts.lost += 1;
+                self.gone.push_back(freight);
+                continue;
+            };
+            self.counts.kept += 1;
+            let key = self.holder.put(parcel_of(&freight, socket));
+            if let Some(ticket) = freight.ticket {
+                self.tickets.insert(ticket, key);
+            }
+            if let Err(error) = self.holder.watch(key) {
+                tracing::warn!(target: "tarpit::keeper", %error, "a socket can't be watched");
+                self.give_back(key, Why::Due);
+            }
+        }
+    }
+
+    fn lose_front(&mut self, error: &LinkError) {
+        self.link = None;
+        self.alone = Some(self.clock.now());
+        self.draining = None;
+        self.releasing = Releasing::No;
+        self.crowded = false;
+        self.gone.clear();
+        self.tell.clear();
+        let held = self.held();
+        if held > 0 {
+            tracing::warn!(target: "tarpit::keeper", pid = std::process::id(), %error, held, "no front any more");
+        }
+    }
+
+    /// A new front knocks. There is one at a time.
+    pub(super) fn open_door(&mut self) {
+        while let Some(line) = self.door.as_ref().and_then(Door::accept) {
+            if self.link.is_some() {
+                // Whoever knocks is closed, and comes again.
+                continue;
+            }
+            self.adopt(line);
+        }
+    }
+
+    fn adopt(&mut self, line: OwnedFd) {
+        self.link = Some(Link::new(line));
+        self.alone = None;
+        let places = 0..self.holder.slab().places();
+        let held =
+            places.filter_map(|place| self.holder.slab().at(place).map(|(_, parcel)| parcel));
+        let returning = self.returning.iter().map(|returning| &returning.parcel);
+        let sources = held
+            .chain(returning)
+            .filter_map(|parcel| Tail::unpack(&parcel.record).ok())
+            .map(|tail| tail.source);
+        self.tell = sources.collect();
+        tracing::info!(target: "tarpit::keeper", pid = std::process::id(), held = self.held(), "a new front");
+        // Its ledger knows nothing of those that wait for room in the old one.
+        let waiting: Vec<_> = self.tickets.values().copied().collect();
+        for key in waiting {
+            self.give_back(key, Why::Recalled);
+        }
+    }
+
+    /// If everything goes back: some more, as far as the front takes them.
+    pub(super) fn drain(&mut self) {
+        let Some(mut place) = self.draining else {
+            return;
+        };
+        let end = self.holder.slab().places();
+        while place < end && self.returning.len() < READY {
+            if let Some(key) = self.holder.slab().at(place).map(|(key, _)| key) {
+                self.give_back(key, Why::Drain);
+            }
+            place += 1;
+        }
+        // Nobody new comes while the front drains, so one walk will do.
+        self.draining = (place < end).then_some(place);
+    }
+
+    /// Whether there is something to say that the front would take.
+    pub(super) fn has_to_send(&self, link: &Link) -> bool {
+        match self.releasing {
+            Releasing::Asked => return true,
+            Releasing::Done => return false,
+            Releasing::No => {}
+        }
+        !self.tell.is_empty()
+            || !self.gone.is_empty()
+            || (!self.returning.is_empty() && link.credit() > 0)
+            || link.has_untold()
+    }
+
+    /// What the front is to know, as far as the line takes it.
+    pub(super) fn tell_front(&mut self) {
+        let free = self.room.saturating_sub(self.held());
+        let Some(mut link) = self.link.take() else {
+            return;
+        };
+        link.grant(free);
+        match self.tell_all(&mut link) {
+            Ok(sent) => {
+                self.crowded = sent == Sent::Crowded;
+                self.link = Some(link);
+            }
+            Err(error) => self.lose_front(&error),
+        }
+    }
+
+    fn tell_all(&mut self, link: &mut Link) -> Result<Sent, LinkError> {
+        match self.releasing {
+            Releasing::Done => return Ok(Sent::Yes),
+            Releasing::Asked => {
+                let sent = link.send(&Message::Released, &[])?;
+                if sent == Sent::Yes {
+                    self.releasing = Releasing::Done;
+                }
+                return Ok(sent);
+            }
+            Releasing::No => {}
+        }
+        // First whose sessions there are: then a front can count those that go.
+        while !self.tell.is_empty() {
+            let count = self.tell.len().min(SOURCES_MAX);
+            let sources = self.tell.iter().take(count).copied().collect();
+            match link.send(&Message::Holds(sources), &[])? {
+                Sent::Yes => self.tell.drain(..count),
+                sent => return Ok(sent),
+            };
+        }
+        match link.tell_credit()? {
+            Sent::Yes => {}
+            sent => return Ok(sent),
+        }
+        while !self.gone.is_empty() {
+            let count = fitting(self.gone.iter(), usize::MAX).max(1);
+            let parcels = self.gone.iter().take(count).cloned().collect();
+            match link.send(&Message::Gone(parcels), &[])? {
+                Sent::Yes => self.gone.drain(..count),
+                sent => return Ok(sent),
+            };
+        }
+        while !self.returning.is_empty() && link.credit() > 0 {
+            match self.send_back(link)? {
+                Sent::Yes => {}
+                sent => return Ok(sent),
+            }
+        }
+        Ok(Sent::Yes)
+    }
+
+    fn send_back(&mut self, link: &mut Link) -> Result<Sent, LinkError> {
+        let most = link.credit().min(SOCKETS_MAX);
+        let mut parcels = Vec::new();
+        for returning in self.returning.iter().take(most) {
+            let Ok(freight) = freight_of(&returning.parcel) else {
+                break;
+            };
+            parcels.push((returning.why, freight));
+        }
+        let count = fitting(parcels.iter().map(|(_, freight)| freight), most);
+        if count == 0 {
+            // It can't be read or sent, which it could when it came. Nobody waits for it for ever.
+            if let Some(returning) = self.returning.pop_front() {
+                self.farewell(&returning.parcel);
+            }
+            return Ok(Sent::Yes);
+        }
+        parcels.truncate(count);
+        let sockets: Vec<BorrowedFd<'_>> = self
+            .returning
+            .iter()
+            .take(count)
+            .map(|returning| returning.parcel.socket.as_fd())
+            .collect();
+        let sent = link.send(&Message::Back(parcels), &sockets)?;
+        if sent == Sent::Yes {
+            self.counts.returned += count as u64;
+            self.returning.drain(..count);
+        }
+        Ok(sent)
+    }
+}
