@@ -383,7 +383,7 @@ impl World {
     fn due(&self, number: usize) -> Option<Tick> {
         let peer = self.peer(number);
         match peer.rest {
-            Rest::Hold { until } => Some(peer.next_piece().map_or(until, |next| next.min(until))),
+            Rest::Hold { until } => Some(peer.next_piece.map_or(until, |next| next.min(until))),
             Rest::Read => Some(self.command_end(peer).min(self.session_end(peer))),
             // Nobody holds an upstream connection without being there.
             Rest::Ask(_) => peer.reset.map(|moment| moment + self.rules.grace),

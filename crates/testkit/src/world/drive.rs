@@ -1,7 +1,7 @@
 //! The loop of the driver: what the machine asked for is carried out, until only time, the upstream
 //! or the client can move it on.
 
-use tarpit_core::{Admission, DataEnd, Input, Paced, Prefixes, Source, Then};
+use tarpit_core::{Admission, DataEnd, Input, Prefixes, Source, Then};
 
 use super::World;
 use super::peer::{Relay, Rest, Take};
@@ -21,8 +21,7 @@ impl World {
             Then::Hold { .. } if peer.ahead > held_unread_max => self.step(number, Input::Overrun),
             Then::Hold { until } => {
                 peer.rest = Rest::Hold { until };
-                peer.paced = peer.session.paced().filter(Paced::is_in_pieces);
-                peer.paced_said = 0;
+                peer.begin_hold();
                 if peer.half_closed {
                     peer.session.note_half_closed();
                 }

@@ -144,6 +144,8 @@ pub struct Peer {
     pub(super) paced: Option<Paced>,
     /// Octets of it that were said.
     pub(super) paced_said: usize,
+    /// When the next piece of it is due.
+    pub(super) next_piece: Option<Tick>,
     out: Outbox,
     /// The session is frozen and thawed whenever it rests.
     pub(super) freezes: bool,
@@ -169,6 +171,7 @@ impl Peer {
             half_closed: false,
             paced: None,
             paced_said: 0,
+            next_piece: None,
             out: Outbox::default(),
             freezes: false,
             home: 0,
@@ -187,6 +190,12 @@ impl Peer {
     #[must_use]
     pub fn is_gone(&self) -> bool {
         self.reset.is_some() || self.half_closed || matches!(self.rest, Rest::Closed)
+    }
+
+    /// Whether the client has reset the connection: it hears nothing more.
+    #[must_use]
+    pub const fn is_reset(&self) -> bool {
+        self.reset.is_some()
     }
 
     /// Bytes of the client that were not looked at yet.
@@ -210,10 +219,11 @@ impl Peer {
         }
     }
 
-    /// When the next piece of the reply that is held is due.
-    pub(super) fn next_piece(&self) -> Option<Tick> {
-        let paced = self.paced.as_ref()?;
-        Some(paced.next_at(self.paced_said))
+    /// A hold begins.
+    pub(super) fn begin_hold(&mut self) {
+        self.paced = self.session.paced().filter(Paced::is_in_pieces);
+        self.paced_said = 0;
+        self.next_piece = self.paced.as_ref().map(|paced| paced.next_at(0));
     }
 
     /// Says what is due of the reply that is held.
@@ -224,6 +234,7 @@ impl Peer {
         let piece = paced.piece(now, self.paced_said);
         self.said.extend_from_slice(piece);
         self.paced_said += piece.len();
+        self.next_piece = Some(paced.next_at(self.paced_said));
         let said = u32::try_from(self.paced_said).expect("a reply is no longer than that");
         self.session.note_said(said);
     }
