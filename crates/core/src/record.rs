@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tarpit_smtp::{Reply, ReplyCode};
 
-use crate::policy::{Mode, Offence};
+use crate::policy::{Mode, Offence, Way};
 use crate::{SessionId, Source};
 
 /// Why a session waited.
@@ -45,6 +45,8 @@ pub struct HoldRecord {
     pub code: Option<ReplyCode>,
     /// Debt of the account when the hold began, this charge included.
     pub owed: Duration,
+    /// How the reply was held; a command that waits to be looked at waits in silence.
+    pub way: Way,
     /// How long it was held; in `observe`, how long it would have been.
     pub held: Duration,
     /// How it ended.

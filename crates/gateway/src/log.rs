@@ -11,7 +11,7 @@ use tarpit_core::record::{HoldEnd, HoldRecord, MessageRecord, SessionRecord};
 use tarpit_smtp::escape;
 
 use crate::conn::Conn;
-use crate::metrics::{self, Family, Figures, Kind, Metrics, Section, Value, Way};
+use crate::metrics::{self, Family, Figures, Kind, Metrics, Section, Value};
 use crate::shared::Shared;
 
 const fn mode_word(mode: Mode) -> &'static str {
@@ -29,8 +29,8 @@ pub(crate) fn hold(hold: &HoldRecord, metrics: &Metrics) {
         metrics.holds_observed.add(hold.reason, 1);
         metrics.observed_millis.add(hold.reason, millis);
     } else {
-        metrics.holds.add(hold.reason, Way::Silent, 1);
-        metrics.held_millis.add(hold.reason, Way::Silent, millis);
+        metrics.holds.add(hold.reason, hold.way, 1);
+        metrics.held_millis.add(hold.reason, hold.way, millis);
         metrics.hold_ends.add(hold.end, 1);
     }
     tracing::info!(
@@ -40,6 +40,7 @@ pub(crate) fn hold(hold: &HoldRecord, metrics: &Metrics) {
         reason = hold.reason.as_str(),
         code = hold.code.map(tarpit_smtp::ReplyCode::get),
         owed_seconds = hold.owed.as_secs_f64(),
+        way = hold.way.as_str(),
         held_seconds = hold.held.as_secs_f64(),
         end = hold.end.as_str(),
         mode = mode_word(hold.mode),

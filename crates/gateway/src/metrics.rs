@@ -25,6 +25,7 @@ mod tally;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tarpit_core::policy::Way;
 use tarpit_core::record::{HoldEnd, HoldReason, SessionEnd};
 
 pub(crate) use collect::{Reloads, figures};
@@ -33,7 +34,7 @@ pub use figures::{
     UpstreamFigures,
 };
 pub use histogram::{BOUNDS, Histogram, HistogramValues, Stages, StagesValues};
-pub use labels::{Closed, Stage, State, Strain, Way};
+pub use labels::{Closed, Stage, State, Strain};
 pub(crate) use states::States;
 pub use table::{Family, Kind, Label, Push, Section, Value, Values, families};
 pub use tally::{Grid, GridValues, Named, Tally, TallyValues};

@@ -121,7 +121,7 @@ pub enum DataFate {
     TooSlow,
 }
 
-/// `hold REASON CODE owed TIME held TIME END`
+/// `hold REASON CODE owed TIME held TIME END [WAY]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HoldLine {
     /// Why.
@@ -134,6 +134,8 @@ pub struct HoldLine {
     pub held: Duration,
     /// How it ended.
     pub end: String,
+    /// How the reply was held.
+    pub way: String,
 }
 
 /// `message upstream|gateway REPLY`

@@ -13,7 +13,7 @@ use crate::answer::Finding;
 use crate::event::Then;
 use crate::outbox::Outbox;
 use crate::paced::Paced;
-use crate::policy::{HOLD_TOTAL_MAX, Offence, Policy, REPLY_MAX};
+use crate::policy::{HOLD_TOTAL_MAX, Offence, Policy, REPLY_MAX, Way};
 use crate::record::{HoldEnd, HoldReason, HoldRecord, SessionEnd};
 
 /// What is written down of a hold.
@@ -22,6 +22,7 @@ pub(super) struct Held {
     /// The reply that waited, if it was a reply.
     pub(super) code: Option<ReplyCode>,
     pub(super) owed: Duration,
+    pub(super) way: Way,
     pub(super) held: Duration,
     pub(super) end: HoldEnd,
 }
@@ -114,11 +115,17 @@ impl Session {
             return;
         }
         let end = HoldEnd::Observed;
+        let way = if code.is_some() {
+            turn.env.policy.way
+        } else {
+            Way::Silent
+        };
         self.write_hold(
             Held {
                 reason,
                 code,
                 owed,
+                way,
                 held,
                 end,
             },
@@ -264,6 +271,7 @@ impl Session {
             reason: HoldReason::Offence(holding.offence),
             code: holding.due.code(),
             owed: holding.free_at.since(holding.since),
+            way: holding.way,
             held: turn.now.since(holding.since),
             end,
         };
@@ -275,6 +283,7 @@ impl Session {
             reason: waiting.reason,
             code: None,
             owed: waiting.owed,
+            way: Way::Silent,
             held: turn.now.since(waiting.since),
             end,
         };
@@ -295,6 +304,7 @@ impl Session {
             mode: turn.env.policy.mode,
             code: held.code,
             owed: held.owed,
+            way: held.way,
             held: held.held,
             end,
         });

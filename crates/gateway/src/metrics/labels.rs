@@ -1,7 +1,7 @@
 //! The words of the labels: closed sets all of them. A new variant does not compile before it has
 //! its place in the list here.
 
-use tarpit_core::policy::{Mode, Offence};
+use tarpit_core::policy::{Mode, Offence, Way};
 use tarpit_core::record::{HoldEnd, HoldReason, SessionEnd};
 
 /// A closed set of words.
@@ -58,18 +58,6 @@ macro_rules! words {
 }
 
 words! {
-    /// How a reply is held.
-    Way {
-        /// Nothing is said until it is due.
-        Silent = "silent",
-        /// It is said octet by octet.
-        Stutter = "stutter",
-        /// Lines that say "more follows" are sent until it is due.
-        Continuation = "continuation",
-    }
-}
-
-words! {
     /// What a session does now.
     State {
         /// It waits out its debt, or for room.
@@ -115,6 +103,10 @@ words! {
         /// From the look-up of the first accepted recipient to the reply to end of data.
         Message = "message",
     }
+}
+
+closed! {
+    Way { Silent, Stutter, Continuation, }
 }
 
 closed! {

@@ -186,8 +186,9 @@ mod tests {
     use tarpit_core::policy::Offence;
     use tarpit_core::record::{HoldEnd, HoldReason, SessionEnd};
 
-    use super::super::{State, Strain, Way};
+    use super::super::{State, Strain};
     use super::*;
+    use tarpit_core::policy::Way;
 
     fn each_has_its_own<A: Closed>() {
         let tally = Tally::<A>::default();

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use tarpit_core::Admission;
+use tarpit_core::policy::Way;
 
 use super::{DataFate, Dialog, HoldLine, MessageLine, ParseError, Placed, Settings, Step, text};
 
@@ -11,6 +12,8 @@ const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 const STEPS: &str = "set, core only:, open, hello, session, C:, C-, S:, S-, U:, data, nothing, wait, hold, record, message, closed, \
                      hang up, half close, tls, tls failed, drain, drain over, shed";
+
+const HOLD: &str = "allowed: hold REASON [CODE] owed TIME held TIME END [WAY]";
 
 pub(super) fn parse(name: &str, text: &str) -> Result<Dialog, ParseError> {
     let mut parser = Parser {
@@ -212,10 +215,15 @@ fn hold(rest: &str) -> Result<HoldLine, String> {
             rest,
         ),
         [reason, rest @ ..] => (reason, None, rest),
-        [] => return Err("allowed: hold REASON [CODE] owed TIME held TIME END".to_owned()),
+        [] => return Err(HOLD.to_owned()),
     };
-    let ["owed", owed, "held", held, end] = rest else {
-        return Err("allowed: hold REASON [CODE] owed TIME held TIME END".to_owned());
+    let ["owed", owed, "held", held, end, way @ ..] = rest else {
+        return Err(HOLD.to_owned());
+    };
+    let way = match way {
+        [] => Way::Silent.as_str(),
+        [way] => way,
+        _ => return Err(HOLD.to_owned()),
     };
     Ok(HoldLine {
         reason: (*reason).to_owned(),
@@ -223,6 +231,7 @@ fn hold(rest: &str) -> Result<HoldLine, String> {
         owed: text::time(owed)?,
         held: text::time(held)?,
         end: (*end).to_owned(),
+        way: way.to_owned(),
     })
 }
 

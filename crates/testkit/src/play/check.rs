@@ -123,6 +123,7 @@ fn line_of(record: &HoldRecord) -> HoldLine {
         owed: record.owed,
         held: record.held,
         end: record.end.as_str().to_owned(),
+        way: record.way.as_str().to_owned(),
     }
 }
 
@@ -131,7 +132,7 @@ fn show(line: &HoldLine) -> String {
         .code
         .map_or_else(String::new, |code| format!(" {code}"));
     format!(
-        "hold {}{code} owed {:?} held {:?} {}",
-        line.reason, line.owed, line.held, line.end
+        "hold {}{code} owed {:?} held {:?} {} {}",
+        line.reason, line.owed, line.held, line.end, line.way
     )
 }

@@ -237,6 +237,11 @@ impl Peer {
         self.next_piece = Some(paced.next_at(self.paced_said));
         let said = u32::try_from(self.paced_said).expect("a reply is no longer than that");
         self.session.note_said(said);
+        if self.freezes {
+            self.freeze_and_thaw();
+            assert_eq!(self.session.paced().as_ref(), self.paced.as_ref());
+            assert_eq!(self.session.said(), said);
+        }
     }
 
     pub(super) fn consumed(&self) -> usize {

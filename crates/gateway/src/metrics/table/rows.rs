@@ -6,10 +6,10 @@ mod pit;
 mod process;
 mod sessions;
 
-use tarpit_core::policy::Mode;
+use tarpit_core::policy::{Mode, Way};
 use tarpit_core::record::{HoldEnd, HoldReason, SessionEnd};
 
-use super::super::{Closed, Figures, GridValues, Snapshot, Stage, State, Strain, TallyValues, Way};
+use super::super::{Closed, Figures, GridValues, Snapshot, Stage, State, Strain, TallyValues};
 use super::Kind::{Counter, Gauge, Histogram};
 use super::Section::{Ledger, Mail, Pit, Process, Sessions, Tls, Upstreams};
 use super::{Family, Kind, Label, Push, Section, Value, Values};

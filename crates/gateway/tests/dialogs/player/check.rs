@@ -118,7 +118,8 @@ fn check_hold(found: &Record, line: &HoldLine) -> Result<Option<String>, String>
     let code = line.code.map_or_else(String::new, |code| code.to_string());
     let is_right = field(found, "reason") == line.reason
         && field(found, "code") == code
-        && field(found, "end") == line.end;
+        && field(found, "end") == line.end
+        && field(found, "way") == line.way;
     if !is_right {
         return Err(format!("expected {line:?}, found {found:?}"));
     }
