@@ -6,7 +6,7 @@ use std::time::Duration;
 use tarpit_core::filter::{Filter, Names};
 use tarpit_core::ledger::{Ledger, LedgerConfig};
 use tarpit_core::octets::Fault;
-use tarpit_core::policy::{Mode, Policy, Scope};
+use tarpit_core::policy::{Mode, Policy, Scope, Way};
 use tarpit_core::{
     Admission, Answer, Door, Env, Input, NotAtRest, Outbox, Prefixes, Session, SessionId, Source,
     Then, Tick,
@@ -46,8 +46,8 @@ impl Scene {
                 hold_max: Duration::from_secs(25),
                 recipients_max: 100,
                 errors_max: 20,
-                way: tarpit_core::policy::Way::Silent,
-                pace: std::time::Duration::ZERO,
+                way: Way::Silent,
+                pace: Duration::ZERO,
             },
             ledger: Ledger::new(config, RandomState::new()),
             capabilities: Capabilities::from_ehlo(&reply(250, ehlo)),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tarpit_core::policy::{Mode, Policy, Scope};
+use tarpit_core::policy::{Mode, Policy, Scope, Way};
 use tarpit_core::{Prefixes, Source};
 use tarpit_testkit::{Rest, World};
 
@@ -152,7 +152,7 @@ pub(crate) const fn policy() -> Policy {
         hold_max: Duration::ZERO,
         recipients_max: 100,
         errors_max: 20,
-        way: tarpit_core::policy::Way::Silent,
-        pace: std::time::Duration::ZERO,
+        way: Way::Silent,
+        pace: Duration::ZERO,
     }
 }
