@@ -25,6 +25,7 @@
 )]
 
 pub mod answer;
+pub mod budget;
 mod door;
 mod envelope;
 mod event;

@@ -251,6 +251,11 @@ pub struct Limits {
     pub sessions_max: u32,
     /// Sessions of one source; over it 421 4.7.0. Applied in `enforce` only.
     pub sessions_per_source_max: u32,
+    /// Sessions in the pit; over it the least useful are shed, until nine tenths are left.
+    pub pit_sessions_max: u32,
+    /// Octets of memory that sessions in the pit may take, with their unread input in the kernel;
+    /// over it as above.
+    pub pit_octets_max: u64,
     /// A source that owes so much, or has it reserved, is turned away when it connects: 421 4.7.0.
     /// Zero: nobody is. Applied in `enforce` with scope `source`, to listeners for mail from
     /// anywhere; never to known senders and exempt networks.

@@ -19,6 +19,7 @@
 pub(crate) mod holder;
 mod lane;
 pub(crate) mod parcel;
+mod quota;
 mod shed;
 pub(crate) mod slab;
 
@@ -27,6 +28,7 @@ use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tarpit_core::Tick;
+use tarpit_core::budget::{Load, Strain};
 use tarpit_core::ledger::Ticket;
 use tokio::sync::{Notify, watch};
 
@@ -36,6 +38,7 @@ use crate::shared::{Shared, Stop};
 use crate::stream::Left;
 use lane::{Errand, Lane, Mailbox};
 use parcel::{Parcel, Veil, Waits};
+use quota::Quota;
 use slab::Key;
 
 /// The lanes, and who waits for room in the ledger.
@@ -43,6 +46,7 @@ use slab::Key;
 pub(crate) struct Pit {
     lanes: OnceLock<Vec<Arc<Mailbox>>>,
     waiting: Mutex<HashMap<Ticket, Waiter>>,
+    quota: Quota,
 }
 
 /// Who waits for room.
@@ -180,6 +184,24 @@ impl Pit {
         for mailbox in self.lanes.get().into_iter().flatten() {
             mailbox.ring();
         }
+    }
+
+    /// What the lanes hold together.
+    pub(crate) fn load(&self) -> Load {
+        let lanes = self.lanes.get().into_iter().flatten();
+        lanes.fold(Load::default(), |sum, lane| {
+            let load = lane.load();
+            Load {
+                sessions: sum.sessions + load.sessions,
+                octets: sum.octets + load.octets,
+                unread: sum.unread + load.unread,
+            }
+        })
+    }
+
+    /// Why sessions are being shed, while they are.
+    pub(crate) fn strained(&self) -> Option<Strain> {
+        self.quota.strained()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Ticket, Waiter>> {

@@ -123,7 +123,6 @@ impl Places {
 
     /// A held session that has only its record goes on outside the pit: its place again.
     #[must_use]
-    #[cfg_attr(not(test), expect(dead_code, reason = "the pit lane is its caller"))]
     pub(crate) fn unhold(self: &Arc<Self>, source: Source) -> Place {
         let before = self.counts.fetch_sub(HELD - 1, Ordering::Relaxed);
         self.place(source, active(before) + 1, self.of_source(source))
@@ -139,14 +138,12 @@ impl Places {
     }
 
     /// A held session that has only its record has ended.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the pit lane is its caller"))]
     pub(crate) fn end_held(&self, source: Source) {
         self.remove(source);
         self.uncount(HELD);
     }
 
     /// A held session came as a record from another process.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the pit lane is its caller"))]
     pub(crate) fn add_held(&self, source: Source) {
         self.add(source);
         self.counts.fetch_add(HELD, Ordering::Relaxed);

@@ -69,12 +69,13 @@ pub(crate) fn figures(shared: &Shared) -> Figures {
 /// A session in the pit has given its task away; one that is held for a known sender still is one,
 /// with its upstream connection, for the grace time.
 fn pit(shared: &Shared) -> PitFigures {
+    let load = shared.pit.load();
     PitFigures {
         sessions: u64::from(shared.places.held()) + shared.metrics.states.count(State::Held),
-        octets: None,
-        unread_octets: None,
+        octets: Some(load.octets - load.unread),
+        unread_octets: Some(load.unread),
         keepers: 0,
-        strained: None,
+        strained: shared.pit.strained(),
     }
 }
 

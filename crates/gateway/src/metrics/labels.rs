@@ -1,6 +1,7 @@
 //! The words of the labels: closed sets all of them. A new variant does not compile before it has
 //! its place in the list here.
 
+use tarpit_core::budget::Strain;
 use tarpit_core::policy::{Mode, Offence, Way};
 use tarpit_core::record::{HoldEnd, HoldReason, SessionEnd};
 
@@ -75,16 +76,8 @@ words! {
     }
 }
 
-words! {
-    /// What there is too much of.
-    Strain {
-        /// Held sessions.
-        Sessions = "sessions",
-        /// Memory of the pit.
-        Memory = "memory",
-        /// Input of held sessions that the kernel keeps unread.
-        Unread = "unread",
-    }
+closed! {
+    Strain { Sessions, Memory, Unread, }
 }
 
 words! {

@@ -18,6 +18,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::{ioctl_fionread, read, write};
 use tarpit_core::Tick;
+use tarpit_core::budget::Load;
 use tarpit_core::wheel::Wheel;
 
 use super::parcel::Parcel;
@@ -102,19 +103,14 @@ impl Holder {
         Bell(Arc::clone(&self.bell))
     }
 
-    /// Parcels now.
-    pub(crate) const fn len(&self) -> usize {
-        self.slab.len()
-    }
-
-    /// Octets of user memory that they take: their places, full or not, and what hangs on them.
-    pub(crate) const fn octets(&self) -> usize {
-        self.slab.octets() + self.octets
-    }
-
-    /// Octets that they have sent and nobody has read, in pages.
-    pub(crate) const fn unread(&self) -> u64 {
-        self.unread
+    /// What all parcels take: their places, what hangs on them, and in pages what they have sent and
+    /// nobody has read.
+    pub(crate) fn load(&self) -> Load {
+        Load {
+            sessions: self.slab.len() as u64,
+            octets: (self.slab.len() * Slab::PLACE_OCTETS + self.octets) as u64 + self.unread,
+            unread: self.unread,
+        }
     }
 
     /// For a walk over all: see [`Slab::at`].

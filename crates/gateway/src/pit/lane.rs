@@ -9,14 +9,17 @@
 
 mod step;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use tarpit_core::budget::{Load, Strain};
 use tarpit_core::{Input, Outbox};
 use tokio::runtime::Handle;
 
 use super::holder::{Bell, Events, Holder, Stir};
-use super::parcel::Parcel;
+use super::parcel::{Parcel, seconds};
+use super::shed::{self, Among};
 use super::slab::Key;
 use crate::conn::Conn;
 use crate::drive::First;
@@ -50,6 +53,15 @@ pub(crate) enum Errand {
 pub(crate) struct Mailbox {
     errands: Mutex<Vec<Errand>>,
     bell: Bell,
+    load: Published,
+}
+
+/// What a lane holds, for others to read.
+#[derive(Debug, Default)]
+struct Published {
+    sessions: AtomicU64,
+    octets: AtomicU64,
+    unread: AtomicU64,
 }
 
 impl Mailbox {
@@ -65,6 +77,21 @@ impl Mailbox {
 
     pub(crate) fn ring(&self) {
         self.bell.ring();
+    }
+
+    /// What the lane held after its last pass.
+    pub(crate) fn load(&self) -> Load {
+        Load {
+            sessions: self.load.sessions.load(Ordering::Relaxed),
+            octets: self.load.octets.load(Ordering::Relaxed),
+            unread: self.load.unread.load(Ordering::Relaxed),
+        }
+    }
+
+    fn publish(&self, load: Load) {
+        self.load.sessions.store(load.sessions, Ordering::Relaxed);
+        self.load.octets.store(load.octets, Ordering::Relaxed);
+        self.load.unread.store(load.unread, Ordering::Relaxed);
     }
 
     fn empty(&self, into: &mut Vec<Errand>) {
@@ -87,6 +114,8 @@ pub(super) struct Lane {
     frozen: Vec<u8>,
     /// Those that said more than is looked at in one step.
     again: Vec<(Key, Option<First>)>,
+    /// There is more to shed than one pass does.
+    is_shedding: bool,
     stage: Stop,
     /// The place at which a walk over all goes on, if one is under way.
     walk: Option<u32>,
@@ -103,6 +132,7 @@ impl Lane {
         let mailbox = Arc::new(Mailbox {
             errands: Mutex::default(),
             bell: holder.bell(),
+            load: Published::default(),
         });
         let lane = Self {
             shared: Arc::downgrade(shared),
@@ -114,6 +144,7 @@ impl Lane {
             buffer: vec![0; READ_MAX].into_boxed_slice(),
             frozen: Vec::with_capacity(4096),
             again: Vec::new(),
+            is_shedding: false,
             stage: Stop::No,
             walk: None,
             successor: None,
@@ -154,7 +185,8 @@ impl Lane {
             }
             self.turn(&shared);
             self.keep_stage(&shared);
-            let is_busy = self.walk.is_some() || !self.again.is_empty();
+            self.keep_budget(&shared);
+            let is_busy = self.walk.is_some() || self.is_shedding || !self.again.is_empty();
             longest = if is_busy {
                 Duration::ZERO
             } else {
@@ -224,6 +256,29 @@ impl Lane {
         while let Some(key) = self.holder.pop_due(now) {
             self.due(shared, key, now);
         }
+    }
+
+    /// Sheds this lane's share of what is too much.
+    fn keep_budget(&mut self, shared: &Arc<Shared>) {
+        let mine = self.holder.load();
+        self.mailbox.publish(mine);
+        let load = shared.pit.load();
+        let (strain, excess) = shared.pit.quota.judge(shared, load, mine.sessions);
+        if excess == 0 {
+            return;
+        }
+        let among = match strain {
+            Some(Strain::Unread) => Among::Unread,
+            _ => Among::All,
+        };
+        let now = seconds(shared.clock.now());
+        let count = usize::try_from(excess.min(u64::from(PASS))).unwrap_or(usize::MAX);
+        for key in shed::choose(self.holder.slab(), among, count, now) {
+            shared.pit.quota.note_shed(shared);
+            self.step(shared, key, Some(Input::Shed));
+        }
+        self.mailbox.publish(self.holder.load());
+        self.is_shedding = excess > u64::from(PASS);
     }
 
     /// Draining comes in stages; each is told to everybody once.

@@ -58,6 +58,9 @@ pub(crate) struct Slab {
 }
 
 impl Slab {
+    /// Octets that one place takes.
+    pub(crate) const PLACE_OCTETS: usize = size_of::<Slot>();
+
     pub(crate) const fn new() -> Self {
         Self {
             chunks: Vec::new(),
@@ -69,11 +72,6 @@ impl Slab {
     /// How many parcels there are.
     pub(crate) const fn len(&self) -> usize {
         self.taken
-    }
-
-    /// Octets that its chunks take.
-    pub(crate) const fn octets(&self) -> usize {
-        self.chunks.len() * CHUNK * size_of::<Slot>()
     }
 
     /// How many places there are, free ones too: what a walk over all has to visit.

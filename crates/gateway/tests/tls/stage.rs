@@ -116,6 +116,8 @@ fn config(folder: &Path, tls: ListenerTls) -> Config {
             data_block_timeout: NEVER,
             data_rate_min: 1,
             message_size_max: 0,
+            pit_sessions_max: 100_000,
+            pit_octets_max: 256 * 1024 * 1024,
             door_debt: Duration::ZERO,
             tls_handshake_timeout: LATE,
             end_of_data_timeout: NEVER,

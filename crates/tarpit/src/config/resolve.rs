@@ -34,10 +34,10 @@ pub(super) fn resolve(reader: &mut Reader<'_>) -> Option<(Config, log::Format, A
     let certificates = listener::certificates(reader);
     let recipients = recipients(reader);
     let pit = pit::read(reader);
-    let door_debt = door_debt(reader);
+    let pit_bounds = pit_bounds(reader);
     let exempt = exemptions(reader);
     let prefixes = prefixes(reader);
-    let limits = limits(reader, door_debt);
+    let limits = limits(reader, pit_bounds);
     let log = log_format(reader);
     let admin = admin::read(reader, &named);
 
@@ -198,13 +198,19 @@ fn prefixes(reader: &mut Reader<'_>) -> Option<Prefixes> {
     Some(Prefixes { v4: v4?, v6: v6? })
 }
 
-/// `[pit]`
-fn door_debt(reader: &mut Reader<'_>) -> Option<Duration> {
+/// `[pit]`: sessions, octets, and the debt that shuts the door.
+fn pit_bounds(reader: &mut Reader<'_>) -> Option<(u32, u64, Duration)> {
     let view = reader.single("pit");
-    reader.time(&view, "door_debt")
+    let sessions = reader.count(&view, "sessions");
+    let octets = reader.count(&view, "memory");
+    let door_debt = reader.time(&view, "door_debt");
+    Some((sessions?, octets?, door_debt?))
 }
 
-fn limits(reader: &mut Reader<'_>, door_debt: Option<Duration>) -> Option<(Limits, SessionBounds)> {
+fn limits(
+    reader: &mut Reader<'_>,
+    pit: Option<(u32, u64, Duration)>,
+) -> Option<(Limits, SessionBounds)> {
     let view = reader.single("limits");
     let sessions_max = reader.count(&view, "sessions_max");
     let sessions_per_source_max = reader.count(&view, "sessions_per_source_max");
@@ -229,10 +235,13 @@ fn limits(reader: &mut Reader<'_>, door_debt: Option<Duration>) -> Option<(Limit
         );
         reader.clash(&view, "ledger_sources_max", text);
     }
+    let (pit_sessions_max, pit_octets_max, door_debt) = pit?;
     let limits = Limits {
         sessions_max: sessions_max?,
         sessions_per_source_max: sessions_per_source_max?,
-        door_debt: door_debt?,
+        pit_sessions_max,
+        pit_octets_max,
+        door_debt,
         held_unread_max: held_unread_max?,
         command_timeout: command_timeout?,
         session_timeout: session_timeout?,

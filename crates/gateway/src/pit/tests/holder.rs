@@ -38,7 +38,7 @@ fn tells_words_a_farewell_and_a_reset_apart() {
     };
     assert_eq!(next(&mut holder), [(speaks, spoke)]);
     holder.note_unread(speaks, true);
-    assert_eq!(holder.unread(), 4096);
+    assert_eq!(holder.load().unread, 4096);
     speaker.shutdown(std::net::Shutdown::Write).unwrap();
     let stirred = next(&mut holder);
     assert!(matches!(&stirred[..], [(key, stir)] if *key == speaks && stir.closed && !stir.reset));
@@ -49,7 +49,7 @@ fn tells_words_a_farewell_and_a_reset_apart() {
     let stirred = next(&mut holder);
     assert!(matches!(&stirred[..], [(key, stir)] if *key == speaks && stir.reset));
     assert!(holder.close(speaks).is_some());
-    assert_eq!((holder.len(), holder.unread()), (0, 0));
+    assert_eq!((holder.load().sessions, holder.load().unread), (0, 0));
 }
 
 #[test]
@@ -64,12 +64,12 @@ fn what_came_before_is_told_too() {
 #[test]
 fn due_in_order_and_counted_in_octets() {
     let mut holder = Holder::new(Tick::ZERO).unwrap();
-    let empty = holder.octets();
+    let empty = holder.load().octets;
     let (_a, one) = pair().unwrap();
     let (_b, two) = pair().unwrap();
     let late = take_in(&mut holder, parcel(one, 500));
     let soon = take_in(&mut holder, parcel(two, 100));
-    assert!(holder.octets() > empty);
+    assert!(holder.load().octets > empty);
     assert_eq!(holder.pop_due(Tick::from_millis(99)), None);
     assert_eq!(holder.pop_due(Tick::from_millis(200)), Some(soon));
     holder.change(soon, |parcel| parcel.until = Tick::from_millis(1_000));
@@ -77,7 +77,7 @@ fn due_in_order_and_counted_in_octets() {
     assert!(holder.take(late).is_some());
     assert_eq!(holder.pop_due(Tick::from_millis(2_000)), Some(soon));
     assert!(holder.take(soon).is_some());
-    assert_eq!(holder.len(), 0);
+    assert_eq!(holder.load().sessions, 0);
 }
 
 #[test]

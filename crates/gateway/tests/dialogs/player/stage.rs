@@ -252,6 +252,8 @@ fn limits(settings: &Settings) -> Limits {
     Limits {
         sessions_max: 1000,
         sessions_per_source_max: 1000,
+        pit_sessions_max: 100_000,
+        pit_octets_max: 256 * 1024 * 1024,
         door_debt: Duration::ZERO,
         held_unread_max: u32::try_from(HELD_UNREAD_MAX).unwrap_or(u32::MAX),
         command_timeout: scaled(settings.command_timeout),

@@ -113,7 +113,7 @@ pub(super) const PIT: &[Family] = &[
         "1 while the pit is over this bound, and sheds until it is below its lower mark.",
         &[words("reason", Strain::words)],
         |figures, push| {
-            for strain in Strain::ALL {
+            for strain in <Strain as Closed>::ALL {
                 let is_strained = u64::from(figures.pit.strained == Some(*strain));
                 push(&[strain.word()], Value::Count(is_strained));
             }

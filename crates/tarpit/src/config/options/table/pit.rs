@@ -86,16 +86,36 @@ pub(super) const TARPIT: &[Opt] = &[
 ];
 
 /// `[pit]`
-pub(super) const PIT: &[Opt] = &[opt(
-    "door_debt",
-    seconds(0, 75),
-    Default::Value("\"20s\""),
-    "A source that owes so much (what is being looked up for it included) is turned away when it \
-     connects: 421 4.7.0 for the price of an accept. With `enforce` and scope = \"source\" only, on listeners \
-     for mail from anywhere; never known senders, exempt networks and proxies. 0 turns nobody away.",
-    "Four offences of 5 s that it did not wait for. With `hold_max` = 25 s there is no room for another \
-     look-up: inside it would hear 450 and nothing else. The door opens again as the debt runs out.",
-)];
+pub(super) const PIT: &[Opt] = &[
+    opt(
+        "sessions",
+        count(1, 10_000_000),
+        Default::Value("100_000"),
+        "Sessions in the pit, apart from `limits.sessions_max`. Over it those are shed that teach the least, with \
+         421 and their debt kept: the longest held, until nine tenths of this are left. Where descriptors are \
+         short, it is less; the log says so at the start.",
+        "An attack of 20,000 guesses a second at 5 s each. The kernel keeps about 4 KiB for each, and the gateway \
+         a quarter of one: 450 MB when it is full.",
+    ),
+    opt(
+        "memory",
+        count(1_048_576, 1_099_511_627_776),
+        Default::Value("268_435_456"),
+        "Octets of memory that sessions in the pit may take, with what their clients have sent and nobody has read \
+         yet (in the kernel, by the page). Over it sessions are shed, as above.",
+        "256 MiB: ten times what 100,000 sessions take that have sent nothing ahead and speak no TLS.",
+    ),
+    opt(
+        "door_debt",
+        seconds(0, 75),
+        Default::Value("\"20s\""),
+        "A source that owes so much (what is being looked up for it included) is turned away when it \
+         connects: 421 4.7.0 for the price of an accept. With `enforce` and scope = \"source\" only, on listeners \
+         for mail from anywhere; never known senders, exempt networks and proxies. 0 turns nobody away.",
+        "Four offences of 5 s that it did not wait for. With `hold_max` = 25 s there is no room for another \
+         look-up: inside it would hear 450 and nothing else. The door opens again as the debt runs out.",
+    ),
+];
 
 /// `[[exempt]]`
 pub(super) const EXEMPT: &[Opt] = &[

@@ -1,0 +1,116 @@
+//! The pit's quota: how much it may hold, and the mode that follows from it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tarpit_core::budget::{Budget, Change, Load, Strain};
+
+use crate::live::Live;
+use crate::shared::Shared;
+
+/// Where the system does not say how much memory TCP may use (a hardened service sees no
+/// `/proc/sys`): a quarter of what the kernel takes for its pressure mark on a machine with 2 GiB.
+const UNREAD_MAX: u64 = 24 * 1024 * 1024;
+
+/// A page of the kernel's, in which `tcp_mem` counts.
+const PAGE: u64 = 4096;
+
+/// The budget, and what was shed since it is strained.
+#[derive(Debug)]
+pub(super) struct Quota(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    budget: Budget,
+    /// The most unread input that there may be.
+    unread_max: u64,
+    shed: u64,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        let nothing_yet = Load {
+            sessions: u64::MAX,
+            octets: u64::MAX,
+            unread: u64::MAX,
+        };
+        Self(Mutex::new(State {
+            budget: Budget::new(nothing_yet),
+            unread_max: unread_max().unwrap_or(UNREAD_MAX),
+            shed: 0,
+        }))
+    }
+}
+
+impl Quota {
+    /// Looks at what is held in all; why sessions are to be shed, if they are, and how many of `mine`.
+    /// The mode, its reason and its end are logged here, once.
+    pub(super) fn judge(&self, shared: &Shared, load: Load, mine: u64) -> (Option<Strain>, u64) {
+        let mut state = self.lock();
+        let quota = quota(&shared.live.load(), state.unread_max);
+        state.budget.set_quota(quota);
+        match state.budget.judge(load) {
+            Some(Change::Began(strain)) => {
+                state.shed = 0;
+                tracing::warn!(
+                    target: "tarpit::pit",
+                    reason = strain.as_str(),
+                    sessions = load.sessions,
+                    sessions_max = quota.sessions,
+                    octets = load.octets,
+                    octets_max = quota.octets,
+                    unread = load.unread,
+                    unread_max = quota.unread,
+                    "the pit is strained: sessions are shed, the longest held first; their debt stays"
+                );
+            }
+            Some(Change::Ended(strain)) => tracing::warn!(
+                target: "tarpit::pit",
+                reason = strain.as_str(),
+                sessions = load.sessions,
+                shed = state.shed,
+                "the pit is no longer strained"
+            ),
+            None => {}
+        }
+        (state.budget.strained(), state.budget.excess(load, mine))
+    }
+
+    /// One more was shed.
+    pub(super) fn note_shed(&self, shared: &Shared) {
+        let mut state = self.lock();
+        state.shed += 1;
+        if let Some(strain) = state.budget.strained() {
+            shared.metrics.sheds.add(strain, 1);
+        }
+    }
+
+    pub(super) fn strained(&self) -> Option<Strain> {
+        self.lock().budget.strained()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the configuration allows, as far as there are descriptors: those of all sessions outside the
+/// pit are left to them, so that the pit is never in the way of who comes with mail.
+fn quota(live: &Live, unread_max: u64) -> Load {
+    let limits = &live.config.limits;
+    let strangers = live.descriptors.strangers;
+    let left = strangers.saturating_sub(limits.sessions_max.into());
+    let there_are = left.max(strangers / 2);
+    Load {
+        sessions: u64::from(limits.pit_sessions_max).min(there_are),
+        octets: limits.pit_octets_max,
+        unread: unread_max,
+    }
+}
+
+/// A quarter of the mark above which the kernel saves memory on all connections, those of mail too
+/// (tcp(7), `tcp_mem`).
+fn unread_max() -> Option<u64> {
+    let marks = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_mem").ok()?;
+    let pressure: u64 = marks.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pressure.saturating_mul(PAGE) / 4)
+}
