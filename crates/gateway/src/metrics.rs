@@ -39,7 +39,6 @@ pub(crate) use states::States;
 pub use table::{Family, Kind, Label, Push, Section, Value, Values, families};
 pub use tally::{Grid, GridValues, Named, Tally, TallyValues};
 pub use tarpit_core::budget::Strain;
-pub use tarpit_core::budget::Strain;
 
 /// Something that counts, and can be read while it does.
 pub trait Read {

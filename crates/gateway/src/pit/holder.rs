@@ -103,6 +103,11 @@ impl Holder {
         Bell(Arc::clone(&self.bell))
     }
 
+    /// Parcels now.
+    pub(crate) const fn len(&self) -> usize {
+        self.slab.len()
+    }
+
     /// What all parcels take: their places, what hangs on them, and in pages what they have sent and
     /// nobody has read.
     pub(crate) fn load(&self) -> Load {
