@@ -57,6 +57,8 @@ pub(crate) struct Conn<S = Stream> {
     pub(crate) spoke: bool,
     /// It is a trusted proxy's own connection, to see whether we are well.
     pub(crate) is_check: bool,
+    /// The listener that it came through is gone: it hears the end of its session, and nothing else.
+    pub(crate) is_orphan: bool,
     pub(crate) place: Place,
     /// The proxy that it came through.
     pub(crate) via: Option<Box<Via>>,
@@ -108,6 +110,7 @@ impl<S> Conn<S> {
             inflow,
             spoke,
             is_check,
+            is_orphan,
             place,
             via,
         } = self;
@@ -130,6 +133,7 @@ impl<S> Conn<S> {
             inflow,
             spoke,
             is_check,
+            is_orphan,
             place,
             via,
         };

@@ -145,6 +145,7 @@ fn seat(shared: &Shared, caller: Caller) -> (Box<Conn>, Admission) {
         inflow: None,
         spoke: false,
         is_check,
+        is_orphan: false,
         place,
         stream: Stream::plain(tcp),
         tls: None,

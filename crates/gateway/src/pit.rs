@@ -27,12 +27,14 @@ use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use tarpit_core::Tick;
 use tarpit_core::budget::{Load, Strain};
-use tarpit_core::ledger::Ticket;
+use tarpit_core::ledger::{Ledger, Ticket};
+use tarpit_core::{Input, Outbox, Tick};
 use tokio::sync::{Notify, watch};
 
 use crate::conn::Conn;
+use crate::drive::machine::{self, Scene};
+use crate::front;
 use crate::metrics::State;
 use crate::shared::{Shared, Stop};
 use crate::stream::Left;
@@ -112,6 +114,9 @@ impl Pit {
             Ok(parts) => parts,
             Err(error) => {
                 tracing::warn!(target: "tarpit::pit", %error, "a held session was lost on its way to the pit");
+                let (scene, out) = (Scene::of(&conn), &mut Outbox::default());
+                machine::handle(shared, &mut conn, &scene, out, Input::Gone);
+                front::finish(shared, &mut conn);
                 return Ok(());
             }
         };
@@ -158,6 +163,15 @@ impl Pit {
 
     fn deregister(&self, ticket: Ticket) {
         self.lock().remove(&ticket);
+    }
+
+    /// Lets those ask the ledger again for whom there may be room now.
+    pub(crate) fn wake_woken(&self, ledger: &Ledger) {
+        let mut woken = Vec::new();
+        ledger.take_woken(&mut woken);
+        if !woken.is_empty() {
+            self.wake(&woken);
+        }
     }
 
     /// Lets these ask the ledger again.

@@ -78,24 +78,23 @@ impl Shared {
         })
     }
 
-    /// The configuration in force for the clients of a listener, and its place there. One that is
-    /// gone for longer than one reload is taken for the first: what is said there is still true,
-    /// and its clients hear no more than the end of their session.
-    pub(crate) fn live_of(&self, listener: &str) -> (Arc<Live>, usize) {
+    /// The configuration in force for the clients of a listener, and its place there; `None` if the
+    /// listener is gone for longer than one reload.
+    pub(crate) fn live_of(&self, listener: &str) -> Option<(Arc<Live>, usize)> {
         let place = |live: &Live| {
             let mut listeners = live.config.listeners.iter();
             listeners.position(|one| *one.name == *listener)
         };
         let live = self.live.load_full();
         if let Some(place) = place(&live) {
-            return (live, place);
+            return Some((live, place));
         }
         if let Some(before) = self.live_before.load_full()
             && let Some(place) = place(&before)
         {
-            return (before, place);
+            return Some((before, place));
         }
-        (live, 0)
+        None
     }
 
     /// What is owed and who is known, for a successor.

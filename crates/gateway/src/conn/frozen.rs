@@ -113,7 +113,9 @@ impl Conn<()> {
             .transpose()?;
         let unread = from.octets(UNREAD_MAX, "unread octets")?.to_vec();
         let (session, _) = Session::thaw(from.rest())?;
-        let (live, listener) = shared.live_of(name);
+        let found = shared.live_of(name);
+        let is_orphan = found.is_none();
+        let (live, listener) = found.unwrap_or_else(|| (shared.live.load_full(), 0));
         let mut link = live.mail(listener).link();
         if let Some(placed) = placed {
             link.restore(placed);
@@ -141,6 +143,7 @@ impl Conn<()> {
             inflow: None,
             spoke: has(flag::SPOKE),
             is_check: has(flag::IS_CHECK),
+            is_orphan,
             via,
         })
     }

@@ -77,11 +77,7 @@ pub(crate) fn handle<S>(
     for hold in out.holds.drain(..) {
         log::hold(&hold, &shared.metrics);
     }
-    let mut woken = Vec::new();
-    shared.ledger.take_woken(&mut woken);
-    if !woken.is_empty() {
-        shared.pit.wake(&woken);
-    }
+    shared.pit.wake_woken(&shared.ledger);
     // A message in chunks that is not gone on with is given up, lest its connection be kept.
     let is_between = matches!(then, Then::Read | Then::Hold { .. } | Then::Ask(_));
     if is_between && !conn.session.is_in_message() {

@@ -123,10 +123,14 @@ impl Holder {
         &self.slab
     }
 
-    /// For reading from it and writing to it. What changes its deadline or its size goes through
-    /// [`Holder::change`].
-    pub(crate) fn parcel_mut(&mut self, key: Key) -> Option<&mut Parcel> {
-        self.slab.get_mut(key)
+    /// For reading from it and writing to it, by which it may grow or shrink. What changes its
+    /// deadline goes through [`Holder::change`].
+    pub(crate) fn work<T>(&mut self, key: Key, work: impl FnOnce(&mut Parcel) -> T) -> Option<T> {
+        let parcel = self.slab.get_mut(key)?;
+        self.octets -= parcel.octets();
+        let done = work(parcel);
+        self.octets += parcel.octets();
+        Some(done)
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<&Parcel> {

@@ -207,22 +207,14 @@ impl Lane {
     }
 
     /// Somebody comes to wait.
-    fn put(&mut self, shared: &Arc<Shared>, mut parcel: Parcel) {
-        if let Some(successor) = &self.successor
-            && parcel.veil.is_none()
-        {
-            match successor.send(Box::new(parcel)) {
-                Ok(()) => return,
-                Err(back) => parcel = *back.0,
-            }
-        }
+    fn put(&mut self, shared: &Arc<Shared>, parcel: Parcel) {
         let for_room = parcel.state.for_room;
         let key = self.holder.put(parcel);
         if let Err(error) = self.holder.watch(key) {
             tracing::warn!(target: "tarpit::pit", %error, "a held session can't be watched, and ends");
             return self.step(shared, key, Some(Input::Gone));
         }
-        if self.stage != Stop::No {
+        if self.stage != Stop::No || self.successor.is_some() {
             return self.visit(shared, key);
         }
         if for_room {
@@ -239,6 +231,9 @@ impl Lane {
         if stir.reset {
             self.step(shared, key, Some(Input::Gone));
         } else if state.listens {
+            if stir.closed {
+                self.holder.change(key, |parcel| parcel.state.closed = true);
+            }
             self.step(shared, key, None);
         } else {
             if stir.spoke {
@@ -308,8 +303,12 @@ impl Lane {
                 let successor = successor.clone();
                 self.hand_over(shared, key, &successor);
             }
-            None if self.stage == Stop::Draining => self.step(shared, key, Some(Input::Drain)),
-            None => self.step(shared, key, Some(Input::Expired)),
+            None => match self.stage {
+                // The successor they were to go to is gone; they stay.
+                Stop::No | Stop::Leaving => {}
+                Stop::Draining => self.step(shared, key, Some(Input::Drain)),
+                Stop::Now => self.step(shared, key, Some(Input::Expired)),
+            },
         }
     }
 
@@ -330,17 +329,21 @@ impl Lane {
         let Some(parcel) = self.holder.take(key) else {
             return;
         };
-        let source = Conn::thaw(&parcel.record, shared)
-            .ok()
-            .map(|conn| conn.place.into_held());
+        let conn = Conn::thaw(&parcel.record, shared).ok();
         match successor.send(Box::new(parcel)) {
+            // Its count goes with it, and its place in the queue for room to whoever is behind it.
             Ok(()) => {
-                if let Some(source) = source {
-                    shared.places.end_held(source);
+                if let Some(conn) = conn {
+                    shared.pit.deregister(conn.session.ticket());
+                    conn.session.leave_queue(shared.clock.now(), &shared.ledger);
+                    shared.pit.wake_woken(&shared.ledger);
                 }
             }
             // The successor is gone; they stay.
             Err(back) => {
+                if let Some(conn) = conn {
+                    conn.place.into_held();
+                }
                 self.successor = None;
                 self.put(shared, *back.0);
             }

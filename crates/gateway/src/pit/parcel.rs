@@ -48,10 +48,15 @@ pub(crate) struct Waits {
     pub(crate) for_room: bool,
     /// The client shut down its sending side.
     pub(crate) half_closed: bool,
+    /// It did so while it was listened to. It is told once only, so it is remembered until what
+    /// came before it is read.
+    pub(crate) closed: bool,
     /// Its holder watches the socket.
     pub(crate) watched: bool,
     /// The socket's receive buffer was made as small as it gets.
     pub(crate) small_window: bool,
+    /// Commands that it has said in a row which needed nobody but us, and were not held.
+    pub(crate) row: u16,
 }
 
 /// Lets a client send as little ahead as the system allows (`SO_RCVBUF`). It costs nothing but

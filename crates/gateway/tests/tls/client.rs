@@ -2,7 +2,7 @@
 //! own.
 
 use std::io::{BufRead as _, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -62,6 +62,18 @@ impl Client {
     /// `false` once nobody takes it any more.
     pub(crate) fn try_send(&mut self, octets: &[u8]) -> bool {
         self.tcp.write_all(octets).is_ok()
+    }
+
+    /// Closes one side, or both.
+    pub(crate) fn leave(&self, how: Shutdown) {
+        self.tcp.shutdown(how).unwrap();
+    }
+
+    /// What is said from here on waits for more of it, or for the end.
+    pub(crate) fn cork(&self) {
+        socket2::SockRef::from(&self.tcp)
+            .set_tcp_cork(true)
+            .unwrap();
     }
 
     pub(crate) fn send(&mut self, octets: &[u8]) {

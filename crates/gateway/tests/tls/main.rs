@@ -6,6 +6,7 @@ mod records;
 mod stage;
 
 mod endless;
+mod held;
 mod implicit;
 mod places;
 mod starttls;

@@ -2,9 +2,12 @@
 //! frozen again.
 
 use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tarpit_core::octets::Unreadable;
+use tarpit_core::record::SessionEnd;
 use tarpit_core::{Input, Then, Tick};
 
 use super::{Lane, READ_MAX};
@@ -12,18 +15,30 @@ use crate::conn::Conn;
 use crate::drive::machine::{self, Scene};
 use crate::drive::{First, Start};
 use crate::front;
-use crate::pit::parcel::{Veil, Waits, seconds};
+use crate::pit::parcel::{Parcel, Veil, Waits, seconds};
 use crate::pit::slab::Key;
 use crate::shared::{Shared, Stop};
 
 /// Commands of one session that are looked at in one step. Who sends more ahead than this without
 /// an error in it comes round again; meanwhile others have their turn.
-const COMMANDS: u32 = 32;
+const COMMANDS: u16 = 32;
+
+/// The same for reads that end no command: a line without end is thrown away as it comes.
+const READS: u32 = 8;
+
+/// More commands in a row than this that need nobody but us, and no client has a use for them. From
+/// then on each [`COMMANDS`] are followed by [`PAUSE`], as in the mail lane.
+const EMPTY_MAX: u16 = 1024;
+
+/// Leaves such a client 320 commands a second.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// How a step ends.
 enum Rest {
     /// It waits until then, and is not heard meanwhile.
     Held(Tick),
+    /// It has said so much that it is not heard for a moment.
+    Paused,
     /// It may speak.
     Idle {
         /// A whole command was answered: the next one has its own time.
@@ -45,15 +60,39 @@ struct Step<'a> {
     scene: Scene,
     /// The client may have sent what was not read.
     more: bool,
+    /// No event tells whether it did: TLS has it, or the last one was told already.
+    untold: bool,
+    /// Commands that were answered, and reads, in this step.
+    commands: u16,
+    reads: u32,
+    /// See [`Waits::row`].
+    row: u16,
 }
 
 impl Lane {
-    /// Gives the machine an input; without one, what the client says.
+    /// Gives the machine an input; without one, what the client says. A panic is a bug of ours: it
+    /// ends this session, and no other.
     pub(super) fn step(&mut self, shared: &Arc<Shared>, key: Key, first: Option<First>) {
+        let step = AssertUnwindSafe(|| self.take_step(shared, key, first));
+        if catch_unwind(step).is_err() {
+            shared.metrics.panics.add(1);
+            tracing::error!(target: "tarpit::pit", "a bug ended a held session");
+            // Its count was given back with what it was thawed to.
+            self.holder.close(key);
+        }
+    }
+
+    fn take_step(&mut self, shared: &Arc<Shared>, key: Key, first: Option<First>) {
         let Some(parcel) = self.holder.get(key) else {
             return;
         };
         let state = parcel.state;
+        if first.is_none() && !state.listens {
+            // It was to be heard, and is held since.
+            return;
+        }
+        let untold = state.half_closed || state.closed || parcel.veil.is_some();
+        let more = untold || parcel.unread_pages > 0 || first.is_none();
         let mut conn = match Conn::thaw(&parcel.record, shared) {
             Ok(conn) => conn,
             Err(error) => return self.unreadable(shared, key, &error),
@@ -63,11 +102,6 @@ impl Lane {
             conn.half_closed = true;
             conn.session.note_half_closed();
         }
-        // After a FIN there is no other event, nor for what TLS has taken in already.
-        let more = parcel.unread_pages > 0
-            || state.half_closed
-            || parcel.veil.is_some()
-            || first.is_none();
         if state.for_room {
             // Before the ledger is asked: a wake that comes meanwhile must find it.
             shared.pit.register(conn.session.ticket(), self.number, key);
@@ -79,9 +113,15 @@ impl Lane {
             conn,
             scene,
             more,
+            untold,
+            commands: 0,
+            reads: 0,
+            row: state.row,
         };
         self.out.bytes.clear();
         let then = match first {
+            Some(first @ Input::Gone) => self.tell(&mut step, first),
+            _ if step.conn.is_orphan => self.show_out(&mut step),
             Some(first) => self.tell(&mut step, first),
             None => Then::Read,
         };
@@ -92,7 +132,12 @@ impl Lane {
         }
         match rest {
             Rest::Held(until) => {
+                step.row = 0;
+                let farewell = state.closed && !step.conn.half_closed;
                 self.keep(step, until, false);
+                if farewell {
+                    self.note_half_closed(shared, key);
+                }
                 if self.stage != Stop::No {
                     self.again.push((key, Some(Input::Drain)));
                 } else if waits && !state.for_room {
@@ -100,8 +145,12 @@ impl Lane {
                     self.again.push((key, Some(Input::Resume)));
                 }
             }
+            Rest::Paused => {
+                let until = shared.clock.now() + PAUSE;
+                self.keep(step, until, false);
+            }
             Rest::Idle { answered, more } => {
-                let until = self.deadline(&step, answered && !state.listens || answered);
+                let until = self.deadline(&step, answered);
                 self.keep(step, until, true);
                 if more {
                     self.again.push((key, None));
@@ -122,12 +171,19 @@ impl Lane {
         )
     }
 
+    /// Its listener is gone, and with it what it may do: it could be more on another one.
+    fn show_out(&mut self, step: &mut Step<'_>) -> Then {
+        match self.tell(step, Input::Drain) {
+            Then::Read => self.tell(step, Input::Expired),
+            then => then,
+        }
+    }
+
     /// Goes on as long as nothing has to be waited for.
     fn advance(&mut self, step: &mut Step<'_>, mut then: Then) -> Rest {
-        let mut commands = 0;
         loop {
             then = match then {
-                Then::Read => match self.hear(step, &mut commands) {
+                Then::Read => match self.hear(step) {
                     Ok(then) => then,
                     Err(rest) => return rest,
                 },
@@ -144,8 +200,7 @@ impl Lane {
     }
 
     /// Commands that are at hand, or what the client has sent.
-    fn hear(&mut self, step: &mut Step<'_>, commands: &mut u32) -> Result<Then, Rest> {
-        let answered_before = *commands > 0;
+    fn hear(&mut self, step: &mut Step<'_>) -> Result<Then, Rest> {
         if !step.conn.unread.is_empty() {
             let unread = std::mem::take(&mut step.conn.unread);
             let replies = self.out.bytes.len();
@@ -153,47 +208,54 @@ impl Lane {
             let consumed = self.out.consumed.min(unread.len());
             step.conn.unread = unread;
             step.conn.unread.drain(..consumed);
-            if self.out.bytes.len() > replies {
-                *commands += 1;
-                if *commands >= COMMANDS && matches!(then, Then::Read) {
-                    self.flush_or_leave(step)?;
-                    return Err(Rest::Idle {
-                        answered: true,
-                        more: true,
-                    });
-                }
-                return Ok(then);
-            }
             if !matches!(then, Then::Read) {
                 return Ok(then);
             }
+            if self.out.bytes.len() > replies {
+                return self.count(step);
+            }
         }
         self.flush_or_leave(step)?;
-        if !step.more {
-            return Err(Rest::Idle {
-                answered: answered_before,
-                more: false,
-            });
+        let answered = step.commands > 0;
+        if !step.more || step.reads == READS {
+            let more = step.more;
+            return Err(Rest::Idle { answered, more });
         }
+        step.reads += 1;
         let most = step.conn.live.config.limits.held_unread_max as usize;
         let most = most.min(READ_MAX);
         match self.read(step.key, most) {
             Ok(0) => Ok(self.tell(step, Input::Gone)),
             Ok(count) => {
-                step.more = count == most
-                    || self
-                        .holder
-                        .get(step.key)
-                        .is_some_and(|parcel| parcel.veil.is_some());
+                step.more = count == most || step.untold;
                 step.conn.unread.extend_from_slice(&self.buffer[..count]);
                 Ok(Then::Read)
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Rest::Idle {
-                answered: answered_before,
+                answered,
                 more: false,
             }),
             Err(_) => Ok(self.tell(step, Input::Gone)),
         }
+    }
+
+    /// One more command was answered, and the next one may be at hand; but others have their turn.
+    fn count(&mut self, step: &mut Step<'_>) -> Result<Then, Rest> {
+        step.commands += 1;
+        step.row += 1;
+        let is_endless = step.row >= EMPTY_MAX + COMMANDS;
+        if step.commands < COMMANDS && !is_endless {
+            return Ok(Then::Read);
+        }
+        self.flush_or_leave(step)?;
+        if is_endless {
+            step.row = EMPTY_MAX;
+            return Err(Rest::Paused);
+        }
+        Err(Rest::Idle {
+            answered: true,
+            more: true,
+        })
     }
 
     /// Sends what is due, or lets the mail lane wait for a client that does not read.
@@ -210,31 +272,14 @@ impl Lane {
 
     fn read(&mut self, key: Key, most: usize) -> std::io::Result<usize> {
         let buffer = &mut self.buffer[..most];
-        match self.holder.parcel_mut(key) {
-            Some(parcel) => parcel.read(buffer),
-            None => Ok(0),
-        }
+        let read = self.holder.work(key, |parcel| parcel.read(buffer));
+        read.unwrap_or(Ok(0))
     }
 
     fn flush(&mut self, key: Key) -> Flushed {
-        let Some(parcel) = self.holder.parcel_mut(key) else {
-            return Flushed::Gone;
-        };
-        while !self.out.bytes.is_empty() {
-            match parcel.write(&self.out.bytes) {
-                Ok(count) => {
-                    self.out.bytes.drain(..count);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Flushed::Part,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return Flushed::Gone,
-            }
-        }
-        match parcel.flush() {
-            Ok(()) => Flushed::All,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Flushed::Part,
-            Err(_) => Flushed::Gone,
-        }
+        let unsent = &mut self.out.bytes;
+        let flushed = self.holder.work(key, |parcel| send(parcel, unsent));
+        flushed.unwrap_or(Flushed::Gone)
     }
 
     /// The time for the next whole command: a client that drips octets gains nothing. And the session
@@ -261,6 +306,7 @@ impl Lane {
         let now = seconds(step.shared.clock.now());
         let record = self.frozen.as_slice().into();
         let said = step.conn.session.said();
+        let row = step.row;
         self.holder.change(step.key, |parcel| {
             if parcel.state.listens || !for_room {
                 parcel.since = now;
@@ -273,8 +319,12 @@ impl Lane {
                 listens,
                 for_room,
                 half_closed: step.conn.half_closed,
+                row,
                 ..parcel.state
             };
+            if let Some(veil) = &mut parcel.veil {
+                veil.secure.rest();
+            }
         });
         // While it may speak, everything is read.
         if listens || step.more {
@@ -301,6 +351,7 @@ impl Lane {
         };
         conn.place.leave_pit();
         let unsent = std::mem::take(&mut self.out.bytes);
+        let is_over = matches!(then, Then::Close);
         let _inside = self.runtime.enter();
         match parcel.into_stream() {
             Ok((stream, info)) => {
@@ -314,44 +365,39 @@ impl Lane {
             }
             Err(error) => {
                 tracing::warn!(target: "tarpit::pit", %error, "a session can't leave the pit, and ends");
-                machine::handle(shared, &mut conn, &step.scene, &mut self.out, Input::Gone);
+                if !is_over {
+                    machine::handle(shared, &mut conn, &step.scene, &mut self.out, Input::Gone);
+                }
                 front::finish(shared, &mut conn);
             }
         }
     }
 
     /// The session is over: its last words, its record.
-    fn end(&mut self, step: Step<'_>) {
+    fn end(&mut self, mut step: Step<'_>) {
+        let (key, conn) = (step.key, &mut step.conn);
+        conn.link.close();
+        let has_left = matches!(
+            conn.session.record().end,
+            SessionEnd::HangUp | SessionEnd::HangUpHeld
+        );
+        let goes_on = match self.flush(key) {
+            // The rest of its last words. It takes them in its own time, within bounds.
+            Flushed::Part => self.stage < Stop::Now,
+            // Closing a socket with unread input resets it, and the reset may overtake the last
+            // reply; what is left of the session is no concern of the pit.
+            Flushed::All => self.stage == Stop::No && conn.is_ended_by_us() && !has_left,
+            Flushed::Gone => false,
+        };
+        if goes_on {
+            return self.leave(step, Then::Close);
+        }
         let Step {
             shared,
             key,
             mut conn,
             ..
         } = step;
-        conn.link.close();
-        let flushed = self.flush(key);
-        let lingers = matches!(flushed, Flushed::All | Flushed::Part)
-            && conn.is_ended_by_us()
-            && self.stage == Stop::No;
-        if lingers {
-            // Closing a socket with unread input resets it, and the reset may overtake the last
-            // reply; what is left of the session is no concern of the pit.
-            let unsent = std::mem::take(&mut self.out.bytes);
-            let Some(parcel) = self.holder.take(key) else {
-                return;
-            };
-            let _inside = self.runtime.enter();
-            if let Ok((stream, info)) = parcel.into_stream() {
-                conn.tls = info;
-                conn.place.leave_pit();
-                let (conn, ()) = conn.with_stream(stream);
-                let shared = Arc::clone(shared);
-                self.runtime.spawn(async move {
-                    front::go_on(&shared, Box::new(conn), Start::Then(Then::Close, unsent)).await;
-                });
-            }
-            return;
-        }
         let Some(mut parcel) = self.holder.close(key) else {
             return;
         };
@@ -365,12 +411,12 @@ impl Lane {
 
     /// Its time has come: a piece of its reply, the end of its hold, or of our patience.
     pub(super) fn due(&mut self, shared: &Arc<Shared>, key: Key, now: Tick) {
-        let Some(parcel) = self.holder.parcel_mut(key) else {
+        let Some(parcel) = self.holder.get(key) else {
             return;
         };
         if parcel.until > now {
-            let is_well = parcel.say_piece(now);
-            if is_well {
+            let said = self.holder.work(key, |parcel| parcel.say_piece(now));
+            if said == Some(true) {
                 self.holder.change(key, |_| ());
             } else {
                 self.step(shared, key, Some(Input::Gone));
@@ -378,6 +424,7 @@ impl Lane {
             return;
         }
         let first = if !parcel.state.listens {
+            // Or the end of a pause, to which the machine says what it waits for.
             Input::Resume
         } else if self.is_session_over(shared, key, now) {
             Input::Expired
@@ -420,6 +467,24 @@ impl Lane {
         tracing::error!(target: "tarpit::pit", %error, "a held session can't be read, and ends");
         shared.metrics.panics.add(1);
         self.holder.close(key);
+    }
+}
+
+fn send(parcel: &mut Parcel, unsent: &mut Vec<u8>) -> Flushed {
+    while !unsent.is_empty() {
+        match parcel.write(unsent) {
+            Ok(count) => {
+                unsent.drain(..count);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Flushed::Part,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return Flushed::Gone,
+        }
+    }
+    match parcel.flush() {
+        Ok(()) => Flushed::All,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Flushed::Part,
+        Err(_) => Flushed::Gone,
     }
 }
 

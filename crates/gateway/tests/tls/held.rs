@@ -1,0 +1,149 @@
+//! Who is held, or was: nothing that it says or does gets lost, and nobody else waits for it.
+
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tarpit_gateway::config::ListenerTls;
+
+use crate::client::{Client, run};
+use crate::records::session;
+use crate::stage::Stage;
+
+/// It was held for a command that there is not, has heard why, and may go on.
+fn held_once(client: &mut Client) {
+    client.expect("220");
+    client.ask("EHLO a.example", "250");
+    client.ask("NONSENSE", "500");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_farewell_in_a_hold_is_heard_behind_what_was_said() {
+    let stage = Stage::set(ListenerTls::Off, |_| ()).await;
+    let address = stage.address();
+    let client = run(move || {
+        let mut client = Client::connect(address);
+        held_once(&mut client);
+        client.send(b"NONSENSE\r\n");
+        client.send(b"NOOP\r\n");
+        client.leave(Shutdown::Write);
+        client.expect("500");
+        client.expect("250");
+        assert_eq!(client.rest(), b"");
+        client.address
+    })
+    .await;
+    assert_eq!(session(client).await["end"], "hang_up");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_farewell_that_comes_together_with_a_command_is_heard() {
+    let stage = Stage::set(ListenerTls::Off, |_| ()).await;
+    let address = stage.address();
+    let clients = run(move || {
+        let ends = [&b"NOOP\r\n"[..], b"NONSENSE\r\n"].map(|last| {
+            let mut client = Client::connect(address);
+            held_once(&mut client);
+            // Both go in one packet.
+            client.cork();
+            client.send(last);
+            client.leave(Shutdown::Write);
+            assert_eq!(client.reply().get(3..4), Some(" "));
+            assert_eq!(client.rest(), b"");
+            client.address
+        });
+        ends
+    })
+    .await;
+    for client in clients {
+        assert_eq!(session(client).await["end"], "hang_up");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_without_end_lets_others_have_their_turn() {
+    let stage = Stage::set(ListenerTls::Off, |_| ()).await;
+    let address = stage.address();
+    run(move || {
+        let mut endless = Client::connect(address);
+        held_once(&mut endless);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let sender = std::thread::spawn({
+            let is_over = Arc::clone(&is_over);
+            move || {
+                let junk = vec![b'x'; 256 * 1024];
+                while !is_over.load(Ordering::Relaxed) && endless.try_send(&junk) {}
+            }
+        });
+        // There may be several lanes; some of these are in the same.
+        let mut others: Vec<Client> = (0..8).map(|_| Client::connect(address)).collect();
+        for other in &mut others {
+            other.expect("220");
+            other.send(b"NONSENSE\r\n");
+        }
+        let replies: Vec<String> = others.iter_mut().map(Client::reply).collect();
+        is_over.store(true, Ordering::Relaxed);
+        sender.join().unwrap();
+        assert!(
+            replies.iter().all(|reply| reply.starts_with("500")),
+            "{replies:?}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_without_end_are_slowed() {
+    const COMMANDS: usize = 1024 + 4 * 32;
+    let stage = Stage::set(ListenerTls::Off, |_| ()).await;
+    let address = stage.address();
+    run(move || {
+        let mut client = Client::connect(address);
+        held_once(&mut client);
+        let started = Instant::now();
+        client.send(&b"NOOP\r\n".repeat(COMMANDS));
+        for _ in 0..COMMANDS {
+            client.expect("250");
+        }
+        client.ask("QUIT", "221");
+        assert!(started.elapsed() >= Duration::from_millis(200));
+    })
+    .await;
+}
+
+/// What it may do was a matter of its listener; another one may allow more.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_came_by_a_listener_that_is_gone_is_shown_out() {
+    let stage = Stage::set(ListenerTls::Off, |config| {
+        let mut other = config.listeners[0].clone();
+        other.name = "other".into();
+        config.listeners.push(other);
+    })
+    .await;
+    let other = stage
+        .gateway
+        .addresses()
+        .into_iter()
+        .find(|(name, _)| **name == *"other");
+    let address = other.unwrap().1;
+    let mut client = run(move || {
+        let mut client = Client::connect(address);
+        held_once(&mut client);
+        client.ask("MAIL FROM:<>", "250");
+        client
+    })
+    .await;
+    let mut config = stage.config.clone();
+    config.listeners.pop();
+    for reload in ["first", "second"] {
+        config.hostname = format!("{reload}.example.org").into();
+        stage.gateway.handle().reload(config.clone()).await.unwrap();
+        client = run(move || {
+            client.ask("NOOP", if reload == "first" { "250" } else { "421" });
+            client
+        })
+        .await;
+    }
+    assert_eq!(session(client.address).await["end"], "drained");
+}
