@@ -32,7 +32,7 @@ use machine::Scene;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a session that we ended stays for its client to read why.
-const LINGER: Duration = Duration::from_secs(1);
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
 
 /// And how many reads of 4 KiB it is given.
 const LINGER_READS: usize = 16;

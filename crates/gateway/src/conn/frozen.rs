@@ -76,6 +76,7 @@ impl<S> Conn<S> {
         if let Some(placed) = placed {
             put_number(into, placed.serial.into());
             into.push(placed.replays);
+            into.push(placed.server.map_or(0, |at| at.saturating_add(1)));
         }
         put_octets(into, &self.unread);
         self.session.freeze(into)
@@ -153,6 +154,7 @@ fn take_placed(from: &mut Reader<'_>) -> Result<Placed, Unreadable> {
     Ok(Placed {
         serial: from.short("transaction")?,
         replays: from.octet("replays")?,
+        server: from.octet("server")?.checked_sub(1),
     })
 }
 

@@ -225,10 +225,15 @@ impl Lane {
 
     /// A client did something.
     fn stir(&mut self, shared: &Arc<Shared>, key: Key, stir: Stir) {
-        let Some(state) = self.holder.get(key).map(|parcel| parcel.state) else {
+        let Some(parcel) = self.holder.get(key) else {
             return;
         };
-        if stir.reset {
+        let state = parcel.state;
+        if parcel.is_over() {
+            if stir.reset || !parcel.throw_away(&mut self.buffer) {
+                self.holder.close(key);
+            }
+        } else if stir.reset {
             self.step(shared, key, Some(Input::Gone));
         } else if state.listens {
             if stir.closed {
@@ -259,6 +264,7 @@ impl Lane {
         self.mailbox.publish(mine);
         let load = shared.pit.load();
         let (strain, excess) = shared.pit.quota.judge(shared, load, mine.sessions);
+        self.is_shedding = excess > u64::from(PASS);
         if excess == 0 {
             return;
         }
@@ -268,12 +274,16 @@ impl Lane {
         };
         let now = seconds(shared.clock.now());
         let count = usize::try_from(excess.min(u64::from(PASS))).unwrap_or(usize::MAX);
-        for key in shed::choose(self.holder.slab(), among, count, now) {
-            shared.pit.quota.note_shed(shared);
+        let chosen = shed::choose(self.holder.slab(), among, count, now);
+        // There may be fewer of this kind.
+        self.is_shedding &= chosen.len() == count;
+        for key in chosen {
+            if self.holder.get(key).is_some_and(|parcel| !parcel.is_over()) {
+                shared.pit.quota.note_shed(shared);
+            }
             self.step(shared, key, Some(Input::Shed));
         }
         self.mailbox.publish(self.holder.load());
-        self.is_shedding = excess > u64::from(PASS);
     }
 
     /// Draining comes in stages; each is told to everybody once.
@@ -321,7 +331,7 @@ impl Lane {
         let is_plain = self
             .holder
             .get(key)
-            .is_some_and(|parcel| parcel.veil.is_none());
+            .is_some_and(|parcel| parcel.veil.is_none() && !parcel.is_over());
         if !is_plain {
             self.step(shared, key, Some(Input::Drain));
             return;

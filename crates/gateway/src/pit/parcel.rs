@@ -1,7 +1,7 @@
 //! What waits: everything that is left of a session while nobody works on it.
 
 use std::io;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -68,6 +68,9 @@ pub(crate) fn shrink_window(socket: &TcpStream) {
 /// The receive buffer of a session that goes on with mail. Once it was set, the system no longer
 /// finds its size by itself; it cuts this one to what it allows (`net.core.rmem_max`).
 const WIDE: usize = 4 * 1024 * 1024;
+
+/// Reads from a client whose session is over: 64 KiB at a time. Who sends more is not listening.
+const THROWN_AWAY: usize = 4;
 
 /// A moment in seconds of the clock, for [`Parcel::since`].
 pub(crate) fn seconds(now: Tick) -> u32 {
@@ -155,6 +158,39 @@ impl Parcel {
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
         };
         is_well
+    }
+
+    /// Its session is over, and nothing more is said to it. What TLS had agreed on is given out.
+    pub(crate) fn say_farewell(&mut self) -> Option<Box<Result<TlsInfo, TlsFailure>>> {
+        self.paced = None;
+        self.record = Box::default();
+        let veil = self.veil.take()?;
+        let Veil { mut secure, info } = *veil;
+        secure.close_notify_now(&self.socket);
+        Some(info)
+    }
+
+    /// Whether the session is over, and only its socket is left for a moment.
+    pub(crate) fn is_over(&self) -> bool {
+        self.record.is_empty()
+    }
+
+    /// Tells the client that nothing more comes.
+    pub(crate) fn shut_down(&self) {
+        // It may be gone already; there is nobody to tell.
+        let _ = self.socket.shutdown(Shutdown::Write);
+    }
+
+    /// Throws away what the client has sent. Whether it may send more.
+    pub(crate) fn throw_away(&self, buffer: &mut [u8]) -> bool {
+        for _ in 0..THROWN_AWAY {
+            match recv(&self.socket, &mut *buffer, RecvFlags::empty()) {
+                Ok((_, count)) if count > 0 => {}
+                Err(rustix::io::Errno::AGAIN) => return true,
+                _ => break,
+            }
+        }
+        false
     }
 
     /// Back into the mail lane: its stream, and what the handshake had agreed on.

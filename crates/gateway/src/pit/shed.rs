@@ -71,6 +71,9 @@ pub(crate) fn choose(slab: &Slab, among: Among, count: usize, now: u32) -> Vec<K
 
 /// Its place in the table: the least useful first.
 fn rank(parcel: &Parcel, now: u32) -> usize {
+    if parcel.is_over() {
+        return 0;
+    }
     let age = usize::try_from(now.saturating_sub(parcel.since)).unwrap_or(AGES);
     let youth = AGES - 1 - age.min(AGES - 1);
     if parcel.state.listens {

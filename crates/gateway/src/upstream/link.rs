@@ -64,6 +64,8 @@ pub struct Placed {
     pub serial: u32,
     /// How often its accepted recipients were said again.
     pub replays: u8,
+    /// The server that was connected last: what it has accepted, it will accept again.
+    pub server: Option<u8>,
 }
 
 /// A held session keeps this.
@@ -141,6 +143,7 @@ impl UpstreamLink {
         self.placed.map(|serial| Placed {
             serial,
             replays: self.replays,
+            server: self.server,
         })
     }
 
@@ -148,6 +151,9 @@ impl UpstreamLink {
     pub fn restore(&mut self, placed: Placed) {
         self.placed = Some(placed.serial);
         self.replays = placed.replays;
+        // The servers may be others since.
+        let servers = self.upstream.servers.len();
+        self.server = placed.server.filter(|at| usize::from(*at) < servers);
     }
 
     /// Tells, before a recipient is asked for, that the client has said DATA right behind it, so

@@ -147,3 +147,37 @@ async fn who_came_by_a_listener_that_is_gone_is_shown_out() {
     }
     assert_eq!(session(client.address).await["end"], "drained");
 }
+
+/// Those who are let go in numbers take no places from those who come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pit_that_is_emptied_takes_no_place_from_mail() {
+    const HELD: usize = 60;
+    let stage = Stage::set(ListenerTls::Off, |config| {
+        config.listeners[0].policy.delay = Duration::from_secs(60);
+        config.listeners[0].policy.hold_max = Duration::from_secs(60);
+    })
+    .await;
+    let address = stage.address();
+    let mut held = run(move || {
+        let mut held: Vec<Client> = (0..HELD).map(|_| Client::connect(address)).collect();
+        for client in &mut held {
+            client.expect("220");
+            // What comes behind is not read: a connection that is closed with it is reset.
+            client.send(b"NONSENSE\r\nNOOP\r\n");
+        }
+        held
+    })
+    .await;
+    let mut config = stage.config.clone();
+    config.limits.sessions_max = 5;
+    config.limits.pit_sessions_max = 1;
+    stage.gateway.handle().reload(config).await.unwrap();
+    run(move || {
+        for client in &mut held {
+            client.expect("421");
+        }
+        let mut mail = Client::connect(address);
+        mail.expect("220");
+    })
+    .await;
+}

@@ -13,9 +13,9 @@ use tarpit_core::{Input, Then, Tick};
 use super::{Lane, READ_MAX};
 use crate::conn::Conn;
 use crate::drive::machine::{self, Scene};
-use crate::drive::{First, Start};
+use crate::drive::{First, LINGER, Start};
 use crate::front;
-use crate::pit::parcel::{Parcel, Veil, Waits, seconds};
+use crate::pit::parcel::{Parcel, Waits, seconds};
 use crate::pit::slab::Key;
 use crate::shared::{Shared, Stop};
 
@@ -87,6 +87,12 @@ impl Lane {
             return;
         };
         let state = parcel.state;
+        if parcel.is_over() {
+            if !matches!(first, None | Some(Input::Resume)) {
+                self.holder.close(key);
+            }
+            return;
+        }
         if first.is_none() && !state.listens {
             // It was to be heard, and is held since.
             return;
@@ -373,40 +379,36 @@ impl Lane {
         }
     }
 
-    /// The session is over: its last words, its record.
+    /// The session is over: its last words, its record. Its socket stays for a moment if its client
+    /// may have sent more: closing a socket with unread input resets it, and the reset may overtake
+    /// the last reply. That is no session any more, and takes no place from others.
     fn end(&mut self, mut step: Step<'_>) {
-        let (key, conn) = (step.key, &mut step.conn);
-        conn.link.close();
-        let has_left = matches!(
-            conn.session.record().end,
-            SessionEnd::HangUp | SessionEnd::HangUpHeld
-        );
-        let goes_on = match self.flush(key) {
-            // The rest of its last words. It takes them in its own time, within bounds.
-            Flushed::Part => self.stage < Stop::Now,
-            // Closing a socket with unread input resets it, and the reset may overtake the last
-            // reply; what is left of the session is no concern of the pit.
-            Flushed::All => self.stage == Stop::No && conn.is_ended_by_us() && !has_left,
-            Flushed::Gone => false,
-        };
-        if goes_on {
+        let (shared, key) = (step.shared, step.key);
+        step.conn.link.close();
+        let end = step.conn.session.record().end;
+        let flushed = self.flush(key);
+        // It takes the rest in its own time, within bounds; but not who is in the way.
+        if flushed == Flushed::Part && self.stage < Stop::Now && end != SessionEnd::Shed {
             return self.leave(step, Then::Close);
         }
-        let Step {
-            shared,
-            key,
-            mut conn,
-            ..
-        } = step;
-        let Some(mut parcel) = self.holder.close(key) else {
+        let has_left = matches!(end, SessionEnd::HangUp | SessionEnd::HangUpHeld);
+        let is_heard = flushed == Flushed::All && !has_left && step.conn.is_ended_by_us();
+        let lingers = is_heard && self.stage == Stop::No && end != SessionEnd::Shed;
+        let agreed = self.holder.work(key, Parcel::say_farewell).flatten();
+        step.conn.tls = step.conn.tls.take().or(agreed);
+        front::finish(shared, &mut step.conn);
+        let is_there = is_heard
+            && self.holder.get(key).is_some_and(|parcel| {
+                parcel.shut_down();
+                parcel.throw_away(&mut self.buffer)
+            });
+        if !lingers || !is_there {
+            self.holder.close(key);
             return;
-        };
-        if let Some(Veil { secure, info }) = parcel.veil.take().map(|veil| *veil) {
-            let mut secure = secure;
-            secure.close_notify_now(&parcel.socket);
-            conn.tls = Some(info);
         }
-        front::finish(shared, &mut conn);
+        self.holder.note_unread(key, false);
+        let until = shared.clock.now() + LINGER;
+        self.holder.change(key, |parcel| parcel.until = until);
     }
 
     /// Its time has come: a piece of its reply, the end of its hold, or of our patience.
@@ -414,6 +416,10 @@ impl Lane {
         let Some(parcel) = self.holder.get(key) else {
             return;
         };
+        if parcel.is_over() {
+            self.holder.close(key);
+            return;
+        }
         if parcel.until > now {
             let said = self.holder.work(key, |parcel| parcel.say_piece(now));
             if said == Some(true) {

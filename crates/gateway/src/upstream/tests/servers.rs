@@ -273,6 +273,10 @@ async fn a_transaction_goes_back_to_its_server() {
     let mut link = group.link();
     rcpt(&mut link, &envelope(1, &[]), "a@x.example").await;
     link.let_go();
+    // What stays of it in the pit is a record.
+    let placed = link.placed().unwrap();
+    link = group.link();
+    link.restore(placed);
     group.upstream.probe(0).await;
     assert!(!group.upstream.servers()[0].is_passed_over);
     let accepted = envelope(1, &["a@x.example"]);
