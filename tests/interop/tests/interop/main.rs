@@ -25,6 +25,7 @@ mod relaying;
 mod servers;
 mod several;
 mod smuggling;
+mod strained;
 mod thousand;
 mod transparent;
 mod unit;
