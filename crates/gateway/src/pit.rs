@@ -120,6 +120,7 @@ impl Pit {
                 return Ok(());
             }
         };
+        parcel::hear_in_order(&socket);
         let small_window = conn.live.config.listeners[conn.listener].small_window;
         if small_window {
             parcel::shrink_window(&socket);
@@ -267,8 +268,9 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         let mut waiting = self.pit.lock();
-        // It may have crossed to a lane meanwhile, and be known there.
-        if matches!(waiting.get(&self.ticket), Some(Waiter::Task(_))) {
+        // It may have crossed to a lane meanwhile and be known there, or to another task from there.
+        let is_own = |waiter: &Waiter| matches!(waiter, Waiter::Task(notify) if Arc::ptr_eq(notify, &self.notify));
+        if waiting.get(&self.ticket).is_some_and(is_own) {
             waiting.remove(&self.ticket);
         }
     }

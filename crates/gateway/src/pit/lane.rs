@@ -212,7 +212,7 @@ impl Lane {
         let key = self.holder.put(parcel);
         if let Err(error) = self.holder.watch(key) {
             tracing::warn!(target: "tarpit::pit", %error, "a held session can't be watched, and ends");
-            return self.step(shared, key, Some(Input::Gone));
+            return self.step(shared, key, Some(Input::Shed));
         }
         if self.stage != Stop::No || self.successor.is_some() {
             return self.visit(shared, key);

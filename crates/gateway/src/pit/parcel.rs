@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{Shutdown, TcpStream};
 
-use rustix::net::sockopt::set_socket_recv_buffer_size;
+use rustix::net::sockopt::{set_socket_oobinline, set_socket_recv_buffer_size};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tarpit_core::{Paced, Tick};
 
@@ -57,6 +57,12 @@ pub(crate) struct Waits {
     pub(crate) small_window: bool,
     /// Commands that it has said in a row which needed nobody but us, and were not held.
     pub(crate) row: u16,
+}
+
+/// Urgent octets (RFC 6093) are octets like others. Else they would hide what comes behind them from
+/// who asks how much is unread: a client could fill the kernel's memory and be counted as empty.
+pub(crate) fn hear_in_order(socket: &TcpStream) {
+    let _ = set_socket_oobinline(socket, true);
 }
 
 /// Lets a client send as little ahead as the system allows (`SO_RCVBUF`). It costs nothing but

@@ -338,7 +338,7 @@ impl Lane {
         }
         if let Err(error) = self.holder.watch(step.key) {
             tracing::warn!(target: "tarpit::pit", %error, "a held session can't be watched, and ends");
-            self.again.push((step.key, Some(Input::Gone)));
+            self.again.push((step.key, Some(Input::Shed)));
         }
         // Its count stays.
         step.conn.place.into_held();

@@ -2,10 +2,11 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use socket2::SockRef;
-use tarpit_core::Tick;
+use tarpit_core::budget::Load;
+use tarpit_core::{Paced, Tick};
 
 use super::super::holder::{Events, Holder, Stir};
-use super::super::parcel::Parcel;
+use super::super::parcel::{Parcel, hear_in_order};
 use super::super::slab::Key;
 use super::{pair, parcel};
 
@@ -87,4 +88,34 @@ fn a_bell_from_another_thread_wakes_it() {
     let ringer = std::thread::spawn(move || bell.ring());
     assert_eq!(next(&mut holder), []);
     ringer.join().unwrap();
+}
+
+#[test]
+fn urgent_octets_hide_nothing() {
+    let mut holder = Holder::new(Tick::ZERO).unwrap();
+    let (mut client, ours) = pair().unwrap();
+    hear_in_order(&ours);
+    let key = take_in(&mut holder, parcel(ours, 60_000));
+    SockRef::from(&client).send_out_of_band(b"!").unwrap();
+    client.write_all(&[b'x'; 3 * 4096]).unwrap();
+    while holder.load().unread < 4 * 4096 {
+        assert_eq!(next(&mut holder).len(), 1);
+        holder.note_unread(key, true);
+    }
+}
+
+#[test]
+fn what_it_says_and_hears_is_counted() {
+    let mut holder = Holder::new(Tick::ZERO).unwrap();
+    let (_client, ours) = pair().unwrap();
+    let mut talker = parcel(ours, 60_000);
+    let text = Box::from(&b"550 no\r\n"[..]);
+    let paced = Paced::whole(Tick::ZERO, Tick::from_millis(60_000), text);
+    talker.paced = Some(Box::new(paced));
+    let key = take_in(&mut holder, talker);
+    // Who does not read hears no more pieces.
+    holder.work(key, |parcel| parcel.paced = None);
+    holder.change(key, |parcel| parcel.until = Tick::from_millis(70_000));
+    assert!(holder.take(key).is_some());
+    assert_eq!(holder.load(), Load::default());
 }
