@@ -73,8 +73,7 @@ pub(crate) struct Peer {
 impl Peer {
     /// Starts it in front of `upstream` and waits until it passes something on.
     pub(crate) async fn start(kind: Kind<'_>, upstream: SocketAddr) -> Result<Self> {
-        let root = std::env::var_os(ROOT).map(PathBuf::from);
-        let root = root.with_context(|| format!("{ROOT} names no folder with the packages"))?;
+        let root = root()?;
         let folder = tempfile::Builder::new()
             .prefix("tarpit-bench-peer-")
             .tempdir()?;
@@ -141,8 +140,14 @@ impl Peer {
     }
 }
 
+/// The folder with the packages.
+pub(crate) fn root() -> Result<PathBuf> {
+    let root = std::env::var_os(ROOT).map(PathBuf::from);
+    root.with_context(|| format!("{ROOT} names no folder with the packages"))
+}
+
 /// The folder of shared libraries below `root`.
-fn libraries(root: &Path) -> PathBuf {
+pub(crate) fn libraries(root: &Path) -> PathBuf {
     root.join("usr/lib")
         .join(format!("{}-linux-gnu", std::env::consts::ARCH))
 }
@@ -202,9 +207,8 @@ fn nginx(
             format!("stream {{ server {{ listen {address}; proxy_pass {upstream}; }} }}"),
         ),
     };
-    // The master runs as whoever we are, and so do its workers then. Each session has two
-    // descriptors.
-    let user = if is_root() { "user root root;" } else { "" };
+    // Each session has two descriptors.
+    let user = nginx_user();
     format!(
         "{user}
 daemon off;
@@ -226,6 +230,11 @@ fn starttls(certificate: &Certificate) -> String {
         certificate.chain().display(),
         certificate.key().display()
     )
+}
+
+/// nginx's master runs as whoever we are, and so do its workers then.
+pub(crate) fn nginx_user() -> &'static str {
+    if is_root() { "user root root;" } else { "" }
 }
 
 /// Whether the files that we make are root's, which is to say that we are.

@@ -11,6 +11,7 @@ mod herd;
 mod machine;
 mod mail;
 mod plan;
+mod rival;
 mod soak;
 mod subject;
 mod table;
@@ -25,6 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 pub(crate) use floor::run as floor;
 pub(crate) use herd::{Orders, run as herd};
 
+use case::{Case, Measured};
 use machine::Raised;
 use subject::Kind;
 
@@ -47,6 +49,8 @@ pub(crate) enum Part {
     Tls,
     /// Replies said octet by octet
     Stutter,
+    /// The same against other servers: Postfix, Exim, Haraka, nginx
+    Peers,
     /// The way of wanted mail itself: direct, through the gateway, and through other proxies
     Way,
     /// Names learnt by harvesters
@@ -64,7 +68,10 @@ pub(crate) struct Wish {
     /// Only this pit; may be given several times
     #[arg(long, value_name = "NAME")]
     pit: Vec<Kind>,
-    /// Sizes of part `held`, instead of 1,000, 10,000, 100,000 and 1,000,000
+    /// Leave out part `peers`, about ten minutes
+    #[arg(long)]
+    no_peers: bool,
+    /// Sizes of part `held`, instead of 1,000, 10,000, 100,000 and 1,000,000, and of part `peers`
     #[arg(long, value_name = "N,...", value_delimiter = ',')]
     held: Vec<u64>,
     /// Fewer and shorter windows, and nothing above 20,000 unless --held says so: rougher figures
@@ -109,6 +116,12 @@ impl Wish {
     fn wants(&self, part: Part) -> bool {
         let is_other = self.only.is_empty() && self.pit.is_empty();
         is_other || self.only.contains(&part)
+    }
+
+    /// Whether the cases of this part are wished for.
+    fn wants_cases(&self, part: Part) -> bool {
+        let is_named = self.only.contains(&part);
+        is_named || (self.only.is_empty() && !(part == Part::Peers && self.no_peers))
     }
 
     fn soak_minutes(&self) -> Option<u64> {
@@ -167,34 +180,28 @@ async fn measure(wish: Wish) -> Result<()> {
         println!("{}", soaked.to_markdown());
         return wish.write(&soaked.to_json());
     }
-    let (cases, left_out) = plan::plan(&wish, &setting)?;
-    let takes: Duration = cases.iter().map(|case| plan::takes(case, &setting)).sum();
+    let (cases, mut left_out) = plan::plan(&wish, &setting)?;
+    let takes: Duration = cases
+        .iter()
+        .map(|case| plan::takes(case, &plan::setting_for(case.part, &setting)))
+        .sum();
     eprintln!(
         "pit: {} cases, about {} minutes",
         cases.len(),
         takes.as_secs().div_ceil(60)
     );
-    let mut all = Vec::new();
-    let mut failed = 0;
-    for (at, case) in cases.iter().enumerate() {
-        eprintln!("pit: {} of {}: {}", at + 1, cases.len(), plan::words(case));
-        match case::measure(case, &setting).await {
-            Ok(measured) => all.push(measured),
-            // The others are worth having without it.
-            Err(error) => {
-                println!("{} was not measured: {error:#}\n", plan::words(case));
-                failed += 1;
-            }
-        }
-        wish.write(&table::to_json(&machine, &raised.words, &all))?;
-    }
+    let words = |all: &[Measured]| table::to_json(&machine, &raised.words, all);
+    let (all, mut failed) = measure_all(&cases, &setting, &mut left_out, |all| {
+        wish.write(&words(all))
+    })
+    .await?;
     if !all.is_empty() {
         println!("## Held sessions\n\n{}", table::to_markdown(&all));
     }
     for line in left_out {
         println!("- {line}");
     }
-    let mut json = table::to_json(&machine, &raised.words, &all);
+    let mut json = words(&all);
     for part in [Part::Way, Part::Names] {
         if !wish.wants(part) {
             continue;
@@ -210,4 +217,42 @@ async fn measure(wish: Wish) -> Result<()> {
     }
     ensure!(failed == 0, "{failed} cases or parts were not measured");
     Ok(())
+}
+
+/// Measures one case after the other; those that were measured, and how many were not.
+///
+/// `keep` is called after each, so that a run that is broken off leaves something.
+async fn measure_all(
+    cases: &[Case],
+    setting: &Setting,
+    left_out: &mut Vec<String>,
+    keep: impl Fn(&[Measured]) -> Result<()>,
+) -> Result<(Vec<Measured>, usize)> {
+    let mut all = Vec::new();
+    let mut failed = 0;
+    // Those that took less than they were offered.
+    let mut full = Vec::new();
+    for (at, case) in cases.iter().enumerate() {
+        let words = plan::words(case);
+        if full.contains(&case.kind) {
+            left_out.push(format!("Left out: {words}, since it held fewer before."));
+            continue;
+        }
+        eprintln!("pit: {} of {}: {words}", at + 1, cases.len());
+        match case::measure(case, &plan::setting_for(case.part, setting)).await {
+            Ok(measured) => {
+                if case.kind.is_rival() && measured.filled.held < case.held {
+                    full.push(case.kind);
+                }
+                all.push(measured);
+            }
+            // The others are worth having without it.
+            Err(error) => {
+                println!("{words} was not measured: {error:#}\n");
+                failed += 1;
+            }
+        }
+        keep(&all)?;
+    }
+    Ok((all, failed))
 }

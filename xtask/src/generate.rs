@@ -49,5 +49,12 @@ pub(crate) fn bench(arguments: &[&str]) -> Result<()> {
         Ok(root) => drop(bench.env("TARPIT_BENCH_PEERS", root)),
         Err(error) => eprintln!("xtask: without other proxies: {error:#}"),
     }
+    bench.env("TARPIT_INTEROP_ROOT", install::root());
+    if arguments.first() == Some(&"pit")
+        && !arguments.contains(&"--no-peers")
+        && let Err(error) = install::pits()
+    {
+        eprintln!("xtask: without other mail servers: {error:#}");
+    }
     run(bench.args(arguments))
 }

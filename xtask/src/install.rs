@@ -44,6 +44,9 @@ const UNPACKED: &[(&str, &[&str])] = &[
 /// The folder of the proxies that stand in front of the gateway, and beside it in the benchmark.
 const PROXIES: &str = "proxies";
 
+/// Of the unpacked, what the benchmark measures as pits, beside the proxies.
+const PITS: &[&str] = &["postfix", "exim"];
+
 /// What is unpacked there.
 const PROXY_PACKAGES: &[&str] = &[
     "haproxy",
@@ -88,6 +91,35 @@ pub(crate) fn install() -> Result<()> {
     for (package, probe) in INSTALLED {
         install_package(package, probe)?;
     }
+    users()?;
+    for (folder, packages) in UNPACKED {
+        unpack(&root().join(folder), packages)?;
+    }
+    haraka()?;
+    registries::python(&root().join("python"))?;
+    Ok(())
+}
+
+/// Installs the mail servers that the benchmark measures as pits.
+///
+/// # Errors
+/// When one can't be had.
+pub(crate) fn pits() -> Result<()> {
+    users()?;
+    for (folder, packages) in UNPACKED {
+        if PITS.contains(folder) {
+            unpack(&root().join(folder), packages)?;
+        }
+    }
+    haraka()
+}
+
+fn haraka() -> Result<()> {
+    registries::node(&root().join("node"))?;
+    registries::npm(&root().join("npm"))
+}
+
+fn users() -> Result<()> {
     for group in GROUPS {
         if !succeeds(Command::new("getent").args(["group", group])) {
             run(as_root("groupadd").args(["--system", group]))?;
@@ -107,12 +139,6 @@ pub(crate) fn install() -> Result<()> {
             ]))?;
         }
     }
-    for (folder, packages) in UNPACKED {
-        unpack(&root().join(folder), packages)?;
-    }
-    registries::node(&root().join("node"))?;
-    registries::npm(&root().join("npm"))?;
-    registries::python(&root().join("python"))?;
     Ok(())
 }
 

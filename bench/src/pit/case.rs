@@ -146,6 +146,7 @@ pub(crate) async fn measure(case: &Case, setting: &Setting) -> Result<Measured> 
         hold: case.hold,
         holding: case.holding,
         sink: sink.addresses[0],
+        authority: sink.authority,
         certificate: certificate.as_ref(),
         tarpit: &setting.tarpit,
     };
@@ -166,6 +167,7 @@ pub(crate) async fn measure(case: &Case, setting: &Setting) -> Result<Measured> 
         hold: case.hold,
         ahead: case.ahead,
         long: case.long,
+        stepwise: case.kind.is_rival(),
         trust: certificate.as_ref().map(Certificate::chain),
     };
     let mut herd = Herd::start(subject.pit, case.held, &way)?;

@@ -40,6 +40,9 @@ const OPENING_MAX: u32 = 100;
 
 /// How long nothing may move before a herd is taken as it is.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// How long one process of it may take: where others are thrown out for those that come in, there
+/// is no end to it.
+const FILLING_MAX: Duration = Duration::from_secs(90);
 /// How often it is looked at meanwhile.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -52,6 +55,9 @@ pub(crate) struct Way {
     pub(crate) ahead: bool,
     /// Names and paths are as long as may be.
     pub(crate) long: bool,
+    /// The first guess goes out when MAIL has its reply. Servers that delay in the middle of a batch
+    /// don't send what they have to say until then.
+    pub(crate) stepwise: bool,
     /// STARTTLS, trusting this certificate.
     pub(crate) trust: Option<PathBuf>,
 }
@@ -97,6 +103,9 @@ impl Herd {
             if way.long {
                 command.arg("--long");
             }
+            if way.stepwise {
+                command.arg("--stepwise");
+            }
             if let Some(path) = &way.trust {
                 command.arg("--trust").arg(path);
             }
@@ -118,14 +127,18 @@ impl Herd {
                 count: process.share,
                 rate,
             })?;
-            let mut seen = (0, Instant::now());
+            let begun = Instant::now();
+            let mut seen = (0, begun);
             loop {
                 let tally = process.report()?;
                 if tally.taken_in != seen.0 {
                     seen = (tally.taken_in, Instant::now());
                     last = seen.1;
                 }
-                if tally.held() + tally.silent() >= process.share || seen.1.elapsed() > PATIENCE {
+                if tally.held() + tally.silent() >= process.share
+                    || seen.1.elapsed() > PATIENCE
+                    || begun.elapsed() > FILLING_MAX
+                {
                     break;
                 }
                 tokio::time::sleep(PAUSE).await;

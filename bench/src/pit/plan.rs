@@ -24,6 +24,12 @@ const LARGE: u64 = 500_000;
 /// Sizes of part `held`.
 const SIZES: &[u64] = &[1000, 10_000, 100_000, 1_000_000];
 
+/// Sizes of part `peers`: the last is more than any of them is known to hold.
+const PEER_SIZES: &[u64] = &[1000, 10_000, 25_000];
+
+/// Windows of part `peers`. They differ by factors, which shorter windows show too.
+const PEER_WINDOWS: (Duration, usize) = (Duration::from_secs(4), 3);
+
 /// The largest case of a quick run, unless another is asked for.
 const QUICK_MAX: u64 = 20_000;
 
@@ -55,7 +61,7 @@ pub(super) fn plan(wish: &Wish, setting: &Setting) -> Result<(Vec<Case>, Vec<Str
     let mut cases = Vec::new();
     let mut left_out = Vec::new();
     for case in all(wish, setting) {
-        let each = KIB_EACH + if case.tls { TLS_KIB_EACH } else { 0 };
+        let each = KIB_EACH + case.kind.kib_each() + if case.tls { TLS_KIB_EACH } else { 0 };
         let needs = case.held * each;
         if needs > available / 10 * 9 {
             left_out.push(format!(
@@ -119,10 +125,21 @@ pub(super) fn words(case: &Case) -> String {
     )
 }
 
+/// The setting for a case of this part.
+pub(super) fn setting_for(part: Part, setting: &Setting) -> Setting {
+    match part {
+        Part::Peers => Setting {
+            window: setting.window.min(PEER_WINDOWS.0),
+            ..setting.clone()
+        },
+        _ => setting.clone(),
+    }
+}
+
 fn all(wish: &Wish, setting: &Setting) -> Vec<Case> {
     let mut cases = Vec::new();
     for part in Part::value_variants() {
-        if wish.only.is_empty() || wish.only.contains(part) {
+        if wish.wants_cases(*part) {
             cases.extend(of(*part, wish, setting));
         }
     }
@@ -132,8 +149,9 @@ fn all(wish: &Wish, setting: &Setting) -> Vec<Case> {
     cases
 }
 
-fn of(part: Part, wish: &Wish, setting: &Setting) -> Vec<Case> {
-    let case = |kind: Kind, held: u64| Case {
+/// A case of which nothing is special.
+fn plain(part: Part, kind: Kind, held: u64, setting: &Setting) -> Case {
+    Case {
         kind,
         part,
         held,
@@ -144,7 +162,30 @@ fn of(part: Part, wish: &Wish, setting: &Setting) -> Vec<Case> {
         tls: false,
         windows: setting.windows,
         phases: vec![ON],
+    }
+}
+
+/// The other servers, the smaller sizes first: who is full then is spared the larger ones.
+fn rivals(wish: &Wish, setting: &Setting) -> Vec<Case> {
+    let sizes = match wish.held.as_slice() {
+        [] if wish.quick => &PEER_SIZES[..1],
+        [] => PEER_SIZES,
+        wished => wished,
     };
+    let most = PEER_SIZES.last().copied().unwrap_or(0);
+    let sizes = sizes.iter().filter(|held| (1..=most).contains(*held));
+    let kinds = sizes.flat_map(|held| Kind::RIVALS.map(|kind| (kind, *held)));
+    kinds
+        .map(|(kind, held)| Case {
+            hold: SHORT,
+            windows: PEER_WINDOWS.1,
+            ..plain(Part::Peers, kind, held, setting)
+        })
+        .collect()
+}
+
+fn of(part: Part, wish: &Wish, setting: &Setting) -> Vec<Case> {
+    let case = |kind, held| plain(part, kind, held, setting);
     let tarpit = |held| case(Kind::Tarpit, held);
     match part {
         Part::Held => {
@@ -167,7 +208,7 @@ fn of(part: Part, wish: &Wish, setting: &Setting) -> Vec<Case> {
                     // Whoever is to judge the machine alone needs fewer.
                     windows: match case.kind {
                         Kind::Floor => case.windows.div_ceil(2),
-                        Kind::Tarpit => case.windows,
+                        _ => case.windows,
                     },
                     ..case
                 })
@@ -195,6 +236,7 @@ fn of(part: Part, wish: &Wish, setting: &Setting) -> Vec<Case> {
                 ..tarpit(held)
             })
             .into(),
+        Part::Peers => rivals(wish, setting),
         Part::Way | Part::Names | Part::Soak => Vec::new(),
         Part::Stutter => vec![Case {
             holding: Holding::Stutter,
@@ -232,4 +274,45 @@ fn phases(kind: Kind, held: u64) -> Vec<Doing> {
     }
     phases.push(Doing::Waiting);
     phases
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        wish: Wish,
+    }
+
+    fn planned(line: &[&str]) -> Vec<Case> {
+        let line = ["pit"].iter().chain(line);
+        let setting = Setting {
+            tarpit: "tarpit".into(),
+            window: Duration::from_secs(10),
+            windows: 5,
+            rate: 10_000.0,
+        };
+        all(&Line::parse_from(line).wish, &setting)
+    }
+
+    #[test]
+    fn other_servers_are_measured_unless_they_are_left_out() {
+        let rivals = |line: &[&str]| {
+            let cases = planned(line).into_iter();
+            let rivals = cases.filter(|case| case.kind.is_rival());
+            rivals.map(|case| case.held).collect::<Vec<_>>()
+        };
+        let kinds = Kind::RIVALS.len();
+        assert_eq!(rivals(&[]).len(), PEER_SIZES.len() * kinds);
+        assert!(rivals(&[]).is_sorted());
+        assert!(rivals(&["--no-peers"]).is_empty());
+        assert!(rivals(&["--only", "held"]).is_empty());
+        assert_eq!(rivals(&["--only", "peers", "--quick"]), [1000; 6]);
+        assert_eq!(rivals(&["--held", "50,1000000"]), [50; 6]);
+        assert_eq!(rivals(&["--pit", "haraka"]), PEER_SIZES);
+    }
 }

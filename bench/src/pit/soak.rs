@@ -89,6 +89,7 @@ pub(crate) async fn soak(minutes: u64, setting: &Setting) -> Result<Soaked> {
         held: PLAIN.0 + TLS.0,
         hold: HOLD,
         holding: Holding::Silent,
+        authority: sink.authority,
         sink: sink.addresses[0],
         certificate: Some(&certificate),
         tarpit: &setting.tarpit,
@@ -98,6 +99,7 @@ pub(crate) async fn soak(minutes: u64, setting: &Setting) -> Result<Soaked> {
         hold: HOLD,
         ahead: false,
         long: false,
+        stepwise: false,
         trust: None,
     };
     let tls = Way {

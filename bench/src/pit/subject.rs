@@ -14,7 +14,7 @@ use clap::ValueEnum;
 use tarpit_interop::free_port;
 
 use super::floor::Floor;
-use super::machine;
+use super::{machine, rival};
 use crate::gateway::{Gateway, Reference, Settings};
 use crate::tls::Certificate;
 
@@ -25,6 +25,18 @@ pub(crate) enum Kind {
     Floor,
     /// The gateway
     Tarpit,
+    /// Postfix as it comes
+    Postfix,
+    /// Postfix with its limit of processes raised
+    PostfixRaised,
+    /// Exim as it comes
+    Exim,
+    /// Exim with its limit of connections raised
+    EximRaised,
+    /// Haraka with its tarpit plugin
+    Haraka,
+    /// nginx's mail proxy with `Auth-Wait`
+    Nginx,
 }
 
 impl Kind {
@@ -33,6 +45,37 @@ impl Kind {
         match self {
             Self::Floor => "bare epoll loop",
             Self::Tarpit => "Tarpit",
+            Self::Postfix => "Postfix, as it comes",
+            Self::PostfixRaised => "Postfix, raised",
+            Self::Exim => "Exim, as it comes",
+            Self::EximRaised => "Exim, raised",
+            Self::Haraka => "Haraka, tarpit plugin",
+            Self::Nginx => "nginx mail, Auth-Wait",
+        }
+    }
+
+    /// The other servers.
+    pub(crate) const RIVALS: [Self; 6] = [
+        Self::Postfix,
+        Self::PostfixRaised,
+        Self::Exim,
+        Self::EximRaised,
+        Self::Haraka,
+        Self::Nginx,
+    ];
+
+    /// Whether it is somebody else's server.
+    pub(crate) fn is_rival(self) -> bool {
+        Self::RIVALS.contains(&self)
+    }
+
+    /// User memory for each session, in KiB and generously, where it is what bounds a case.
+    pub(crate) const fn kib_each(self) -> u64 {
+        match self {
+            Self::Postfix | Self::PostfixRaised => 1300,
+            Self::Exim | Self::EximRaised => 300,
+            Self::Haraka | Self::Nginx => 20,
+            Self::Floor | Self::Tarpit => 0,
         }
     }
 }
@@ -57,6 +100,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) holding: Holding,
     /// Where wanted mail goes in the end.
     pub(crate) sink: SocketAddr,
+    /// Who says that to a mail proxy.
+    pub(crate) authority: SocketAddr,
     /// With STARTTLS.
     pub(crate) certificate: Option<&'a Certificate>,
     /// The gateway's binary.
@@ -73,13 +118,14 @@ pub(crate) struct Subject {
     pub(crate) admin: Option<SocketAddr>,
     /// What can be said about it beforehand, as that it can't have so much room.
     pub(crate) remark: Option<String>,
-    cost: Cost,
-    /// What runs.
-    _running: Box<dyn Any>,
+    pub(super) cost: Cost,
+    /// What runs, to be ended with it.
+    #[expect(dead_code, reason = "held for its Drop")]
+    pub(super) running: Box<dyn Any + Send>,
 }
 
 /// Whose memory and processor time count.
-enum Cost {
+pub(super) enum Cost {
     /// A process with all that it starts.
     Family(u32),
     /// These.
@@ -99,10 +145,11 @@ impl Subject {
                     admin: None,
                     remark: None,
                     cost: Cost::Processes(floor.processes()),
-                    _running: Box::new((floor, gateway)),
+                    running: Box::new((floor, gateway)),
                 })
             }
             Kind::Tarpit => gateway(wanted).await,
+            other => rival::start(other, wanted),
         }
     }
 
@@ -147,7 +194,7 @@ async fn gateway(wanted: &Wanted<'_>) -> Result<Subject> {
         admin,
         remark,
         cost: Cost::Family(gateway.id()),
-        _running: Box::new((gateway, folder)),
+        running: Box::new((gateway, folder)),
     })
 }
 

@@ -83,13 +83,18 @@ fn row(measured: &Measured, phase: &Phase) -> Vec<String> {
     ]
 }
 
+/// What somebody said, without the full stop that the sentence around it has.
+fn words(said: Option<&String>) -> &str {
+    said.map_or("no word of why", |said| said.trim_end_matches('.'))
+}
+
 fn remarks(measured: &Measured) -> Vec<String> {
     let case = &measured.case;
     let who = format!("{}, {} held", case.kind.name(), count(case.held));
     let mut remarks = Vec::new();
     let filled = &measured.filled;
     if filled.held < case.held {
-        let why = filled.why_not_more.as_deref().unwrap_or("no word of why");
+        let why = words(filled.why_not_more.as_ref());
         let mut text = format!("- {who}: held only {} ({why})", count(filled.held));
         if let Some(remark) = &measured.remark {
             text.push_str(&format!("; {remark}"));
@@ -98,7 +103,7 @@ fn remarks(measured: &Measured) -> Vec<String> {
     }
     for phase in &measured.phases {
         if let (lost @ 1.., why) = &phase.lost {
-            let why = why.as_deref().unwrap_or("no word of why");
+            let why = words(why.as_ref());
             remarks.push(format!(
                 "- {who}, {}: {} sessions ended or were refused, the first: {why}.",
                 meanwhile(case, phase),
@@ -107,6 +112,7 @@ fn remarks(measured: &Measured) -> Vec<String> {
         }
         let mail = &phase.mail;
         if let Some(failure) = &mail.first_failure {
+            let failure = words(Some(failure));
             remarks.push(format!(
                 "- {who}: {} messages of wanted mail failed, the first: {failure}.",
                 count(mail.failures)
@@ -183,6 +189,9 @@ fn ratio(rates: &[f64], empty: f64) -> String {
 }
 
 fn latency(mail: &mail::Seen) -> String {
+    if mail.paced.1 <= 0.0 {
+        return "none got through".to_owned();
+    }
     let (median, p99) = mail.latency;
     format!("{} / {}", milliseconds(median), milliseconds(p99))
 }

@@ -1,5 +1,8 @@
 //! Says to a mail proxy, by HTTP, that the sink is to get the mail: as nginx's `auth_http` wants it
-//! (`ngx_mail_auth_http_module`), for every client alike.
+//! (`ngx_mail_auth_http_module`).
+//!
+//! Asked for `/`, it names the sink for every recipient. Asked for `/5`, it refuses those that the
+//! sink does not know, and tells the proxy to wait five seconds with that (`Auth-Wait`).
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -36,12 +39,42 @@ async fn serve(mut stream: TcpStream, answer: &str) -> io::Result<()> {
             return Ok(());
         }
     }
+    let refusal = refusal(&String::from_utf8_lossy(&request));
+    let answer = refusal.as_deref().unwrap_or(answer);
     stream.write_all(answer.as_bytes()).await
+}
+
+/// What is said instead of where the sink is, if the request is for a wait, and for a name that does
+/// not exist.
+fn refusal(request: &str) -> Option<String> {
+    let mut lines = request.split("\r\n");
+    let path = lines.next()?.split(' ').nth(1)?;
+    let seconds: u32 = path.strip_prefix('/')?.parse().ok()?;
+    let recipient = lines.find_map(|line| line.strip_prefix("Auth-SMTP-To:"))?;
+    recipient.split_once('<')?.1.strip_prefix("no")?;
+    Some(format!(
+        "HTTP/1.0 200 OK\r\nAuth-Status: unknown user\r\nAuth-Error-Code: 550 5.1.1\r\n\
+         Auth-Wait: {seconds}\r\n\r\n"
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn waits_for_unknown_names_where_it_is_asked_to() {
+        let request = |path, name| {
+            format!(
+                "GET {path} HTTP/1.0\r\nAuth-Protocol: smtp\r\nAuth-SMTP-To: RCPT TO:<{name}@example.org>\r\n\r\n"
+            )
+        };
+        assert!(
+            refusal(&request("/5", "no1")).is_some_and(|said| said.contains("Auth-Wait: 5\r\n"))
+        );
+        assert_eq!(refusal(&request("/5", "user")), None);
+        assert_eq!(refusal(&request("/", "no1")), None);
+    }
 
     #[tokio::test]
     async fn names_the_sink() {

@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A running Exim. Dropping it ends all its processes and removes its folder.
 #[derive(Debug)]
 pub struct Exim {
-    _process: Group,
+    process: Group,
     ports: Ports,
     // Behind the process: fields are dropped in order, and the folder must outlive it.
     folder: TempDir,
@@ -99,11 +99,40 @@ impl Exim {
         Self::launch(Role::Relay(way))
     }
 
+    /// One with a configuration of its own, in which `{exim}` stands for the program, `{folder}` for
+    /// its folder, with `spool` and `log/main.log` in it, and `{port}` for its port.
+    ///
+    /// # Errors
+    /// When Exim is not installed, or doesn't come up.
+    pub fn configured(text: &str) -> Result<Self> {
+        Self::launch_text(false, |root, folder, ports| {
+            let exim = root.join("usr/sbin/exim4");
+            Ok(text
+                .replace("{exim}", &exim.display().to_string())
+                .replace("{folder}", &folder.display().to_string())
+                .replace("{port}", &ports.plain.to_string()))
+        })
+    }
+
     fn launch(role: Role<'_>) -> Result<Self> {
         Self::launch_with(role, None)
     }
 
     fn launch_with(role: Role<'_>, listen: Option<&str>) -> Result<Self> {
+        let secure = matches!(role, Role::Server { pair: Some(_), .. });
+        Self::launch_text(secure, |root, folder, ports| {
+            let text = settings::text(root, folder, ports, role)?;
+            Ok(match listen {
+                Some(listen) => settings::listening(&text, listen),
+                None => text,
+            })
+        })
+    }
+
+    fn launch_text(
+        secure: bool,
+        text: impl FnOnce(&Path, &Path, Ports) -> Result<String>,
+    ) -> Result<Self> {
         let root = unpacked("exim")?;
         let folder = tempfile::Builder::new().prefix("tarpit-exim-").tempdir()?;
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
@@ -113,18 +142,13 @@ impl Exim {
             fs::create_dir(&path)?;
             chown(&path, Some(uid), Some(gid)).context("the interop tests run as root")?;
         }
-        let secure = matches!(role, Role::Server { pair: Some(_), .. });
         let ports = Ports {
             plain: free_port()?,
             implicit: secure.then(free_port).transpose()?,
             proxy: free_port()?,
         };
         let config = folder.path().join("exim.conf");
-        let mut text = settings::text(&root, folder.path(), ports, role)?;
-        if let Some(listen) = listen {
-            text = settings::listening(&text, listen);
-        }
-        fs::write(&config, text)?;
+        fs::write(&config, text(&root, folder.path(), ports)?)?;
 
         let mut command = Command::new(root.join("usr/sbin/exim4"));
         // -bdf: a daemon that stays in the foreground; -q1s would start a process each second.
@@ -147,10 +171,16 @@ impl Exim {
             );
         }
         Ok(Self {
-            _process: process,
+            process,
             ports,
             folder,
         })
+    }
+
+    /// The number of its daemon, whose descendants serve sessions.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// The port on 127.0.0.1 where it listens.

@@ -40,6 +40,43 @@ impl Haraka {
         let port = free_port()?;
         let implicit_port = pair.map(|_| free_port()).transpose()?;
         configure(&haraka, folder.path(), (port, implicit_port), pair)?;
+        Self::launch(folder, port, implicit_port)
+    }
+
+    /// One with these files in place of its own configuration: paths below its folder, as
+    /// `config/smtp.ini` or `plugins/NAME.js`, and texts in which `{port}` stands for its port.
+    ///
+    /// # Errors
+    /// When Haraka is not installed, or doesn't come up.
+    pub fn configured(files: &[(&str, &str)]) -> Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("tarpit-haraka-")
+            .tempdir()?;
+        let port = free_port()?;
+        for name in ["config", "plugins"] {
+            fs::create_dir(folder.path().join(name))?;
+        }
+        for (path, text) in files {
+            let text = text.replace("{port}", &port.to_string());
+            fs::write(folder.path().join(path), text)?;
+        }
+        // It does without none of the sections of this one.
+        let settings = "config/connection.ini";
+        if !folder.path().join(settings).exists() {
+            let own = installed("npm")?.join("node_modules/Haraka").join(settings);
+            fs::copy(own, folder.path().join(settings))?;
+        }
+        Self::launch(folder, port, None)
+    }
+
+    /// The number of its first process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    fn launch(folder: TempDir, port: u16, implicit_port: Option<u16>) -> Result<Self> {
+        let haraka = installed("npm")?.join("node_modules/Haraka");
         let users = [&crate::USERS[..], &[crate::UTF8_USER]].concat().join(",");
         let mut command = Command::new(installed("node")?.join("bin/node"));
         command

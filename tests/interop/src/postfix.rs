@@ -65,6 +65,12 @@ impl Postfix {
         self.ports.plain
     }
 
+    /// The number of its master, if it runs; its children are all else.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Group::id)
+    }
+
     /// All that it logged.
     #[must_use]
     pub fn log(&self) -> String {

@@ -57,6 +57,9 @@ pub(crate) struct Herd {
     /// Say names and paths of the greatest length that the standard allows
     #[arg(long)]
     pub(crate) long: bool,
+    /// Send the first guess when MAIL has its reply, not with it
+    #[arg(long)]
+    pub(crate) stepwise: bool,
     /// STARTTLS first, trusting the certificate in this file
     #[arg(long)]
     pub(crate) trust: Option<PathBuf>,

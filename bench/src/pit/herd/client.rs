@@ -32,6 +32,7 @@ pub(super) struct Manner {
     tls: Option<Arc<ClientConfig>>,
     /// How many octets of the next guess go out with one.
     ahead: usize,
+    stepwise: bool,
     helo: String,
     mail: String,
     pad: String,
@@ -55,6 +56,7 @@ impl Manner {
             hold: Duration::from_millis(herd.hold_ms),
             tls,
             ahead: usize::from(herd.ahead),
+            stepwise: herd.stepwise,
             helo: format!("EHLO {helo}\r\n"),
             mail: format!("MAIL FROM:<{mail}>\r\n"),
             pad,
@@ -247,6 +249,9 @@ impl Client {
                 // MAIL and the first guess in one segment, as RFC 2920 has it; held it is when
                 // MAIL has its reply.
                 self.step = Step::Mail;
+                if manner.stepwise {
+                    return self.say(manner.mail.as_bytes(), tally);
+                }
                 let guess = manner.guess(self.number, 1);
                 let next = manner.guess(self.number, 2);
                 self.asked = Instant::now();
@@ -254,6 +259,9 @@ impl Client {
                 self.say(text.as_bytes(), tally)
             }
             (Step::Mail, b"250") => {
+                if manner.stepwise {
+                    return self.guess(manner, tally);
+                }
                 tally.pass(State::Opening, State::Held);
                 self.guesses = 1;
                 self.step = Step::Guess;
