@@ -235,7 +235,10 @@ async fn fill(
         kernel: (before.1, Kernel::now()?),
         took,
         spent,
-        why_not_more: tally.first_failure,
+        why_not_more: tally.first_failure.clone().or_else(|| {
+            let waiting = tally.opening();
+            (waiting > 0).then(|| format!("{waiting} more connected and heard nothing"))
+        }),
     })
 }
 
