@@ -30,3 +30,4 @@ mod thousand;
 mod transparent;
 mod unit;
 mod upgrade;
+mod ways;
