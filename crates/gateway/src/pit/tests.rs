@@ -2,6 +2,7 @@
 //! dialogues, which the gateway plays over loopback.
 
 mod holder;
+mod pieces;
 mod shed;
 mod slab;
 
