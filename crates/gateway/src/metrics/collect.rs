@@ -72,7 +72,8 @@ fn pit(shared: &Shared) -> PitFigures {
     let load = shared.pit.load();
     PitFigures {
         sessions: u64::from(shared.places.held()) + shared.metrics.states.count(State::Held),
-        octets: Some(load.octets - load.unread),
+        // The lanes publish them one after the other.
+        octets: Some(load.octets.saturating_sub(load.unread)),
         unread_octets: Some(load.unread),
         keepers: 0,
         strained: shared.pit.strained(),

@@ -69,6 +69,12 @@ impl Client {
         self.tcp.shutdown(how).unwrap();
     }
 
+    /// Breaks off.
+    pub(crate) fn reset(self) {
+        let socket = socket2::SockRef::from(&self.tcp);
+        socket.set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    }
+
     /// What is said from here on waits for more of it, or for the end.
     pub(crate) fn cork(&self) {
         socket2::SockRef::from(&self.tcp)

@@ -181,3 +181,62 @@ async fn a_pit_that_is_emptied_takes_no_place_from_mail() {
     })
     .await;
 }
+
+/// What TLS has decrypted of a record waits with the session, and nothing tells that it is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_in_one_record_is_answered_in_turn() {
+    let stage = Stage::set(ListenerTls::Implicit, |_| ()).await;
+    let address = stage.address();
+    let client = run(move || {
+        let mut client = Client::connect(address);
+        client.secure().unwrap();
+        client.expect("220");
+        let started = Instant::now();
+        let mut commands = b"NONSENSE\r\n".to_vec();
+        commands.extend(b"NOOP\r\n".repeat(200));
+        commands.extend(b"NONSENSE\r\nQUIT\r\n");
+        client.send(&commands);
+        client.expect("500");
+        for _ in 0..200 {
+            client.expect("250");
+        }
+        client.expect("500");
+        assert!(started.elapsed() >= Duration::from_millis(600));
+        client.expect("221");
+        assert_eq!(client.rest(), b"");
+        client.address
+    })
+    .await;
+    let record = session(client).await;
+    assert_eq!((&*record["end"], &*record["holds"]), ("quit", "2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_resets_is_written_down_once_and_leaves_no_count() {
+    let stage = Stage::set(ListenerTls::Off, |config| {
+        config.listeners[0].policy.delay = Duration::from_secs(60);
+        config.listeners[0].policy.hold_max = Duration::from_secs(60);
+    })
+    .await;
+    let address = stage.address();
+    let clients = run(move || {
+        let clients: Vec<Client> = (0..20).map(|_| Client::connect(address)).collect();
+        let addresses: Vec<_> = clients.iter().map(|client| client.address).collect();
+        for mut client in clients {
+            client.expect("220");
+            client.ask("EHLO a.example", "250");
+            client.send(b"NONSENSE\r\nNOOP\r\n");
+            client.reset();
+        }
+        addresses
+    })
+    .await;
+    for client in clients {
+        let record = session(client).await;
+        assert!(record["end"].starts_with("hang_up"), "{record:?}");
+    }
+    // It ends as soon as there is no session left.
+    stage.gateway.handle().drain();
+    let ended = tokio::time::timeout(crate::stage::LATE / 2, stage.gateway.wait()).await;
+    assert!(ended.is_ok());
+}
