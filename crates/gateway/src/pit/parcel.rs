@@ -32,11 +32,14 @@ pub(crate) struct Parcel {
     pub(crate) veil: Option<Box<Veil>>,
 }
 
+/// What a handshake had agreed on, or why it failed.
+type Agreed = Box<Result<TlsInfo, TlsFailure>>;
+
 /// TLS of a session that waits.
 #[derive(Debug)]
 pub(crate) struct Veil {
     pub(crate) secure: Box<Secure>,
-    pub(crate) info: Box<Result<TlsInfo, TlsFailure>>,
+    pub(crate) info: Agreed,
 }
 
 /// What a parcel waits for, and what is known of its client.
@@ -154,7 +157,7 @@ impl Parcel {
         } else {
             self.write(piece)
         };
-        let is_well = match written {
+        match written {
             Ok(count) => {
                 self.said += u32::try_from(count).unwrap_or(0);
                 self.paced = Some(paced);
@@ -162,8 +165,7 @@ impl Parcel {
             }
             // It does not read. Then there is no sense in more pieces.
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-        };
-        is_well
+        }
     }
 
     /// Its session is over, and nothing more is said to it. What TLS had agreed on is given out.
@@ -203,9 +205,7 @@ impl Parcel {
     ///
     /// # Errors
     /// The runtime can't watch the socket.
-    pub(crate) fn into_stream(
-        self,
-    ) -> io::Result<(Stream, Option<Box<Result<TlsInfo, TlsFailure>>>)> {
+    pub(crate) fn into_stream(self) -> io::Result<(Stream, Option<Agreed>)> {
         let (secure, info) = match self.veil {
             Some(veil) => (Some(veil.secure), Some(veil.info)),
             None => (None, None),
