@@ -9,6 +9,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::config::{Config, Listener};
 use crate::handover::{self, Estate, HandOverError, Handed, LEAVE_FOR, WireError};
+use crate::keeper::Settings;
 use crate::listen::{self, Bound, Served};
 use crate::live::{Live, LiveError, Mail};
 use crate::log;
@@ -243,6 +244,16 @@ impl Handle {
         for served in self.served().drain(..) {
             served.close();
         }
+    }
+
+    /// Lets held sessions wait in keepers, where this process has no descriptors for them; those of
+    /// an earlier front are taken over.
+    ///
+    /// # Errors
+    /// There is no descriptor or no thread for it.
+    pub fn start_keepers(&self, settings: Settings) -> std::io::Result<()> {
+        let shared = &self.inner.shared;
+        shared.pit.start_keepers(shared, settings)
     }
 
     /// Sessions now.

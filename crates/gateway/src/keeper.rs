@@ -16,10 +16,14 @@
 //! Rejected: several gateways on one port with a ledger between them (a charge over a socket costs
 //! 35 to 50 µs against 0.1 µs for a call); keepers that run the machine (each needs the ledger then).
 
+mod front;
 mod link;
 mod message;
 mod place;
 mod process;
 mod tail;
 
+pub use front::Settings;
+pub(crate) use front::{Cargo, Keepers};
+pub(crate) use message::{Flags, Freight, Why};
 pub use process::run;

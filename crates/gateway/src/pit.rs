@@ -16,6 +16,7 @@
 //! Rejected: a task of the runtime for each held session (3 KiB each, and its timers share one lock
 //! with those of mail); a thread for the whole pit at the priority of mail.
 
+mod away;
 pub(crate) mod holder;
 mod lane;
 pub(crate) mod parcel;
@@ -25,6 +26,7 @@ pub(crate) mod slab;
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tarpit_core::budget::{Load, Strain};
@@ -35,9 +37,11 @@ use tokio::sync::{Notify, watch};
 use crate::conn::Conn;
 use crate::drive::machine::{self, Scene};
 use crate::front;
+use crate::keeper::Keepers;
 use crate::metrics::State;
 use crate::shared::{Shared, Stop};
 use crate::stream::Left;
+pub(crate) use away::farewell;
 use lane::{Errand, Lane, Mailbox};
 use parcel::{Parcel, Veil, Waits};
 use quota::Quota;
@@ -47,6 +51,9 @@ use slab::Key;
 #[derive(Debug, Default)]
 pub(crate) struct Pit {
     lanes: OnceLock<Vec<Arc<Mailbox>>>,
+    keepers: OnceLock<Arc<Keepers>>,
+    /// Parcels in all lanes.
+    in_lanes: AtomicUsize,
     waiting: Mutex<HashMap<Ticket, Waiter>>,
     quota: Quota,
 }
@@ -178,19 +185,23 @@ impl Pit {
     /// Lets these ask the ledger again.
     pub(crate) fn wake(&self, tickets: &[Ticket]) {
         let mut parcels = Vec::new();
+        let mut away = Vec::new();
         let waiting = self.lock();
         for ticket in tickets {
             match waiting.get(ticket) {
                 Some(Waiter::Task(notify)) => notify.notify_one(),
-                Some(Waiter::Parcel { lane, key }) => parcels.push((*lane, *key)),
-                None => {}
+                Some(Waiter::Parcel { lane, key }) => parcels.push((*lane, *key, *ticket)),
+                None => away.push(*ticket),
             }
         }
         drop(waiting);
-        for (lane, key) in parcels {
+        for (lane, key, ticket) in parcels {
             if let Some(mailbox) = self.lanes.get().and_then(|lanes| lanes.get(lane)) {
-                mailbox.leave(Errand::Wake(key));
+                mailbox.leave(Errand::Wake(key, ticket));
             }
+        }
+        if let Some(keepers) = self.keepers.get().filter(|_| !away.is_empty()) {
+            keepers.recall(away);
         }
     }
 

@@ -32,6 +32,9 @@ pub(crate) enum Command {
     /// Print or write pages that are derived from the tables of options and commands
     #[command(hide = true)]
     Generate(Generate),
+    /// Hold sessions for the process that starts this
+    #[command(hide = true)]
+    Keeper(Keeper),
 }
 
 /// `tarpit run`
@@ -43,6 +46,26 @@ pub(crate) struct Run {
     /// Take over from the process at the other end of standard input
     #[arg(long, hide = true)]
     pub(crate) successor: bool,
+}
+
+/// `tarpit keeper`
+#[derive(Args, Debug)]
+pub(crate) struct Keeper {
+    /// Where a new process finds it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+    /// How records look
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) log: LogFormat,
+}
+
+/// How records look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Human,
+    /// For programs
+    Json,
 }
 
 /// `tarpit upgrade`

@@ -2,6 +2,7 @@
 
 mod check;
 mod generate;
+mod keeper;
 mod recipe;
 mod run;
 mod try_it;
@@ -30,6 +31,7 @@ pub(crate) fn dispatch(args: Tarpit) -> ExitCode {
         Command::Try(args) => block_on(try_it::run(args)),
         Command::Recipe(args) => recipe::run(&args),
         Command::Generate(args) => generate::run(&args),
+        Command::Keeper(args) => keeper::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("tarpit: {error:#}");

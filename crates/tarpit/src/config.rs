@@ -42,6 +42,8 @@ pub(crate) struct Loaded {
     pub(crate) log: log::Format,
     /// Where figures are shown.
     pub(crate) admin: Admin,
+    /// Where the processes of this gateway find each other, if the file says so.
+    runtime: Option<PathBuf>,
     /// Every value that holds, with its origin.
     pub(crate) effective: Vec<Effective>,
 }
@@ -58,7 +60,7 @@ pub(crate) struct Admin {
 impl Loaded {
     /// Where the processes of this gateway find each other, if the file says so.
     pub(crate) fn runtime_directory(&self) -> Option<&Path> {
-        None
+        self.runtime.as_deref()
     }
 }
 
@@ -120,11 +122,12 @@ fn parse(file: &Path, text: &str) -> Result<Loaded, Findings> {
     effective.sort_by_key(Effective::rank);
     let findings = notes.close(file);
     match parts {
-        Some((gateway, log, admin)) if findings.list.is_empty() => Ok(Loaded {
+        Some((gateway, log, admin, runtime)) if findings.list.is_empty() => Ok(Loaded {
             file: file.to_owned(),
             gateway,
             log,
             admin,
+            runtime,
             effective,
         }),
         _ => Err(findings),

@@ -127,6 +127,8 @@ pub(crate) async fn give(
         return Err(error);
     }
     drop(paused);
+    // It looks for them, and takes those that nobody has.
+    shared.pit.release_keepers();
     // Unless we were told to drain meanwhile.
     shared.stop.send_if_modified(|stop| {
         let runs = *stop == Stop::No;

@@ -75,7 +75,7 @@ fn pit(shared: &Shared) -> PitFigures {
         // The lanes publish them one after the other.
         octets: Some(load.octets.saturating_sub(load.unread)),
         unread_octets: Some(load.unread),
-        keepers: 0,
+        keepers: shared.pit.keepers_count() as u64,
         strained: shared.pit.strained(),
     }
 }

@@ -7,6 +7,7 @@
 //! A lane never waits for anything but its own sockets and its bell; no lock is held over a system
 //! call. What comes from other threads comes as errands through its mailbox.
 
+mod away;
 mod step;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tarpit_core::budget::{Load, Strain};
-use tarpit_core::{Input, Outbox};
+use tarpit_core::ledger::Ticket;
+use tarpit_core::{Input, Outbox, Tick};
 use tokio::runtime::Handle;
 
 use super::holder::{Bell, Events, Holder, Stir};
@@ -43,7 +45,7 @@ pub(crate) enum Errand {
     /// Somebody comes to wait.
     Put(Box<Parcel>),
     /// The ledger may have room for this one.
-    Wake(Key),
+    Wake(Key, Ticket),
     /// Gives out all that a successor can take, and keeps nobody: those who come later follow.
     HandOver(tokio::sync::mpsc::UnboundedSender<Box<Parcel>>),
 }
@@ -120,6 +122,11 @@ pub(super) struct Lane {
     /// The place at which a walk over all goes on, if one is under way.
     walk: Option<u32>,
     successor: Option<tokio::sync::mpsc::UnboundedSender<Box<Parcel>>>,
+    /// Parcels here, as it was told to the pit.
+    counted: usize,
+    /// When some leave for keepers again, and at which place the search for them goes on.
+    next_leave: Tick,
+    leave_at: u32,
 }
 
 impl Lane {
@@ -148,6 +155,9 @@ impl Lane {
             stage: Stop::No,
             walk: None,
             successor: None,
+            counted: 0,
+            next_leave: Tick::ZERO,
+            leave_at: 0,
         };
         std::thread::Builder::new()
             .name(format!("pit-{number}"))
@@ -186,6 +196,7 @@ impl Lane {
             self.turn(&shared);
             self.keep_stage(&shared);
             self.keep_budget(&shared);
+            self.make_room(&shared);
             let is_busy = self.walk.is_some() || self.is_shedding || !self.again.is_empty();
             longest = if is_busy {
                 Duration::ZERO
@@ -198,7 +209,11 @@ impl Lane {
     fn do_errand(&mut self, shared: &Arc<Shared>, errand: Errand) {
         match errand {
             Errand::Put(parcel) => self.put(shared, *parcel),
-            Errand::Wake(key) => self.step(shared, key, Some(Input::Resume)),
+            Errand::Wake(key, ticket) => match (self.holder.get(key), shared.pit.keepers.get()) {
+                // It went to a keeper meanwhile.
+                (None, Some(keepers)) => keepers.recall([ticket]),
+                _ => self.step(shared, key, Some(Input::Resume)),
+            },
             Errand::HandOver(successor) => {
                 self.successor = Some(successor);
                 self.walk = Some(0);

@@ -21,7 +21,7 @@ use tarpit_gateway::handover::{self, Estate, Handed};
 use tarpit_gateway::{Gateway, LiveError, StartError};
 use tracing::{error, info, warn};
 
-use super::{BAD_CONFIG, UNAVAILABLE, block_on};
+use super::{BAD_CONFIG, UNAVAILABLE, block_on, keeper};
 use crate::cli::Run;
 use crate::config::{self, Loaded};
 use crate::log;
@@ -83,6 +83,7 @@ async fn serve(loaded: Loaded, line: Option<OwnedFd>) -> anyhow::Result<ExitCode
         Ok(gateway) => gateway,
         Err(code) => return Ok(code),
     };
+    keeper::start(&gateway.handle(), &loaded);
     let window = match Window::open(&gateway.handle(), loaded.admin, takes_over) {
         Ok(window) => window,
         Err(error) => {

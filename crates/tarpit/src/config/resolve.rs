@@ -9,6 +9,7 @@ mod listener;
 mod pit;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tarpit_core::Prefixes;
@@ -23,7 +24,9 @@ use crate::log;
 use pit::SessionBounds;
 
 /// Reads everything.
-pub(super) fn resolve(reader: &mut Reader<'_>) -> Option<(Config, log::Format, Admin)> {
+pub(super) fn resolve(
+    reader: &mut Reader<'_>,
+) -> Option<(Config, log::Format, Admin, Option<PathBuf>)> {
     let top = reader.top();
     let hostname = hostname(reader, &top);
     let domains = reader.texts(&top, "domains");
@@ -40,6 +43,7 @@ pub(super) fn resolve(reader: &mut Reader<'_>) -> Option<(Config, log::Format, A
     let limits = limits(reader, pit_bounds);
     let log = log_format(reader);
     let admin = admin::read(reader, &named);
+    let runtime = runtime(reader);
 
     let listeners = match (&pit, &limits) {
         (Some(pit), Some((_, bounds))) => {
@@ -72,7 +76,7 @@ pub(super) fn resolve(reader: &mut Reader<'_>) -> Option<(Config, log::Format, A
         prefixes: prefixes?,
         limits: limits?.0,
     };
-    Some((config, log?, admin?))
+    Some((config, log?, admin?, runtime))
 }
 
 fn hostname<'t>(reader: &mut Reader<'t>, top: &View<'t>) -> Option<Box<str>> {
@@ -269,4 +273,10 @@ fn log_format(reader: &mut Reader<'_>) -> Option<log::Format> {
         "json" => log::Format::Json,
         _ => log::Format::Human,
     })
+}
+
+/// `[keepers] directory`. A mistake in it is noted, which is enough.
+fn runtime(reader: &mut Reader<'_>) -> Option<PathBuf> {
+    let view = reader.single("keepers");
+    reader.path(&view, "directory")
 }

@@ -7,7 +7,7 @@ mod pit;
 use std::time::Duration;
 
 use super::{Allowed, Apply, Default, Opt, Sample, Section, Shape};
-use bounds::{ADMIN, LIMITS, LOG};
+use bounds::{ADMIN, KEEPERS, LIMITS, LOG};
 use doors::{CERTIFICATE, LISTENER, MAILDIR, TOP, UPSTREAM};
 use pit::{EXEMPT, PIT, RECIPIENTS, SOURCE, TARPIT};
 
@@ -153,5 +153,13 @@ pub(crate) const SECTIONS: &[Section] = &[
         what: "Live figures for Prometheus at /metrics, and /livez and /readyz: docs/monitoring.md.",
         sample: Sample::Used,
         options: ADMIN,
+    },
+    Section {
+        name: "keepers",
+        shape: Shape::Single,
+        what: "Where this process may not have enough descriptors for all held sessions, other processes (`tarpit keeper`) \
+               are started for them. They outlive this one: whoever comes next takes them over.",
+        sample: Sample::Used,
+        options: KEEPERS,
     },
 ];

@@ -1,6 +1,6 @@
 //! Limits and records.
 
-use super::super::Allowed::{ListenOrOff, Word};
+use super::super::Allowed::{Folder, ListenOrOff, Word};
 use super::super::{Default, Opt};
 use super::{count, opt, seconds};
 
@@ -146,3 +146,18 @@ pub(super) const ADMIN: &[Opt] = &[opt(
      are needed. If this default is taken, that is logged and tried again while Tarpit runs; an address that stands \
      here must be had.",
 )];
+
+/// `[keepers]`
+pub(super) const KEEPERS: &[Opt] = &[opt(
+    "directory",
+    Folder,
+    Default::Unset(
+        "\"/run/tarpit\"",
+        "RUNTIME_DIRECTORY of the service manager, else /run/tarpit, else XDG_RUNTIME_DIR/tarpit, else a new one among \
+         the temporary files",
+    ),
+    "Where the processes of this gateway find each other by sockets: a new one the keepers of an old one, and `tarpit \
+     upgrade` the one that runs. It belongs to the user that Tarpit runs as, and nobody else may write in it.",
+    "Unset, since a service has its place. Two gateways of one user need one each, or each takes the other's keepers.",
+)
+.restart()];

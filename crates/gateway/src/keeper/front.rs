@@ -1,0 +1,170 @@
+//! The front's side: who of the keepers takes what, and what comes back.
+//!
+//! Lanes leave parcels at the [`Keepers`] desk, against the credits that keepers gave; a thread of its
+//! own carries them, so that no lane waits and no lock is held over a system call. What comes back
+//! goes to the pit; a keeper's end is noticed by its line, and the places of its sessions are free.
+
+mod line;
+mod porter;
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::write;
+use tarpit_core::ledger::Ticket;
+
+use super::message::Freight;
+use crate::shared::Shared;
+use porter::Porter;
+
+/// Keepers at most. With 20,000 descriptors each, a common hard limit in containers, they hold 1.2
+/// million sessions.
+const KEEPERS_MAX: usize = 64;
+
+/// When all keepers together have credit for fewer, another one is started.
+const AHEAD: usize = 64;
+
+/// How keepers are started, and where they are found.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The directory of their sockets.
+    pub directory: PathBuf,
+    /// The program.
+    pub program: PathBuf,
+    /// What comes before `--directory`.
+    pub arguments: Vec<OsString>,
+}
+
+/// The desk.
+#[derive(Debug)]
+pub(crate) struct Keepers {
+    desk: Mutex<Desk>,
+    bell: OwnedFd,
+    /// Sessions that the lanes hold themselves before they look for keepers.
+    pub(crate) spared: usize,
+}
+
+/// A parcel with its socket.
+#[derive(Debug)]
+pub(crate) struct Cargo {
+    pub(crate) freight: Freight,
+    pub(crate) socket: OwnedFd,
+}
+
+#[derive(Debug, Default)]
+struct Desk {
+    counters: Vec<Counter>,
+    /// At which keeper those wait that may be recalled.
+    waiting: HashMap<u64, u32>,
+    /// There was a parcel that nobody had room for, or will be soon.
+    is_short: bool,
+    is_closed: bool,
+}
+
+/// What the desk knows of a keeper.
+#[derive(Debug, Default)]
+struct Counter {
+    line: u32,
+    free: usize,
+    cargo: Vec<Cargo>,
+    recalls: Vec<u64>,
+}
+
+impl Keepers {
+    /// Opens the desk. Keepers are started when they are needed; those that an earlier front left
+    /// are taken over.
+    ///
+    /// # Errors
+    /// There is no descriptor or no thread for it.
+    pub(crate) fn start(
+        shared: &Arc<Shared>,
+        settings: Settings,
+        spared: usize,
+    ) -> std::io::Result<Arc<Self>> {
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let keepers = Arc::new(Self {
+            desk: Mutex::default(),
+            bell,
+            spared,
+        });
+        let porter = Porter::new(Arc::downgrade(shared), Arc::clone(&keepers), settings);
+        std::thread::Builder::new()
+            .name("keepers".to_owned())
+            .spawn(move || porter.run())?;
+        Ok(keepers)
+    }
+
+    /// Leaves a parcel here; or gives it back if no keeper has room for it now.
+    ///
+    /// # Errors
+    /// The parcel.
+    pub(crate) fn put(&self, cargo: Cargo) -> Result<(), Box<Cargo>> {
+        if !cargo.freight.fits() {
+            return Err(Box::new(cargo));
+        }
+        let mut desk = self.lock();
+        if desk.is_closed {
+            return Err(Box::new(cargo));
+        }
+        let left: usize = desk.counters.iter().map(|counter| counter.free).sum();
+        desk.is_short |= left < AHEAD;
+        let Some(counter) = desk.counters.iter_mut().find(|counter| counter.free > 0) else {
+            drop(desk);
+            self.ring();
+            return Err(Box::new(cargo));
+        };
+        let ticket = cargo.freight.ticket.map(|ticket| (ticket, counter.line));
+        counter.free -= 1;
+        counter.cargo.push(cargo);
+        if let Some((ticket, line)) = ticket {
+            desk.waiting.insert(ticket, line);
+        }
+        drop(desk);
+        self.ring();
+        Ok(())
+    }
+
+    /// The ledger may have room for these, if they wait at a keeper.
+    pub(crate) fn recall(&self, tickets: impl IntoIterator<Item = Ticket>) {
+        let mut desk = self.lock();
+        let mut is_any = false;
+        for Ticket(ticket) in tickets {
+            let Some(line) = desk.waiting.get(&ticket).copied() else {
+                continue;
+            };
+            if let Some(counter) = desk.counters.iter_mut().find(|one| one.line == line) {
+                counter.recalls.push(ticket);
+                is_any = true;
+            }
+        }
+        drop(desk);
+        if is_any {
+            self.ring();
+        }
+    }
+
+    /// Keepers now.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().counters.len()
+    }
+
+    /// Parts from all keepers, so that another front may have them: their sessions are its from now
+    /// on.
+    pub(crate) fn release(&self) {
+        self.lock().is_closed = true;
+        self.ring();
+    }
+
+    fn ring(&self) {
+        // It is full only if it rings already.
+        let _ = write(&self.bell, &1_u64.to_ne_bytes());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

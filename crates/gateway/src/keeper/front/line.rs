@@ -1,0 +1,199 @@
+//! One keeper, as the front sees it.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::process::Child;
+
+use tarpit_core::Source;
+
+use super::super::link::{Link, LinkError, Sent};
+use super::super::message::{Message, TICKETS_MAX, fitting};
+use super::Cargo;
+
+/// A keeper and the line to it.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) number: u32,
+    pub(super) process: u32,
+    pub(super) link: Link,
+    /// Of one that we did not start, nothing is known.
+    pub(super) child: Option<Child>,
+    pub(super) queue: VecDeque<Cargo>,
+    pub(super) recalls: Vec<u64>,
+    pub(super) sources: Sources,
+    orders: VecDeque<Message>,
+}
+
+/// Whose sessions a keeper has: 12 octets for each IPv4 source.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    v4: HashMap<(u32, u8), u32>,
+    v6: HashMap<(u64, u64, u8), u32>,
+    pub(super) all: usize,
+}
+
+impl Line {
+    pub(super) fn new(
+        number: u32,
+        process: u32,
+        socket: OwnedFd,
+        child: Option<Child>,
+        farewell: Box<[u8]>,
+    ) -> Self {
+        Self {
+            number,
+            process,
+            link: Link::new(socket),
+            child,
+            queue: VecDeque::new(),
+            recalls: Vec::new(),
+            sources: Sources::default(),
+            orders: VecDeque::from([Message::Hello { farewell }]),
+        }
+    }
+
+    /// Something to be said once.
+    pub(super) fn order(&mut self, message: Message) {
+        self.orders.push_back(message);
+    }
+
+    /// Credit that is not spoken for.
+    pub(super) fn free(&self) -> usize {
+        self.link.credit().saturating_sub(self.queue.len())
+    }
+
+    pub(super) fn has_to_send(&self) -> bool {
+        !self.orders.is_empty()
+            || !self.recalls.is_empty()
+            || self.link.has_untold()
+            || (!self.queue.is_empty() && self.link.credit() > 0)
+    }
+
+    /// Says what is to be said, as far as the line takes it; `flight` sockets at most may be under
+    /// way at once.
+    pub(super) fn send(&mut self, flight: usize) -> Result<Sent, LinkError> {
+        while let Some(message) = self.orders.front() {
+            match self.link.send(message, &[])? {
+                Sent::Yes => self.orders.pop_front(),
+                sent => return Ok(sent),
+            };
+        }
+        match self.link.tell_credit()? {
+            Sent::Yes => {}
+            sent => return Ok(sent),
+        }
+        while !self.queue.is_empty() {
+            let most = flight.saturating_sub(self.link.in_flight());
+            let most = most.min(self.link.credit());
+            let freights = self.queue.iter().map(|cargo| &cargo.freight);
+            let count = fitting(freights, most);
+            if count == 0 {
+                break;
+            }
+            match self.send_some(count)? {
+                Sent::Yes => {}
+                sent => return Ok(sent),
+            }
+        }
+        // Behind the parcels: the keeper must know whom they mean.
+        while !self.recalls.is_empty() && self.queue.is_empty() {
+            let count = self.recalls.len().min(TICKETS_MAX);
+            let tickets = self.recalls[..count].to_vec();
+            match self.link.send(&Message::Recall(tickets), &[])? {
+                Sent::Yes => self.recalls.drain(..count),
+                sent => return Ok(sent),
+            };
+        }
+        Ok(Sent::Yes)
+    }
+
+    fn send_some(&mut self, count: usize) -> Result<Sent, LinkError> {
+        let some = || self.queue.iter().take(count);
+        let message = Message::Park(some().map(|cargo| cargo.freight.clone()).collect());
+        let sockets: Vec<BorrowedFd<'_>> = some().map(|cargo| cargo.socket.as_fd()).collect();
+        let sent = self.link.send(&message, &sockets)?;
+        if sent == Sent::Yes {
+            for cargo in self.queue.drain(..count) {
+                self.sources.add(cargo.freight.source);
+            }
+        }
+        Ok(sent)
+    }
+}
+
+impl Sources {
+    pub(super) fn add(&mut self, source: Source) {
+        self.all += 1;
+        match source {
+            Source::V4(network, bits) => *self.v4.entry((network, bits)).or_default() += 1,
+            Source::V6(network, bits) => {
+                let (high, low) = halves(network);
+                *self.v6.entry((high, low, bits)).or_default() += 1;
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, source: Source) {
+        let is_there = match source {
+            Source::V4(network, bits) => uncount(&mut self.v4, (network, bits)),
+            Source::V6(network, bits) => {
+                let (high, low) = halves(network);
+                uncount(&mut self.v6, (high, low, bits))
+            }
+        };
+        self.all = self.all.saturating_sub(usize::from(is_there));
+    }
+
+    /// Each source, as often as it has sessions.
+    pub(super) fn each(&self) -> impl Iterator<Item = Source> {
+        let v4 = self
+            .v4
+            .iter()
+            .map(|((network, bits), count)| (Source::V4(*network, *bits), *count));
+        let v6 = self.v6.iter().map(|((high, low, bits), count)| {
+            let network = u128::from(*high) << 64 | u128::from(*low);
+            (Source::V6(network, *bits), *count)
+        });
+        v4.chain(v6)
+            .flat_map(|(source, count)| std::iter::repeat_n(source, count as usize))
+    }
+}
+
+/// In two, since a whole one is aligned to 16 octets.
+fn halves(network: u128) -> (u64, u64) {
+    let half = |part: u128| u64::try_from(part & u128::from(u64::MAX)).unwrap_or(0);
+    (half(network >> 64), half(network))
+}
+
+fn uncount<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, u32>, key: K) -> bool {
+    let Some(count) = counts.get_mut(&key) else {
+        return false;
+    };
+    *count -= 1;
+    if *count == 0 {
+        counts.remove(&key);
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_each_source() {
+        let mut sources = Sources::default();
+        let (one, other) = (Source::V4(1, 32), Source::V6(u128::MAX << 64, 64));
+        for source in [one, other, one] {
+            sources.add(source);
+        }
+        let mut each: Vec<_> = sources.each().collect();
+        each.sort();
+        assert_eq!(each, [one, one, other]);
+        sources.remove(one);
+        sources.remove(Source::V4(2, 32));
+        sources.remove(other);
+        assert_eq!((sources.each().collect(), sources.all), (vec![one], 1));
+        assert!(sources.v6.is_empty());
+    }
+}

@@ -1,0 +1,97 @@
+//! Who leaves the lane for a keeper.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::Lane;
+use crate::keeper::Keepers;
+use crate::pit::away::{pack, unpack};
+use crate::pit::slab::Key;
+use crate::shared::{Shared, Stop};
+
+/// Places looked at in one round.
+const PLACES: u32 = 4096;
+
+/// How often, while there are too many.
+const EVERY: Duration = Duration::from_millis(50);
+
+/// Who is due earlier stays: the way there and back costs more than a wait here.
+const WORTH: Duration = Duration::from_secs(1);
+
+impl Lane {
+    /// How many are here, for who takes them back; and some leave, if that is too many.
+    pub(super) fn make_room(&mut self, shared: &Arc<Shared>) {
+        let held = self.holder.len();
+        let more = held.wrapping_sub(self.counted);
+        shared.pit.in_lanes.fetch_add(more, Ordering::Relaxed);
+        self.counted = held;
+        let Some(keepers) = shared.pit.keepers.get() else {
+            return;
+        };
+        let now = shared.clock.now();
+        if self.stage != Stop::No || self.successor.is_some() || now < self.next_leave {
+            return;
+        }
+        let lanes = shared.pit.lanes.get().map_or(1, Vec::len).max(1);
+        let spared = keepers.spared / lanes;
+        if held <= spared {
+            return;
+        }
+        self.next_leave = now + EVERY;
+        let places = self.holder.slab().places();
+        for _ in 0..PLACES.min(places) {
+            if self.holder.len() <= spared {
+                return;
+            }
+            self.leave_at = (self.leave_at + 1) % places.max(1);
+            let Some((key, parcel)) = self.holder.slab().at(self.leave_at) else {
+                continue;
+            };
+            // Who has more to say is heard here first.
+            if self.again.iter().any(|(again, _)| *again == key) {
+                continue;
+            }
+            let is_worth = parcel.until >= now + WORTH && parcel.unread_pages == 0;
+            if is_worth && parcel.veil.is_none() && !self.part_with(shared, keepers, key) {
+                return;
+            }
+        }
+    }
+
+    /// `false` if there is no room for it anywhere.
+    fn part_with(&mut self, shared: &Arc<Shared>, keepers: &Keepers, key: Key) -> bool {
+        let Some(parcel) = self.holder.take(key) else {
+            return true;
+        };
+        let cargo = match pack(parcel, shared) {
+            Ok(cargo) => cargo,
+            Err(parcel) => {
+                self.put(shared, *parcel);
+                return true;
+            }
+        };
+        let ticket = cargo.freight.ticket;
+        match keepers.put(cargo) {
+            Ok(()) => {
+                // From here on the keepers' desk is asked for it.
+                if let Some(ticket) = ticket {
+                    shared.pit.deregister(tarpit_core::ledger::Ticket(ticket));
+                }
+                true
+            }
+            Err(cargo) => {
+                let parcel = unpack(shared, &cargo.freight, cargo.socket);
+                let key = self.holder.put(parcel);
+                if self.holder.watch(key).is_err() {
+                    self.step(shared, key, Some(tarpit_core::Input::Gone));
+                } else if let Some(ticket) = ticket {
+                    let ticket = tarpit_core::ledger::Ticket(ticket);
+                    shared.pit.register(ticket, self.number, key);
+                    self.again.push((key, Some(tarpit_core::Input::Resume)));
+                }
+                false
+            }
+        }
+    }
+}
