@@ -26,7 +26,6 @@ pub(crate) mod slab;
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tarpit_core::budget::{Load, Strain};
@@ -52,8 +51,6 @@ use slab::Key;
 pub(crate) struct Pit {
     lanes: OnceLock<Vec<Arc<Mailbox>>>,
     keepers: OnceLock<Arc<Keepers>>,
-    /// Parcels in all lanes.
-    in_lanes: AtomicUsize,
     waiting: Mutex<HashMap<Ticket, Waiter>>,
     quota: Quota,
 }

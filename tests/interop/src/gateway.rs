@@ -137,6 +137,27 @@ impl Gateway {
         Self::launch_by(command, config)?.listening_to(config)
     }
 
+    /// As [`Gateway::start_with_descriptors`], as an unprivileged user: root may have more sockets in
+    /// flight than others.
+    ///
+    /// # Errors
+    /// When it ends or doesn't listen in half a minute; with its log.
+    pub fn start_confined(config: &str, allowed: u64) -> Result<Self> {
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={allowed}:{allowed}"));
+        if rustix::process::geteuid().is_root() {
+            let user = UNPRIVILEGED.to_string();
+            command.args(["setpriv", "--reuid", &user, "--regid", &user]);
+            command.args(["--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]);
+        }
+        command.arg(gateway_binary()?);
+        let folder = tempfile::Builder::new()
+            .prefix("tarpit-gateway-")
+            .tempdir()?;
+        give_away(folder.path())?;
+        Self::launch_in(folder, command, config)?.listening_to(config)
+    }
+
     /// As [`Gateway::start`], of another file, with this socket of a service manager if there is one.
     ///
     /// # Errors
@@ -162,10 +183,14 @@ impl Gateway {
         Ok(())
     }
 
-    fn launch_by(mut command: Command, config: &str) -> Result<Self> {
+    fn launch_by(command: Command, config: &str) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("tarpit-gateway-")
             .tempdir()?;
+        Self::launch_in(folder, command, config)
+    }
+
+    fn launch_in(folder: TempDir, mut command: Command, config: &str) -> Result<Self> {
         let file = folder.path().join("tarpit.toml");
         write_config(&file, config)?;
         command.args(["run", "--config"]).arg(&file);
@@ -381,6 +406,21 @@ impl Gateway {
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
+}
+
+/// The user and group `nobody` of most systems.
+const UNPRIVILEGED: u32 = 65534;
+
+/// Lets the unprivileged user have a file or folder, where tests run as root. Root reads it all the
+/// same.
+///
+/// # Errors
+/// When the system refuses.
+pub fn give_away(path: &Path) -> Result<()> {
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(path, Some(UNPRIVILEGED), Some(UNPRIVILEGED))?;
+    }
+    Ok(())
 }
 
 fn excerpt(lines: &[String]) -> String {

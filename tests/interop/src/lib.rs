@@ -40,7 +40,7 @@ pub use courier::{Courier, Form, Letter, Relay, Tls, Way};
 pub use exim::Exim;
 pub use fault::{Fault, FaultServer, Stage};
 pub use front::{Front, Proxy};
-pub use gateway::{Gateway, Record, config};
+pub use gateway::{Gateway, Record, config, give_away};
 pub use haraka::Haraka;
 pub use message::{
     binary, dot_stuffed, eight_bit, large, long_lines, plain, received_part, stuffed,

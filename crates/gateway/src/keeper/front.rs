@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -44,6 +45,7 @@ pub struct Settings {
 pub(crate) struct Keepers {
     desk: Mutex<Desk>,
     bell: OwnedFd,
+    held: AtomicUsize,
     /// Sessions that the lanes hold themselves before they look for keepers.
     pub(crate) spared: usize,
 }
@@ -89,6 +91,7 @@ impl Keepers {
         let keepers = Arc::new(Self {
             desk: Mutex::default(),
             bell,
+            held: AtomicUsize::new(0),
             spared,
         });
         let porter = Porter::new(Arc::downgrade(shared), Arc::clone(&keepers), settings);
@@ -145,6 +148,11 @@ impl Keepers {
         if is_any {
             self.ring();
         }
+    }
+
+    /// Sessions that they hold.
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
     }
 
     /// Keepers now.

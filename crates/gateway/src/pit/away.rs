@@ -4,7 +4,6 @@ use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use rustix::net::SendFlags;
 use tarpit_core::answer::Finding;
@@ -14,21 +13,19 @@ use super::Pit;
 use super::lane::Errand;
 use super::parcel::{Parcel, Waits};
 use crate::conn::Conn;
-use crate::descriptors::Descriptors;
 use crate::drive::machine::{self, Scene};
 use crate::front;
 use crate::keeper::{Cargo, Flags, Freight, Keepers, Settings, Why};
 use crate::shared::Shared;
 
 impl Pit {
-    /// Lets sessions wait in keepers from now on, when the lanes hold half of all that strangers may
-    /// have here: the other half is for those that come, until they are held.
+    /// Lets sessions wait in keepers from now on, when the lanes hold three quarters of what they may.
     ///
     /// # Errors
     /// There is no descriptor or no thread for it.
     pub(crate) fn start_keepers(&self, shared: &Arc<Shared>, settings: Settings) -> io::Result<()> {
-        let strangers = Descriptors::of(&shared.live.load().config).strangers;
-        let spared = usize::try_from(strangers / 2).unwrap_or(usize::MAX);
+        let room = super::quota::room(&shared.live.load(), false);
+        let spared = usize::try_from(room - room / 4).unwrap_or(usize::MAX);
         let keepers = Keepers::start(shared, settings, spared)?;
         // They are started once.
         let _ = self.keepers.set(keepers);
@@ -45,11 +42,6 @@ impl Pit {
     /// Keepers now.
     pub(crate) fn keepers_count(&self) -> usize {
         self.keepers.get().map_or(0, |keepers| keepers.count())
-    }
-
-    /// Sessions in the lanes of this process.
-    pub(crate) fn in_lanes(&self) -> usize {
-        self.in_lanes.load(Ordering::Relaxed)
     }
 
     /// A keeper gives a parcel back, or could not take it.

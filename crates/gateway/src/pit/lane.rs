@@ -122,8 +122,6 @@ pub(super) struct Lane {
     /// The place at which a walk over all goes on, if one is under way.
     walk: Option<u32>,
     successor: Option<tokio::sync::mpsc::UnboundedSender<Box<Parcel>>>,
-    /// Parcels here, as it was told to the pit.
-    counted: usize,
     /// When some leave for keepers again, and at which place the search for them goes on.
     next_leave: Tick,
     leave_at: u32,
@@ -155,7 +153,6 @@ impl Lane {
             stage: Stop::No,
             walk: None,
             successor: None,
-            counted: 0,
             next_leave: Tick::ZERO,
             leave_at: 0,
         };
@@ -196,13 +193,9 @@ impl Lane {
             self.turn(&shared);
             self.keep_stage(&shared);
             self.keep_budget(&shared);
-            self.make_room(&shared);
+            let sleep = self.make_room(&shared);
             let is_busy = self.walk.is_some() || self.is_shedding || !self.again.is_empty();
-            longest = if is_busy {
-                Duration::ZERO
-            } else {
-                LONGEST_SLEEP
-            };
+            longest = if is_busy { Duration::ZERO } else { sleep };
         }
     }
 

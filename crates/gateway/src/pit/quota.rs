@@ -46,7 +46,7 @@ impl Quota {
     /// The mode, its reason and its end are logged here, once.
     pub(super) fn judge(&self, shared: &Shared, load: Load, mine: u64) -> (Option<Strain>, u64) {
         let mut state = self.lock();
-        let quota = quota(&shared.live.load(), state.unread_max);
+        let quota = quota(shared, &shared.live.load(), state.unread_max);
         state.budget.set_quota(quota);
         match state.budget.judge(load) {
             Some(Change::Began(strain)) => {
@@ -93,18 +93,29 @@ impl Quota {
     }
 }
 
-/// What the configuration allows, as far as there are descriptors: those of all sessions outside the
-/// pit are left to them, so that the pit is never in the way of who comes with mail.
-fn quota(live: &Live, unread_max: u64) -> Load {
+/// What the configuration allows, as far as there are descriptors.
+fn quota(shared: &Shared, live: &Live, unread_max: u64) -> Load {
     let limits = &live.config.limits;
-    let strangers = live.descriptors.strangers;
-    let left = strangers.saturating_sub(limits.sessions_max.into());
-    let there_are = left.max(strangers / 2);
+    let room = room(live, shared.pit.keepers.get().is_some());
     Load {
-        sessions: u64::from(limits.pit_sessions_max).min(there_are),
+        sessions: u64::from(limits.pit_sessions_max).min(room),
         octets: limits.pit_octets_max,
         unread: unread_max,
     }
+}
+
+/// Sessions that the lanes may hold: the descriptors of all sessions outside the pit are left to
+/// them, so that the pit is never in the way of who comes with mail. Where there are few, half; or
+/// three quarters if most leave for keepers after a moment.
+pub(super) fn room(live: &Live, has_keepers: bool) -> u64 {
+    let strangers = live.descriptors.strangers;
+    let left = strangers.saturating_sub(live.config.limits.sessions_max.into());
+    let share = if has_keepers {
+        strangers - strangers / 4
+    } else {
+        strangers / 2
+    };
+    left.max(share)
 }
 
 /// A quarter of the mark above which the kernel saves memory on all connections, those of mail too

@@ -12,6 +12,7 @@ mod fronts;
 mod harvest;
 mod identity;
 mod injection;
+mod keepers;
 mod leaving;
 mod mail;
 mod matrix;

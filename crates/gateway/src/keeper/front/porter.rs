@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -221,7 +222,7 @@ impl Porter {
                 line.order(Message::Release);
             }
         }
-        if !self.drained && !self.released && *shared.stop.borrow() != Stop::No {
+        if !self.drained && !self.released && *shared.stop.borrow() >= Stop::Draining {
             self.drained = true;
             for line in &mut self.lines {
                 line.order(Message::Drain);
@@ -277,7 +278,8 @@ impl Porter {
     fn say(&mut self, shared: &Arc<Shared>) {
         let share = (self.flight / self.lines.len().max(1)).max(1);
         // A pit that is full here waits until somebody has left it.
-        let has_room = shared.pit.in_lanes() < self.keepers.spared.saturating_mul(2);
+        let here = usize::try_from(shared.pit.load().sessions).unwrap_or(usize::MAX);
+        let has_room = here < self.keepers.spared.saturating_mul(2);
         self.crowded = false;
         let mut at = 0;
         while at < self.lines.len() {
@@ -297,6 +299,11 @@ impl Porter {
 
     /// Tells the desk what keepers take.
     fn post(&mut self) {
+        let held = self
+            .lines
+            .iter()
+            .map(|line| line.sources.all + line.queue.len());
+        self.keepers.held.store(held.sum(), Ordering::Relaxed);
         let mut desk = self.keepers.lock();
         for line in &self.lines {
             let found = desk.counters.iter_mut().find(|one| one.line == line.number);

@@ -1,10 +1,9 @@
 //! Who leaves the lane for a keeper.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::Lane;
+use super::{LONGEST_SLEEP, Lane};
 use crate::keeper::Keepers;
 use crate::pit::away::{pack, unpack};
 use crate::pit::slab::Key;
@@ -20,25 +19,30 @@ const EVERY: Duration = Duration::from_millis(50);
 const WORTH: Duration = Duration::from_secs(1);
 
 impl Lane {
-    /// How many are here, for who takes them back; and some leave, if that is too many.
-    pub(super) fn make_room(&mut self, shared: &Arc<Shared>) {
+    /// Some leave for keepers, if there are too many here. How long the lane may sleep then.
+    pub(super) fn make_room(&mut self, shared: &Arc<Shared>) -> Duration {
         let held = self.holder.len();
-        let more = held.wrapping_sub(self.counted);
-        shared.pit.in_lanes.fetch_add(more, Ordering::Relaxed);
-        self.counted = held;
         let Some(keepers) = shared.pit.keepers.get() else {
-            return;
+            return LONGEST_SLEEP;
         };
-        let now = shared.clock.now();
-        if self.stage != Stop::No || self.successor.is_some() || now < self.next_leave {
-            return;
-        }
         let lanes = shared.pit.lanes.get().map_or(1, Vec::len).max(1);
         let spared = keepers.spared / lanes;
-        if held <= spared {
-            return;
+        let most = shared.live.load().config.limits.pit_sessions_max as usize;
+        let is_full = keepers.held() + keepers.spared >= most.max(keepers.spared + 1);
+        if self.stage != Stop::No || self.successor.is_some() || held <= spared || is_full {
+            return LONGEST_SLEEP;
         }
-        self.next_leave = now + EVERY;
+        let now = shared.clock.now();
+        if now >= self.next_leave {
+            self.next_leave = now + EVERY;
+            self.send_away(shared, keepers, spared);
+        }
+        self.next_leave.since(now)
+    }
+
+    /// Those that are found first among those for whom it is worth it.
+    fn send_away(&mut self, shared: &Arc<Shared>, keepers: &Keepers, spared: usize) {
+        let worth = shared.clock.now() + WORTH;
         let places = self.holder.slab().places();
         for _ in 0..PLACES.min(places) {
             if self.holder.len() <= spared {
@@ -49,11 +53,11 @@ impl Lane {
                 continue;
             };
             // Who has more to say is heard here first.
-            if self.again.iter().any(|(again, _)| *again == key) {
-                continue;
-            }
-            let is_worth = parcel.until >= now + WORTH && parcel.unread_pages == 0;
-            if is_worth && parcel.veil.is_none() && !self.part_with(shared, keepers, key) {
+            let is_worth = parcel.until >= worth
+                && parcel.unread_pages == 0
+                && parcel.veil.is_none()
+                && !self.again.iter().any(|(again, _)| *again == key);
+            if is_worth && !self.part_with(shared, keepers, key) {
                 return;
             }
         }

@@ -1,0 +1,235 @@
+//! More sessions than one process has descriptors for: keepers hold them, and outlive their front.
+//!
+//! The gateway runs as an unprivileged user with 128 descriptors: it may hold some 40 sessions itself,
+//! and a keeper 96.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, kill_process};
+use tarpit_interop::{Client, FaultServer, Gateway, Signal, config, give_away, wait_for};
+use tempfile::TempDir;
+
+const DESCRIPTORS: u64 = 128;
+
+/// Sessions that stay in the front at most: half of what strangers may have.
+const IN_FRONT: usize = 41;
+
+/// What a keeper holds.
+const ROOM: usize = 96;
+
+/// Where keepers are found. Those that are left are ended with it.
+struct Runtime(TempDir);
+
+impl Runtime {
+    fn new() -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("tarpit-run-").tempdir()?;
+        give_away(folder.path())?;
+        Ok(Self(folder))
+    }
+
+    fn keepers(&self) -> Vec<i32> {
+        let entries = std::fs::read_dir(self.0.path())
+            .into_iter()
+            .flatten()
+            .flatten();
+        entries
+            .filter_map(|entry| {
+                let name = entry.file_name();
+                let process = name
+                    .to_str()?
+                    .strip_prefix("keeper-")?
+                    .strip_suffix(".sock")?;
+                process.parse().ok()
+            })
+            .collect()
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        for process in self.keepers() {
+            kill(process);
+        }
+    }
+}
+
+fn kill(process: i32) {
+    if let Some(process) = Pid::from_raw(process) {
+        // It may have ended by itself.
+        let _ = kill_process(process, Signal::KILL);
+    }
+}
+
+/// Descriptors that a process has open.
+fn sockets(process: i32) -> usize {
+    std::fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count)
+}
+
+fn settings(server: &FaultServer, runtime: &Runtime, delay: u64) -> String {
+    let rest = format!(
+        "connections_max = 10\nconnections_per_source_max = 5\nconnections_reserved = 2\n\
+         [tarpit]\nmode = \"enforce\"\ndelay = \"{delay}s\"\nscope = \"source\"\nhold_max = \"{}s\"\n\
+         [limits]\nsessions_per_source_max = 1000\n\
+         [keepers]\ndirectory = \"{}\"",
+        delay * 3,
+        runtime.path().display()
+    );
+    config(server.port(), "none", &rest)
+}
+
+/// A client that has made its guess. The front has few descriptors, and says 421 until sessions
+/// have gone to keepers.
+fn guess(source: Ipv4Addr, port: u16, name: &str) -> Result<(Client, Instant)> {
+    let client = wait_for(Duration::from_secs(20), || {
+        let mut client = Client::hello_from(source, port).ok()?;
+        client
+            .command("MAIL FROM:<s@example.net>")
+            .ok()?
+            .expect(250)
+            .ok()?;
+        Some(client)
+    });
+    let mut client = client.context("never let in")?;
+    client.send(format!("RCPT TO:<guess-{name}@example.org>\r\n").as_bytes())?;
+    Ok((client, Instant::now()))
+}
+
+/// Guesses of so many sources, each once.
+fn guesses(network: u8, count: usize, port: u16) -> Result<Vec<(Client, Instant)>> {
+    (0..count)
+        .map(|number| {
+            let [.., high, low] = number.to_be_bytes();
+            guess(
+                Ipv4Addr::new(127, network, high, low),
+                port,
+                &number.to_string(),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn a_front_that_is_killed_loses_no_session_of_its_keepers() -> Result<()> {
+    let server = FaultServer::start()?;
+    let runtime = Runtime::new()?;
+    let delay = 5;
+    let settings = settings(&server, &runtime, delay);
+    let mut first = Gateway::start_confined(&settings, DESCRIPTORS)?;
+    let clients = guesses(31, 110, first.port()?)?;
+    ensure!(!runtime.keepers().is_empty(), "{}", first.excerpt());
+    // The last ones are on their way for a moment.
+    std::thread::sleep(Duration::from_millis(300));
+    first.signal(Signal::KILL)?;
+    ensure!(wait_for(Duration::from_secs(5), || (!first.runs()).then_some(())).is_some());
+
+    // Nobody is there, and what is due is said in time.
+    let mut alive = Vec::new();
+    for (mut client, since) in clients {
+        if let Ok(reply) = client.reply() {
+            reply.expect(550)?;
+            let took = since.elapsed();
+            ensure!(
+                took >= Duration::from_secs(delay) - Duration::from_millis(100),
+                "{took:?}"
+            );
+            alive.push(client);
+        }
+    }
+    ensure!(
+        alive.len() >= 110 - IN_FRONT - 10,
+        "{} are left",
+        alive.len()
+    );
+    // One speaks before anybody can hear it.
+    let (early, others) = alive.split_at_mut(1);
+    early[0].send(b"RSET\r\n")?;
+
+    let second = Gateway::start_confined(&settings, DESCRIPTORS)?;
+    early[0].reply()?.expect(250)?;
+    for client in others.iter_mut() {
+        client.command("NOOP")?.expect(250)?;
+    }
+    let count = alive.len();
+    for client in alive {
+        client.quit()?;
+    }
+    let records = second.wait_for_records("tarpit::session", count)?;
+    let ended_well = records.iter().filter(|record| record.text("end") == "quit");
+    ensure!(ended_well.count() == count, "{}", second.excerpt());
+    second.stop()
+}
+
+#[test]
+fn a_keeper_that_is_killed_takes_only_its_own_sessions_along() -> Result<()> {
+    let server = FaultServer::start()?;
+    let runtime = Runtime::new()?;
+    let gateway = Gateway::start_confined(&settings(&server, &runtime, 8), DESCRIPTORS)?;
+    let clients = guesses(32, 190, gateway.port()?)?;
+    let two = || (runtime.keepers().len() >= 2).then(|| runtime.keepers());
+    let keepers = wait_for(Duration::from_secs(5), two).context("too few keepers")?;
+    let fullest = keepers
+        .iter()
+        .copied()
+        .max_by_key(|keeper| sockets(*keeper));
+    kill(fullest.context("none")?);
+    let (mut answered, mut lost) = (0, 0);
+    for (mut client, _) in clients {
+        match client.reply() {
+            Ok(reply) => {
+                reply.expect(550)?;
+                answered += 1;
+            }
+            Err(_) => lost += 1,
+        }
+    }
+    ensure!(
+        (1..=ROOM).contains(&lost) && answered >= 190 - ROOM,
+        "{answered} answered, {lost} lost"
+    );
+    // Their places are free: the gateway does not wait for them.
+    gateway.stop()
+}
+
+#[test]
+fn a_hundred_connections_over_three_keepers_owe_one_debt() -> Result<()> {
+    let server = FaultServer::start()?;
+    let runtime = Runtime::new()?;
+    let delay = 4;
+    let gateway = Gateway::start_confined(&settings(&server, &runtime, delay), DESCRIPTORS)?;
+    let port = gateway.port()?;
+    // These fill the front and a keeper and a half; they stay when they have their answer.
+    let _others = guesses(33, 150, port)?;
+    let start = Instant::now();
+    let many: Vec<_> = (0..100)
+        .map(|number| guess(Ipv4Addr::new(127, 0, 34, 1), port, &format!("many{number}")))
+        .collect::<Result<_>>()?;
+    let span = Duration::from_secs(3 * delay);
+    let mut answers = 0;
+    for (mut client, _) in many {
+        let left = span
+            .saturating_sub(start.elapsed())
+            .max(Duration::from_millis(1));
+        client.patience(left)?;
+        if client.reply().is_ok_and(|reply| reply.code == 550) && start.elapsed() <= span {
+            answers += 1;
+        }
+    }
+    ensure!((1..=4).contains(&answers), "{answers} answers in {span:?}");
+    ensure!(runtime.keepers().len() >= 3, "{:?}", runtime.keepers());
+    gateway.signal(Signal::TERM)?;
+    let busy = gateway.wait_records(|records| {
+        let ends = records
+            .iter()
+            .filter(|record| record.text("message") == "keeper ends");
+        let kept = ends.filter(|end| end.number("kept").is_ok_and(|kept| kept > 0.0));
+        (kept.count() >= 3).then_some(())
+    });
+    busy.context("fewer than three keepers held something")
+}
