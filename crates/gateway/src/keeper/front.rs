@@ -26,8 +26,9 @@ use porter::Porter;
 /// million sessions.
 const KEEPERS_MAX: usize = 64;
 
-/// When all keepers together have credit for fewer, another one is started.
-const AHEAD: usize = 64;
+/// When all keepers together have credit for less than this part of what one takes, another one is
+/// started: with 20,000 descriptors, five seconds before they are full if a thousand come a second.
+const AHEAD: usize = 4;
 
 /// How keepers are started, and where they are found.
 #[derive(Clone, Debug)]
@@ -46,6 +47,8 @@ pub(crate) struct Keepers {
     desk: Mutex<Desk>,
     bell: OwnedFd,
     held: AtomicUsize,
+    /// Credit that is to be there always.
+    ahead: usize,
     /// Sessions that the lanes hold themselves before they look for keepers.
     pub(crate) spared: usize,
 }
@@ -77,8 +80,9 @@ struct Counter {
 }
 
 impl Keepers {
-    /// Opens the desk. Keepers are started when they are needed; those that an earlier front left
-    /// are taken over.
+    /// Opens the desk. The first keeper is started at once if one `is_needed` for all that may be
+    /// held, so that it is there when many come at once; more when they are needed. Those that an
+    /// earlier front left are taken over.
     ///
     /// # Errors
     /// There is no descriptor or no thread for it.
@@ -86,12 +90,17 @@ impl Keepers {
         shared: &Arc<Shared>,
         settings: Settings,
         spared: usize,
+        is_needed: bool,
     ) -> std::io::Result<Arc<Self>> {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let keepers = Arc::new(Self {
-            desk: Mutex::default(),
+            desk: Mutex::new(Desk {
+                is_short: is_needed,
+                ..Desk::default()
+            }),
             bell,
             held: AtomicUsize::new(0),
+            ahead: porter::descriptors() / AHEAD,
             spared,
         });
         let porter = Porter::new(Arc::downgrade(shared), Arc::clone(&keepers), settings);
@@ -114,7 +123,7 @@ impl Keepers {
             return Err(Box::new(cargo));
         }
         let left: usize = desk.counters.iter().map(|counter| counter.free).sum();
-        desk.is_short |= left < AHEAD;
+        desk.is_short |= left < self.ahead;
         let Some(counter) = desk.counters.iter_mut().find(|counter| counter.free > 0) else {
             drop(desk);
             self.ring();

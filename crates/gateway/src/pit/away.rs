@@ -24,9 +24,11 @@ impl Pit {
     /// # Errors
     /// There is no descriptor or no thread for it.
     pub(crate) fn start_keepers(&self, shared: &Arc<Shared>, settings: Settings) -> io::Result<()> {
-        let room = super::quota::room(&shared.live.load(), false);
+        let live = shared.live.load();
+        let room = super::quota::room(&live, false);
+        let is_needed = u64::from(live.config.limits.pit_sessions_max) > room;
         let spared = usize::try_from(room - room / 4).unwrap_or(usize::MAX);
-        let keepers = Keepers::start(shared, settings, spared)?;
+        let keepers = Keepers::start(shared, settings, spared, is_needed)?;
         // They are started once.
         let _ = self.keepers.set(keepers);
         Ok(())

@@ -192,8 +192,8 @@ impl Lane {
             }
             self.turn(&shared);
             self.keep_stage(&shared);
-            self.keep_budget(&shared);
             let sleep = self.make_room(&shared);
+            self.keep_budget(&shared);
             let is_busy = self.walk.is_some() || self.is_shedding || !self.again.is_empty();
             longest = if is_busy { Duration::ZERO } else { sleep };
         }

@@ -45,6 +45,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Messages of one keeper in one round.
 const MESSAGES: usize = 64;
 
+/// How many a process of ours may have: keepers have the same limit.
+pub(super) fn descriptors() -> usize {
+    let limit = getrlimit(Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    })
+}
+
 /// The thread.
 pub(super) struct Porter {
     shared: Weak<Shared>,
@@ -65,8 +73,6 @@ pub(super) struct Porter {
 
 impl Porter {
     pub(super) fn new(shared: Weak<Shared>, keepers: Arc<Keepers>, settings: Settings) -> Self {
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         Self {
             shared,
             keepers,
@@ -74,7 +80,7 @@ impl Porter {
             lines: Vec::new(),
             ended: Vec::new(),
             next_number: 0,
-            flight: (IN_FLIGHT_MAX / 2).min(limit / 8).max(1),
+            flight: (IN_FLIGHT_MAX / 2).min(descriptors() / 8).max(1),
             not_before: Tick::ZERO,
             look_at: Tick::ZERO,
             crowded: false,

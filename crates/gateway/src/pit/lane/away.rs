@@ -13,7 +13,7 @@ use crate::shared::{Shared, Stop};
 const PLACES: u32 = 4096;
 
 /// How often, while there are too many.
-const EVERY: Duration = Duration::from_millis(50);
+const EVERY: Duration = Duration::from_millis(10);
 
 /// Who is due earlier stays: the way there and back costs more than a wait here.
 const WORTH: Duration = Duration::from_secs(1);
