@@ -192,7 +192,13 @@ impl Link {
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
         let mut parts = [IoSliceMut::new(&mut self.buffer)];
-        let received = match recvmsg(&self.socket, &mut parts, &mut control, flags) {
+        let mut received = recvmsg(&self.socket, &mut parts, &mut control, flags);
+        // The other end was closed with something unread. That is told once, and before what it had
+        // sent: which is still there, sockets and all.
+        if matches!(received, Err(Errno::CONNRESET)) {
+            received = recvmsg(&self.socket, &mut parts, &mut control, flags);
+        }
+        let received = match received {
             Ok(received) => received,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(None),
             Err(Errno::CONNRESET | Errno::PIPE) => return Err(LinkError::Closed),
@@ -303,6 +309,18 @@ mod tests {
             front.send(&Message::Drain, &[]),
             Err(LinkError::Closed)
         ));
+    }
+
+    #[test]
+    fn what_was_sent_before_an_end_is_there() {
+        let (mut front, mut keeper) = ends();
+        keeper.grant(1);
+        assert_eq!(park(&mut front, 1).unwrap(), Sent::Yes);
+        // It dies without having read this.
+        assert_eq!(keeper.tell_credit().unwrap(), Sent::Yes);
+        drop(front);
+        assert_eq!(keeper.receive().unwrap().unwrap().sockets.len(), 1);
+        assert!(matches!(keeper.receive(), Err(LinkError::Closed)));
     }
 
     #[test]

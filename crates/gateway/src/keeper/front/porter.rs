@@ -161,20 +161,25 @@ impl Porter {
         let mut at = 0;
         while at < self.lines.len() {
             match Self::hear_one(&mut self.lines[at], &self.keepers, shared) {
-                Ok(()) => at += 1,
+                Ok(_) => at += 1,
                 Err(error) => self.lose(shared, at, &error),
             }
         }
     }
 
-    fn hear_one(line: &mut Line, keepers: &Keepers, shared: &Arc<Shared>) -> Result<(), LinkError> {
+    /// Whether there may be more.
+    fn hear_one(
+        line: &mut Line,
+        keepers: &Keepers,
+        shared: &Arc<Shared>,
+    ) -> Result<bool, LinkError> {
         for _ in 0..MESSAGES {
             let Some(packet) = line.link.receive()? else {
-                return Ok(());
+                return Ok(false);
             };
             heed(line, packet, keepers, shared)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// A keeper is gone, and all that it held.
@@ -298,7 +303,11 @@ impl Porter {
                     self.crowded |= sent == Sent::Crowded;
                     at += 1;
                 }
-                Err(error) => self.lose(shared, at, &error),
+                Err(error) => {
+                    // What it had sent is still there.
+                    while Self::hear_one(line, &self.keepers, shared).is_ok_and(|more| more) {}
+                    self.lose(shared, at, &error);
+                }
             }
         }
     }

@@ -160,7 +160,24 @@ impl Keeper {
                 self.crowded = sent == Sent::Crowded;
                 self.link = Some(link);
             }
-            Err(error) => self.lose_front(&error),
+            Err(error) => {
+                self.link = Some(link);
+                self.hear_last();
+                if self.link.is_some() {
+                    self.lose_front(&error);
+                }
+            }
+        }
+    }
+
+    /// The front is gone: what it had sent is still there, and the sessions in it are ours.
+    fn hear_last(&mut self) {
+        while self.link.is_some() {
+            let before = self.counts.kept;
+            self.hear_front();
+            if self.counts.kept == before {
+                return;
+            }
         }
     }
 
