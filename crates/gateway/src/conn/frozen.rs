@@ -22,7 +22,7 @@ use crate::upstream::Placed;
 /// The form of the octets.
 const VERSION: u8 = 1;
 
-/// Names of listeners have 32 octets, TLS of a proxy in words has less than 100.
+/// Names of listeners have 32 octets, TLS of a proxy in words is cut at 200.
 const NAME_MAX: usize = 255;
 
 /// More than the largest `held_unread_max`.

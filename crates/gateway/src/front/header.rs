@@ -8,6 +8,10 @@ use proxy_header::{ParseConfig, Protocol, ProxyHeader};
 /// Version 2, §2.2: the signature.
 pub(crate) const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
+/// Of TLS in words this much is kept: names of versions and ciphers have less than 100 octets, and a
+/// header could hold thousands, which each held session would keep.
+const TLS_WORDS_MAX: usize = 200;
+
 /// Whom a proxy speaks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Said {
@@ -68,7 +72,10 @@ fn tls(header: &ProxyHeader<'_>) -> Option<Box<str>> {
         Some(cipher) => format!("{version} {cipher}"),
         None => version.to_owned(),
     };
-    Some(tarpit_smtp::escape(words.as_bytes()).to_string().into())
+    let mut words = tarpit_smtp::escape(words.as_bytes()).to_string();
+    // It is ASCII now.
+    words.truncate(TLS_WORDS_MAX);
+    Some(words.into())
 }
 
 /// LOCAL in version 2, the low half of the octet behind the signature (§2.2); in version 1 UNKNOWN

@@ -240,3 +240,33 @@ async fn who_resets_is_written_down_once_and_leaves_no_count() {
     let ended = tokio::time::timeout(crate::stage::LATE / 2, stage.gateway.wait()).await;
     assert!(ended.is_ok());
 }
+
+/// A session is kept in few octets, whatever its proxy says of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_with_much_to_say_about_tls_is_held_as_others() {
+    let tlv = |kind: u8, value: &[u8]| {
+        let length = u16::try_from(value.len()).unwrap().to_be_bytes();
+        [&[kind, length[0], length[1]], value].concat()
+    };
+    let version = tlv(0x21, b"TLSv1.3");
+    let cipher = tlv(0x23, "Ü".repeat(500).as_bytes());
+    let tls = tlv(0x20, &[&[1, 0, 0, 0, 0][..], &version, &cipher].concat());
+    let addresses = [127, 0, 0, 9, 127, 0, 0, 1, 100, 0, 0, 25];
+    let length = u16::try_from(addresses.len() + tls.len()).unwrap();
+    let start = b"\r\n\r\n\0\r\nQUIT\n\x21\x11";
+    let header = [&start[..], &length.to_be_bytes(), &addresses, &tls].concat();
+    let stage = Stage::set(ListenerTls::Off, |config| {
+        config.listeners[0].proxy_protocol = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
+    let address = stage.address();
+    run(move || {
+        let mut client = Client::connect(address);
+        client.send(&header);
+        held_once(&mut client);
+        client.ask("QUIT", "221");
+    })
+    .await;
+    let record = session("127.0.0.9:25600".parse().unwrap()).await;
+    assert!(record["proxy_tls"].contains("TLSv1.3"), "{record:?}");
+}

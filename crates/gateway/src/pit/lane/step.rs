@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tarpit_core::answer::Finding;
 use tarpit_core::octets::Unreadable;
 use tarpit_core::record::SessionEnd;
 use tarpit_core::{Input, Then, Tick};
@@ -78,7 +79,7 @@ impl Lane {
             shared.metrics.panics.add(1);
             tracing::error!(target: "tarpit::pit", "a bug ended a held session");
             // Its count was given back with what it was thawed to.
-            self.holder.close(key);
+            self.break_off(key);
         }
     }
 
@@ -472,6 +473,19 @@ impl Lane {
         // Records that another process wrote are read when they come; so this is a bug of ours.
         tracing::error!(target: "tarpit::pit", %error, "a held session can't be read, and ends");
         shared.metrics.panics.add(1);
+        if self.holder.get(key).is_some() {
+            shared.places.end_unknown();
+        }
+        self.break_off(key);
+    }
+
+    /// 421 for a bug of ours, unless another reply was begun.
+    fn break_off(&mut self, key: Key) {
+        self.out.bytes.clear();
+        if self.holder.get(key).is_some_and(|parcel| parcel.said == 0) {
+            Finding::Bug.brief().write_to(&mut self.out.bytes);
+            self.flush(key);
+        }
         self.holder.close(key);
     }
 }
