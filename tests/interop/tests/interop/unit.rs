@@ -101,6 +101,9 @@ fn the_unit_says_what_it_must() -> Result<()> {
         ("NoNewPrivileges", "yes"),
         ("ProtectSystem", "strict"),
         ("MemoryDenyWriteExecute", "yes"),
+        // A crash leaves the keepers and the way to them.
+        ("KillMode", "process"),
+        ("RuntimeDirectoryPreserve", "restart"),
     ] {
         ensure!(
             unit.list("Service", key).last() == Some(&value),
