@@ -21,3 +21,6 @@ exports.answer = (next, connection, params) => {
     if (is_known(params[0])) return next(OK)
     next(DENY, 'unknown user')
 }
+
+// The clients' addresses have no names; a look-up would only wait for a resolver.
+exports.hook_lookup_rdns = (next) => next(OK, 'client.example.net')

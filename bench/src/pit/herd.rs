@@ -40,9 +40,8 @@ const OPENING_MAX: u32 = 100;
 
 /// How long nothing may move before a herd is taken as it is.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// How long one process of it may take: where others are thrown out for those that come in, there
-/// is no end to it.
-const FILLING_MAX: Duration = Duration::from_secs(90);
+/// How long one process of it may take, at a server that takes some dozens a second.
+const FILLING_MAX: Duration = Duration::from_secs(300);
 /// How often it is looked at meanwhile.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -131,11 +130,14 @@ impl Herd {
             let mut seen = (0, begun);
             loop {
                 let tally = process.report()?;
-                if tally.taken_in != seen.0 {
-                    seen = (tally.taken_in, Instant::now());
+                // More than ever before: where some are thrown out for others, there is no end to
+                // those that come in.
+                let held = tally.held() + tally.silent();
+                if held > seen.0 {
+                    seen = (held, Instant::now());
                     last = seen.1;
                 }
-                if tally.held() + tally.silent() >= process.share
+                if held >= process.share
                     || seen.1.elapsed() > PATIENCE
                     || begun.elapsed() > FILLING_MAX
                 {
