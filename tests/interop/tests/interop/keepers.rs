@@ -245,3 +245,28 @@ fn a_hundred_connections_over_three_keepers_owe_one_debt() -> Result<()> {
     });
     busy.context("fewer than three keepers held something")
 }
+
+#[test]
+fn an_upgrade_hands_the_keepers_over() -> Result<()> {
+    let server = FaultServer::start()?;
+    let runtime = Runtime::new()?;
+    let gateway = Gateway::start_confined(&settings(&server, &runtime, 5), DESCRIPTORS)?;
+    let clients = guesses(35, 110, gateway.port()?)?;
+    gateway.signal(Signal::USR2)?;
+    gateway.wait_records(|records| {
+        let mut messages = records.iter().map(|record| record.text("message"));
+        let taken = messages.any(|message| message == "a keeper without a front is taken over");
+        taken.then_some(())
+    })?;
+    // Whoever it was that held them: all have their answers, and go on.
+    let mut going_on = 0;
+    for (mut client, _) in clients {
+        client.reply()?.expect(550)?;
+        if client.command("NOOP").is_ok_and(|reply| reply.code == 250) {
+            going_on += 1;
+        }
+        client.quit()?;
+    }
+    ensure!(going_on == 110, "{going_on} went on");
+    Ok(())
+}
