@@ -133,6 +133,12 @@ impl Lane {
             None => Then::Read,
         };
         let rest = self.advance(&mut step, then);
+        self.settle(step, rest, state);
+    }
+
+    /// A step has ended. `state`: what it waited for before.
+    fn settle(&mut self, mut step: Step<'_>, rest: Rest, state: Waits) {
+        let (shared, key) = (step.shared, step.key);
         let waits = matches!(rest, Rest::Held(_)) && step.conn.session.waits_for_room();
         if state.for_room && !waits {
             shared.pit.deregister(step.conn.session.ticket());
