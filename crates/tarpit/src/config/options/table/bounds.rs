@@ -10,9 +10,9 @@ pub(super) const LIMITS: &[Opt] = &[
         "sessions_max",
         count(1, 1_000_000),
         Default::Value("10_000"),
-        "Sessions in all; over it 421 4.3.2. Known senders have as many places more as there may be connections to upstreams.",
-        "A thousand misses a second with 5 s each fill half of it. A held session costs the gateway \
-         about 3 KiB and one file descriptor: raise LimitNOFILE= along with it.",
+        "Sessions outside the pit; over it 421 4.3.2. Known senders have as many places more as there may be connections to upstreams.",
+        "Each costs the gateway about 4 KiB and one file descriptor, and one more for mail: raise LimitNOFILE= along \
+         with it. Held sessions are counted by `pit.sessions`.",
     ),
     opt(
         "sessions_per_source_max",
