@@ -222,7 +222,7 @@ impl Holder {
     /// # Errors
     /// The system refuses to watch at all.
     pub(crate) fn wait(
-        &mut self,
+        &self,
         now: Tick,
         longest: Duration,
         Events(events): &mut Events,

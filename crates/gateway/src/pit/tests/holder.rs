@@ -17,7 +17,7 @@ fn take_in(holder: &mut Holder, parcel: Parcel) -> Key {
 }
 
 /// What happens next, at the time zero.
-fn next(holder: &mut Holder) -> Vec<(Key, Stir)> {
+fn next(holder: &Holder) -> Vec<(Key, Stir)> {
     let mut stirred = Vec::new();
     let mut events = Events::new();
     let patience = Duration::from_secs(10);
@@ -37,17 +37,17 @@ fn tells_words_a_farewell_and_a_reset_apart() {
         spoke: true,
         ..Stir::default()
     };
-    assert_eq!(next(&mut holder), [(speaks, spoke)]);
+    assert_eq!(next(&holder), [(speaks, spoke)]);
     holder.note_unread(speaks, true);
     assert_eq!(holder.load().unread, 4096);
     speaker.shutdown(std::net::Shutdown::Write).unwrap();
-    let stirred = next(&mut holder);
+    let stirred = next(&holder);
     assert!(matches!(&stirred[..], [(key, stir)] if *key == speaks && stir.closed && !stir.reset));
     SockRef::from(&speaker)
         .set_linger(Some(Duration::ZERO))
         .unwrap();
     drop(speaker);
-    let stirred = next(&mut holder);
+    let stirred = next(&holder);
     assert!(matches!(&stirred[..], [(key, stir)] if *key == speaks && stir.reset));
     assert!(holder.close(speaks).is_some());
     assert_eq!((holder.load().sessions, holder.load().unread), (0, 0));
@@ -59,7 +59,7 @@ fn what_came_before_is_told_too() {
     let (mut client, ours) = pair().unwrap();
     client.write_all(b"x").unwrap();
     let key = take_in(&mut holder, parcel(ours, 60_000));
-    assert!(matches!(&next(&mut holder)[..], [(told, stir)] if *told == key && stir.spoke));
+    assert!(matches!(&next(&holder)[..], [(told, stir)] if *told == key && stir.spoke));
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_bell_from_another_thread_wakes_it() {
     let mut holder = Holder::new(Tick::ZERO).unwrap();
     let bell = holder.bell();
     let ringer = std::thread::spawn(move || bell.ring());
-    assert_eq!(next(&mut holder), []);
+    assert_eq!(next(&holder), []);
     ringer.join().unwrap();
 }
 
@@ -99,7 +99,7 @@ fn urgent_octets_hide_nothing() {
     SockRef::from(&client).send_out_of_band(b"!").unwrap();
     client.write_all(&[b'x'; 3 * 4096]).unwrap();
     while holder.load().unread < 4 * 4096 {
-        assert_eq!(next(&mut holder).len(), 1);
+        assert_eq!(next(&holder).len(), 1);
         holder.note_unread(key, true);
     }
 }
