@@ -350,13 +350,18 @@ impl Handle {
     }
 
     /// Gives what is listened on and what is owed to the successor at the other end of `socket`, and
-    /// accepts nobody any more. Sessions go on; see [`Gateway::leave`].
+    /// accepts nobody any more. Once it serves, `make_main` tells the service manager. Who waits goes
+    /// to it, other sessions go on; see [`Gateway::leave`].
     ///
     /// # Errors
     /// It does not take over; then nothing has changed.
-    pub async fn hand_over(&self, socket: OwnedFd) -> Result<Handed, HandOverError> {
+    pub async fn hand_over(
+        &self,
+        socket: OwnedFd,
+        make_main: impl FnOnce(),
+    ) -> Result<Handed, HandOverError> {
         let _changing = self.inner.changing.lock().await;
-        handover::give(&self.inner.shared, &self.inner.served, socket).await
+        handover::give(&self.inner.shared, &self.inner.served, socket, make_main).await
     }
 
     /// Binds what the configuration names and is not served yet, unless a predecessor left it. All

@@ -27,6 +27,7 @@
 
 mod giver;
 mod message;
+mod parcels;
 mod socket;
 mod taker;
 mod wire;

@@ -18,7 +18,7 @@
 
 mod front;
 mod link;
-mod message;
+pub(crate) mod message;
 mod place;
 mod process;
 mod tail;

@@ -30,8 +30,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tarpit_core::budget::{Load, Strain};
 use tarpit_core::ledger::{Ledger, Ticket};
-use tarpit_core::{Input, Outbox, Tick};
-use tokio::sync::{Notify, watch};
+use tarpit_core::{Input, Outbox, SessionId, Tick};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::conn::Conn;
 use crate::drive::machine::{self, Scene};
@@ -152,6 +152,22 @@ impl Pit {
         conn.place.into_held();
         lane.leave(Errand::Put(Box::new(parcel)));
         Ok(())
+    }
+
+    /// Gives all plain sessions that wait here to a successor, and those that come to wait later.
+    pub(crate) fn hand_over(&self, successor: &mpsc::UnboundedSender<Box<Parcel>>) {
+        for lane in self.lanes.get().into_iter().flatten() {
+            lane.leave(Errand::HandOver(successor.clone()));
+        }
+    }
+
+    /// Somebody comes to wait who waited elsewhere. The session is counted already.
+    pub(crate) fn put(&self, id: SessionId, parcel: Box<Parcel>) {
+        let lanes = self.lanes.get().map_or(&[][..], Vec::as_slice);
+        let number = usize::try_from(id.0).unwrap_or(0);
+        if let Some(lane) = number.checked_rem(lanes.len()).and_then(|at| lanes.get(at)) {
+            lane.leave(Errand::Put(parcel));
+        }
     }
 
     fn lane_of(&self, conn: &Conn) -> Option<&Arc<Mailbox>> {

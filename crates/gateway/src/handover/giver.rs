@@ -4,7 +4,11 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
 use super::message::{Door, Message, PIECE_MAX};
+use super::parcels::carry;
 use super::wire::{SOCKETS_MAX, Wire};
 use super::{HandOverError, READY_MAX, STEP_MAX, WireError};
 use crate::listen::{Bound, Served};
@@ -13,20 +17,23 @@ use crate::shared::{Shared, Stop};
 /// What was handed over, and the line on which the rest goes.
 #[derive(Debug)]
 pub struct Handed {
-    line: Line,
+    /// Gives the line back when it has nothing more to carry.
+    carrier: JoinHandle<Option<Line>>,
+    over: oneshot::Sender<()>,
     shared: Arc<Shared>,
 }
 
 impl Handed {
-    /// The service manager knows the successor now, which may speak to it.
-    pub async fn tell_main(&self) {
-        self.line.say_if_it_can(&Message::Main).await;
-    }
-
-    /// The last session has ended here: the debts that were made since.
+    /// The last session has ended here or is on its way: what is still to be carried, and the debts
+    /// that were made since.
     pub async fn finish(self) {
+        // An error means that the carrier has ended already.
+        let _ = self.over.send(());
+        let Ok(Some(line)) = self.carrier.await else {
+            return;
+        };
         for message in ledger(&self.shared).await {
-            if !self.line.say_if_it_can(&message).await {
+            if !line.say_if_it_can(&message).await {
                 return;
             }
         }
@@ -35,10 +42,10 @@ impl Handed {
 
 /// The line with its limits.
 #[derive(Debug)]
-struct Line(Wire);
+pub(super) struct Line(pub(super) Wire);
 
 impl Line {
-    async fn say(
+    pub(super) async fn say(
         &self,
         message: &Message,
         sockets: &[BorrowedFd<'_>],
@@ -78,7 +85,7 @@ impl Line {
     }
 }
 
-fn gone_is_ended(error: WireError) -> HandOverError {
+pub(super) fn gone_is_ended(error: WireError) -> HandOverError {
     use std::io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
     match error {
         WireError::System(error)
@@ -91,11 +98,12 @@ fn gone_is_ended(error: WireError) -> HandOverError {
 }
 
 /// Gives the successor at the other end of `socket` what is listened on and what is owed. What it
-/// does not take is back in `served`.
+/// does not take is back in `served`. Once it serves, `make_main` tells the service manager.
 pub(crate) async fn give(
     shared: &Arc<Shared>,
     served: &std::sync::Mutex<Vec<Served>>,
     socket: OwnedFd,
+    make_main: impl FnOnce(),
 ) -> Result<Handed, HandOverError> {
     let mut line = Line(Wire::new(socket).map_err(WireError::from)?);
     offer(&line, served).await?;
@@ -137,10 +145,21 @@ pub(crate) async fn give(
         }
         runs
     });
-    Ok(Handed {
-        line,
+    make_main();
+    line.say_if_it_can(&Message::Main).await;
+    Ok(hand_over_pit(shared, line))
+}
+
+/// Those who wait go too, and those who will.
+fn hand_over_pit(shared: &Arc<Shared>, line: Line) -> Handed {
+    let (sender, parcels) = mpsc::unbounded_channel();
+    let (over, is_over) = oneshot::channel();
+    shared.pit.hand_over(&sender);
+    Handed {
+        carrier: tokio::spawn(carry(line, Arc::clone(shared), parcels, is_over)),
+        over,
         shared: Arc::clone(shared),
-    })
+    }
 }
 
 /// Sends copies of the sockets; ours go on.

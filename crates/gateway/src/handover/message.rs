@@ -6,12 +6,16 @@
 
 use std::net::SocketAddr;
 
+use tarpit_core::Tick;
+
+use crate::keeper::message::{self as keeper, Freight};
+
 /// The form of the octets. A successor of another form says so and ends, and the old front goes on.
 const VERSION: u8 = 1;
 
 /// Octets of a message at most: below the send buffer of a socket (net.core.wmem_default, 208 KiB),
-/// so that several are under way at once.
-pub(super) const MESSAGE_MAX: usize = 64 * 1024;
+/// so that several are under way at once. That of a keeper, with a head and debts before it.
+pub(super) const MESSAGE_MAX: usize = keeper::MESSAGE_MAX + 2048;
 
 /// Octets of a piece of the ledger: a message but for its head.
 pub(super) const PIECE_MAX: usize = MESSAGE_MAX - 64;
@@ -38,6 +42,10 @@ pub(super) enum Message {
     Serve,
     /// Old to new: the service manager knows who you are.
     Main,
+    /// Old to new: these wait, and are yours. A socket for each.
+    Parcels(Vec<Held>),
+    /// New to old: they are mine.
+    Taken,
     /// New to old: everything is at hand to serve.
     Ready,
     /// New to old: it can't be done.
@@ -62,6 +70,14 @@ pub(super) struct Door {
     pub(super) asked: SocketAddr,
 }
 
+/// A session that waits, on its way without its socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) freight: Freight,
+    /// When its source is free of debt, in the order of [`ACCOUNTS`](super::parcels::ACCOUNTS).
+    pub(super) free_at: [Tick; 2],
+}
+
 /// Why a message can't be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unreadable {
@@ -69,7 +85,7 @@ pub(super) enum Unreadable {
     #[error("the message has the form {0}, allowed is {VERSION}")]
     Version(u8),
     /// There is no such message.
-    #[error("found a message of the kind {0}, allowed are 1 to {NOTED}")]
+    #[error("found a message of the kind {0}, allowed are 1 to {TAKEN}")]
     Kind(u8),
     /// It ends early, or holds what can't be.
     #[error("the message is broken at its {0}")]
@@ -87,12 +103,15 @@ const FRONT: u8 = 8;
 const UPGRADE: u8 = 9;
 const UPGRADED: u8 = 10;
 const NOTED: u8 = 11;
+const PARCELS: u8 = 12;
+const TAKEN: u8 = 13;
 
 impl Message {
     /// How many sockets belong to it.
     pub(super) fn sockets(&self) -> usize {
         match self {
             Self::Listeners { list, .. } => list.len(),
+            Self::Parcels(list) => list.len(),
             _ => 0,
         }
     }
@@ -119,6 +138,11 @@ impl Message {
                 let end = reason.floor_char_boundary(REASON_MAX);
                 octets.extend(reason.get(..end).unwrap_or_default().bytes());
             }
+            Self::Parcels(list) => {
+                octets.push(PARCELS);
+                put_parcels(list, &mut octets);
+            }
+            Self::Taken => octets.push(TAKEN),
             Self::Noted => octets.push(NOTED),
             Self::Serving => octets.push(SERVING),
             Self::Front(config) => {
@@ -155,6 +179,8 @@ impl Message {
             MAIN => bare(Self::Main),
             READY => bare(Self::Ready),
             FAILED => Ok(Self::Failed(String::from_utf8_lossy(rest).into_owned())),
+            PARCELS => parcels(rest),
+            TAKEN => bare(Self::Taken),
             NOTED => bare(Self::Noted),
             SERVING => bare(Self::Serving),
             FRONT => Ok(Self::Front(rest.to_vec())),
@@ -186,6 +212,40 @@ fn listeners(octets: &[u8]) -> Result<Message, Unreadable> {
         rest = after;
     }
     Ok(Message::Listeners { more, list })
+}
+
+/// How many in one octet, then the debts in milliseconds, then what a keeper would get.
+fn put_parcels(list: &[Held], octets: &mut Vec<u8>) {
+    debug_assert!(list.len() <= super::wire::SOCKETS_MAX);
+    octets.push(u8::try_from(list.len()).unwrap_or(u8::MAX));
+    for free_at in list.iter().flat_map(|held| held.free_at) {
+        octets.extend(free_at.as_millis().to_be_bytes());
+    }
+    let freights = list.iter().map(|held| held.freight.clone()).collect();
+    octets.extend(keeper::Message::Park(freights).encode());
+}
+
+fn parcels(octets: &[u8]) -> Result<Message, Unreadable> {
+    const WHAT: &str = "parcels";
+    let broken = Unreadable::Broken(WHAT);
+    let (count, mut rest) = octets.split_first().ok_or(broken)?;
+    let mut debts = Vec::new();
+    for _ in 0..*count {
+        let mut debt = || {
+            let (millis, after) = rest.split_first_chunk().ok_or(broken)?;
+            rest = after;
+            Ok(Tick::from_millis(u64::from_be_bytes(*millis)))
+        };
+        debts.push([debt()?, debt()?]);
+    }
+    match keeper::Message::decode(rest) {
+        Ok(keeper::Message::Park(freights)) if freights.len() == debts.len() => {
+            let both = freights.into_iter().zip(debts);
+            let list = both.map(|(freight, free_at)| Held { freight, free_at });
+            Ok(Message::Parcels(list.collect()))
+        }
+        _ => Err(broken),
+    }
 }
 
 fn flag(octets: &[u8]) -> Result<(bool, &[u8]), Unreadable> {
@@ -238,6 +298,14 @@ mod tests {
             Message::Main,
             Message::Ready,
             Message::Failed("line 3: hostname: found 1".to_owned()),
+            Message::Parcels(vec![
+                Held {
+                    freight: crate::keeper::message::tests::small(),
+                    free_at: [Tick::from_millis(70_000), Tick::ZERO],
+                };
+                3
+            ]),
+            Message::Taken,
             Message::Noted,
             Message::Serving,
             Message::Front(b"/etc/tarpit/tarpit.toml".to_vec()),

@@ -3,7 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::message::{Door, Message};
+use super::message::{Door, Held, Message};
+use super::parcels;
 use super::wire::Wire;
 use super::{STEP_MAX, WireError};
 use crate::listen::Bound;
@@ -130,6 +131,9 @@ impl Estate {
     pub(crate) async fn attend(mut self, shared: Arc<Shared>) {
         loop {
             let noted = match self.wire.receive().await {
+                Ok(Some((Message::Parcels(list), sockets))) => {
+                    self.take_parcels(list, sockets, &shared).await
+                }
                 Ok(Some((message, _))) => self.note(message, &shared).await,
                 Ok(None) => break,
                 Err(error) => Err(error),
@@ -140,6 +144,20 @@ impl Estate {
             }
         }
         tracing::info!(target: "tarpit::upgrade", "the predecessor has ended");
+    }
+
+    /// They are the predecessor's until it hears that they are ours; if it can't, it keeps them.
+    async fn take_parcels(
+        &self,
+        list: Vec<Held>,
+        sockets: Vec<OwnedFd>,
+        shared: &Arc<Shared>,
+    ) -> Result<(), WireError> {
+        self.wire.send(&Message::Taken, &[]).await?;
+        for (held, socket) in list.into_iter().zip(sockets) {
+            parcels::take(shared, held, socket);
+        }
+        Ok(())
     }
 
     async fn note(&mut self, message: Message, shared: &Arc<Shared>) -> Result<(), WireError> {

@@ -467,4 +467,4 @@ fn whole<const COUNT: usize>(octets: &[u8]) -> Result<[u8; COUNT], Unreadable> {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

@@ -140,6 +140,8 @@ impl Holder {
     /// Takes a parcel in. Its socket is not watched yet: some only pass through here.
     pub(crate) fn put(&mut self, mut parcel: Parcel) -> Key {
         parcel.state.watched = false;
+        // What it has not read is told when it is watched.
+        parcel.unread_pages = 0;
         let due = parcel.due();
         self.octets += parcel.octets();
         let key = self.slab.insert(parcel);

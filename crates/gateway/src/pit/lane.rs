@@ -336,11 +336,14 @@ impl Lane {
         key: Key,
         successor: &tokio::sync::mpsc::UnboundedSender<Box<Parcel>>,
     ) {
-        let is_plain = self
-            .holder
-            .get(key)
-            .is_some_and(|parcel| parcel.veil.is_none() && !parcel.is_over());
-        if !is_plain {
+        let Some(parcel) = self.holder.get(key) else {
+            return;
+        };
+        if parcel.is_over() {
+            // It only waits for what it was told to arrive.
+            return;
+        }
+        if parcel.veil.is_some() {
             self.step(shared, key, Some(Input::Drain));
             return;
         }

@@ -106,7 +106,7 @@ proptest! {
     }
 }
 
-pub(in crate::keeper) fn small() -> Freight {
+pub(crate) fn small() -> Freight {
     Freight {
         source: Source::V4(0xc000_0201, 32),
         until: Tick::from_millis(20_000_000),

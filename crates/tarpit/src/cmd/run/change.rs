@@ -115,10 +115,9 @@ impl Changes {
         let successor = started.await??;
         let process = successor.process();
         info!(target: "tarpit::upgrade", process, "successor started");
-        match self.handle.hand_over(ours).await {
+        let make_main = || self.manager.hand_over_to(process);
+        match self.handle.hand_over(ours, make_main).await {
             Ok(handed) => {
-                self.manager.hand_over_to(process);
-                handed.tell_main().await;
                 successor.keep();
                 Ok((handed, process))
             }
