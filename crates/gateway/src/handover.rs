@@ -9,7 +9,9 @@
 //! stops to accept
 //! Serve                          ->     accepts: first those who wait in the queues
 //!                                <-     Serving
-//! lets its sessions end
+//! Parcels, with their sockets    ->     who waits, and what their sources owe
+//!                                <-     Taken; and so on, batch by batch
+//! lets its other sessions end
 //! Ledger once more               ->     what was charged meanwhile
 //! ```
 //!
@@ -18,9 +20,13 @@
 //! that is closed takes the connections in its queue with it. From `Serve` to `Serving`, a few
 //! milliseconds, nobody accepts, and clients wait in those queues.
 //!
-//! A session that is in progress stays where it is and ends there: its upstream connection and its
-//! TLS state are of no use elsewhere. For [`LEAVE_FOR`] nothing at all changes for it; after that
-//! the old front drains, which loses nothing. Counters start anew.
+//! Who waits goes along, whether held or idle in the pit, and so does whoever comes to wait while
+//! the old front leaves: a [parcel](parcels) means the same in both. Not so over TLS, whose state is
+//! of no use elsewhere: those are told 421.
+//!
+//! A session that is in progress stays where it is and ends there, with its upstream connection. For
+//! [`LEAVE_FOR`] nothing at all changes for it; after that the old front drains, which loses nothing.
+//! Counters start anew.
 //!
 //! Binding the same address in both processes (SO_REUSEPORT) was rejected: each socket has a queue
 //! of its own, and the old one's is reset when it closes.

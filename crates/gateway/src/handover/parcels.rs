@@ -10,7 +10,6 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
 use rustix::net::{SendFlags, send};
-use tarpit_core::answer::Finding;
 use tarpit_core::ledger::Account;
 use tarpit_core::{Paced, SessionId, Source, Tick};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -22,6 +21,7 @@ use super::message::{Held, Message};
 use super::wire::SOCKETS_MAX;
 use crate::conn::Conn;
 use crate::keeper::message::{Flags, Freight, fitting};
+use crate::pit::farewell;
 use crate::pit::parcel::{Parcel, Waits};
 use crate::shared::Shared;
 
@@ -81,6 +81,7 @@ async fn carry_some(
         // More octets than any message has, by a configuration that lets clients send so much ahead.
         let one = waiting.remove(0);
         turn_away(
+            shared,
             &one.socket,
             "a session that waits is too long to be handed over, and ends",
         );
@@ -132,7 +133,7 @@ pub(super) fn take(shared: &Arc<Shared>, held: Held, socket: OwnedFd) {
         Ok(conn) => conn,
         Err(error) => {
             let socket = socket.into();
-            return turn_away(&socket, &error.to_string());
+            return turn_away(shared, &socket, &error.to_string());
         }
     };
     let id = conn.session.id();
@@ -142,12 +143,10 @@ pub(super) fn take(shared: &Arc<Shared>, held: Held, socket: OwnedFd) {
 }
 
 /// Nobody can serve it.
-fn turn_away(socket: &TcpStream, reason: &str) {
+fn turn_away(shared: &Shared, socket: &TcpStream, reason: &str) {
     tracing::warn!(target: "tarpit::upgrade", reason, "a session that waited is told to come again");
-    let mut farewell = Vec::new();
-    Finding::Unavailable.brief().write_to(&mut farewell);
     // It may be gone, or not read; there is nothing more to do for it.
-    let _ = send(socket, &farewell, SendFlags::NOSIGNAL);
+    let _ = send(socket, &farewell(shared), SendFlags::NOSIGNAL);
 }
 
 fn debts(shared: &Shared, source: Source) -> [Tick; 2] {
@@ -160,7 +159,9 @@ fn pack(parcel: Parcel, shared: &Arc<Shared>) -> Option<Packed> {
     let conn = match Conn::thaw(&parcel.record, shared) {
         Ok(conn) => conn,
         Err(error) => {
-            turn_away(&parcel.socket, &error.to_string());
+            turn_away(shared, &parcel.socket, &error.to_string());
+            // The lane could not read it either, so it gave no count back.
+            shared.places.end_unknown();
             return None;
         }
     };

@@ -31,4 +31,5 @@ mod thousand;
 mod transparent;
 mod unit;
 mod upgrade;
+mod waiting;
 mod ways;
