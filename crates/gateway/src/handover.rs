@@ -21,11 +21,11 @@
 //! milliseconds, nobody accepts, and clients wait in those queues.
 //!
 //! Who waits goes along, whether held or idle in the pit, and so does whoever comes to wait while
-//! the old front leaves: a [parcel](parcels) means the same in both. Not so over TLS, whose state is
+//! the old front leaves: a parcel means the same in both. Not so over TLS, whose state is
 //! of no use elsewhere: those are told 421.
 //!
 //! A session that is in progress stays where it is and ends there, with its upstream connection. For
-//! [`LEAVE_FOR`] nothing at all changes for it; after that the old front drains, which loses nothing.
+//! ten seconds nothing at all changes for it; after that the old front drains, which loses nothing.
 //! Counters start anew.
 //!
 //! Binding the same address in both processes (SO_REUSEPORT) was rejected: each socket has a queue
