@@ -26,9 +26,10 @@ use porter::Porter;
 /// million sessions.
 const KEEPERS_MAX: usize = 64;
 
-/// When all keepers together have credit for less than this part of what one takes, another one is
-/// started: with 20,000 descriptors, five seconds before they are full if a thousand come a second.
-const AHEAD: usize = 4;
+/// A keeper is started when the others have less room than this part of its descriptors: when the
+/// last of them begins to fill. It takes a second to come where the processor is busy, and ten
+/// thousand clients may come meanwhile.
+const AHEAD: (usize, usize) = (3, 4);
 
 /// How keepers are started, and where they are found.
 #[derive(Clone, Debug)]
@@ -100,7 +101,7 @@ impl Keepers {
             }),
             bell,
             held: AtomicUsize::new(0),
-            ahead: porter::descriptors() / AHEAD,
+            ahead: porter::descriptors() / AHEAD.1 * AHEAD.0,
             spared,
         });
         let porter = Porter::new(Arc::downgrade(shared), Arc::clone(&keepers), settings);
