@@ -3,7 +3,7 @@
 //! Sessions in the pit are counted apart, so that a million of them take no place from mail. A held
 //! session that keeps nothing but a record gives its [`Place`] away ([`Place::into_held`]): what is
 //! left of it is the count, and whoever has the record says which source it was
-//! ([`Places::unhold`], [`Places::end_held`]).
+//! ([`Places::of_held`], [`Places::end_held`]).
 //!
 //! What it promises: an atomic addition for each way into the pit and out of it, and one short lock
 //! among many for each session that comes or goes; 13 octets for each source, in tables that are
@@ -121,13 +121,6 @@ impl Places {
         self.place(source, active(before) + 1, of_source)
     }
 
-    /// A held session that has only its record goes on outside the pit: its place again.
-    #[must_use]
-    pub(crate) fn unhold(self: &Arc<Self>, source: Source) -> Place {
-        let before = self.counts.fetch_sub(HELD - 1, Ordering::Relaxed);
-        self.place(source, active(before) + 1, self.of_source(source))
-    }
-
     /// The place of a held session that had only its record: its count is given back when this is
     /// dropped, unless it is left again ([`Place::into_held`]).
     #[must_use]
@@ -186,8 +179,8 @@ impl Places {
     }
 
     /// Sessions of a source, in the pit or not.
-    #[must_use]
-    pub(crate) fn of_source(&self, source: Source) -> u32 {
+    #[cfg(test)]
+    fn of_source(&self, source: Source) -> u32 {
         let (print, shard) = self.find(source);
         lock(shard).get(&print).copied().unwrap_or(0)
     }
@@ -277,12 +270,13 @@ impl Place {
     pub(crate) fn leave_pit(&mut self) {
         if self.state == State::Held {
             self.state = State::Active;
-            self.places.counts.fetch_sub(HELD - 1, Ordering::Relaxed);
+            let before = self.places.counts.fetch_sub(HELD - 1, Ordering::Relaxed);
+            self.active = active(before) + 1;
         }
     }
 
     /// The session is held from now on, and keeps no more than which source it is: its count stays
-    /// until [`Places::unhold`] or [`Places::end_held`].
+    /// until [`Places::of_held`] or [`Places::end_held`].
     pub(crate) fn into_held(mut self) -> Source {
         self.enter_pit();
         self.state = State::Left;
@@ -360,8 +354,9 @@ mod tests {
         places.add_held(two);
         assert_eq!((places.active(), places.held()), (0, 3));
         assert_eq!((places.of_source(one), places.of_source(two)), (1, 2));
-        let back = places.unhold(one);
-        assert_eq!((back.active, back.of_source), (1, 1));
+        let mut back = places.of_held(one);
+        back.leave_pit();
+        assert_eq!(back.active, 1);
         assert_eq!((places.active(), places.held()), (1, 2));
         places.end_held(two);
         places.end_held(two);

@@ -42,7 +42,7 @@ async fn a_farewell_that_comes_together_with_a_command_is_heard() {
     let stage = Stage::set(ListenerTls::Off, |_| ()).await;
     let address = stage.address();
     let clients = run(move || {
-        let ends = [&b"NOOP\r\n"[..], b"NONSENSE\r\n"].map(|last| {
+        [&b"NOOP\r\n"[..], b"NONSENSE\r\n"].map(|last| {
             let mut client = Client::connect(address);
             held_once(&mut client);
             // Both go in one packet.
@@ -52,8 +52,7 @@ async fn a_farewell_that_comes_together_with_a_command_is_heard() {
             assert_eq!(client.reply().get(3..4), Some(" "));
             assert_eq!(client.rest(), b"");
             client.address
-        });
-        ends
+        })
     })
     .await;
     for client in clients {

@@ -83,7 +83,7 @@ fn due_in_order_and_counted_in_octets() {
 
 #[test]
 fn a_bell_from_another_thread_wakes_it() {
-    let mut holder = Holder::new(Tick::ZERO).unwrap();
+    let holder = Holder::new(Tick::ZERO).unwrap();
     let bell = holder.bell();
     let ringer = std::thread::spawn(move || bell.ring());
     assert_eq!(next(&holder), []);
