@@ -163,8 +163,9 @@ impl Lane {
     }
 
     fn run(mut self) {
-        // With less right to the processor there is no harm in failing here.
-        let _ = rustix::process::setpriority_process(None, NICE);
+        if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+            tracing::warn!(target: "tarpit::pit", %error, "the pit runs at the priority of mail: it was not allowed to take less");
+        }
         let mut errands = Vec::new();
         let mut stirred = Vec::new();
         let mut events = Events::new();
