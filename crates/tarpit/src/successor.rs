@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -59,6 +60,10 @@ impl Program {
     }
 }
 
+/// How often it is looked whether a process whose line is closed has ended: for a second.
+const LOOKS: u32 = 50;
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// A process that may take over. Dropping it before it did ends it.
 #[derive(Debug)]
 pub(crate) struct Successor {
@@ -77,9 +82,18 @@ impl Successor {
         self.kept = true;
     }
 
-    /// How it ended, if it did so by itself; otherwise it is ended now.
-    pub(crate) fn end(mut self) -> Option<ExitStatus> {
-        let by_itself = self.child.try_wait().ok().flatten();
+    /// How it ended, if it did so by itself; otherwise it is ended now. `is_ending`: its line is
+    /// closed, which the system does a moment before the process has ended. Waits
+    /// for that, so it is not for a worker of the runtime.
+    pub(crate) fn end(mut self, is_ending: bool) -> Option<ExitStatus> {
+        let mut by_itself = self.child.try_wait().ok().flatten();
+        for _ in 0..if is_ending { LOOKS } else { 0 } {
+            if by_itself.is_some() {
+                break;
+            }
+            std::thread::sleep(LOOK_EVERY);
+            by_itself = self.child.try_wait().ok().flatten();
+        }
         self.stop();
         by_itself
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use tarpit_gateway::Handle;
-use tarpit_gateway::handover::{self, FrontSocket, Handed, Request};
+use tarpit_gateway::handover::{self, FrontSocket, HandOverError, Handed, Request};
 use tarpit_gateway::runtime::Runtime;
 use tracing::{error, info, warn};
 
@@ -122,7 +122,8 @@ impl Changes {
                 Ok((handed, process))
             }
             Err(failure) => {
-                let ended = tokio::task::spawn_blocking(|| successor.end()).await?;
+                let is_ending = matches!(failure, HandOverError::Ended);
+                let ended = tokio::task::spawn_blocking(move || successor.end(is_ending)).await?;
                 let failure = anyhow::Error::new(failure);
                 Err(match ended {
                     Some(status) => failure.context(format!("the successor ended ({status})")),
