@@ -10,7 +10,7 @@
 //!
 //! What it promises: a socket is sent only against a credit that the receiver gave, so none is lost
 //! for want of descriptors; neither end ever waits for the other; a front that dies leaves its
-//! sessions with the keepers, which say what is due in time and wait [`process::ORPHAN_WAIT`] for
+//! sessions with the keepers, which say what is due in time and wait `process::ORPHAN_WAIT` for
 //! another front with what clients say; a keeper that dies takes its own sessions along, no others.
 //!
 //! Rejected: several gateways on one port with a ledger between them (a charge over a socket costs
