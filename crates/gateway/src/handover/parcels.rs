@@ -209,13 +209,7 @@ fn unpack(freight: Freight, socket: OwnedFd) -> Parcel {
         paced: paced.map(|(paced, _)| Box::new(paced)),
         said: freight.said,
         unread_pages: 0,
-        state: Waits {
-            listens: freight.flags.listens,
-            for_room: freight.ticket.is_some(),
-            half_closed: freight.flags.half_closed,
-            small_window: freight.flags.small_window,
-            ..Waits::default()
-        },
+        state: Waits::of(&freight),
         record: freight.record,
         veil: None,
     }

@@ -164,13 +164,7 @@ pub(super) fn unpack(shared: &Shared, freight: &Freight, socket: OwnedFd) -> Par
             .map(Box::new),
         said: freight.said,
         unread_pages: 0,
-        state: Waits {
-            listens: freight.flags.listens,
-            for_room: freight.ticket.is_some(),
-            half_closed: freight.flags.half_closed,
-            small_window: freight.flags.small_window,
-            ..Waits::default()
-        },
+        state: Waits::of(freight),
         record: freight.record.clone(),
         veil: None,
     }

@@ -7,6 +7,7 @@ use rustix::net::sockopt::{set_socket_oobinline, set_socket_recv_buffer_size};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tarpit_core::{Paced, Tick};
 
+use crate::keeper::message::Freight;
 use crate::stream::{Secure, Stream};
 use crate::tls::{TlsFailure, TlsInfo};
 
@@ -66,6 +67,19 @@ pub(crate) struct Waits {
 /// who asks how much is unread: a client could fill the kernel's memory and be counted as empty.
 pub(crate) fn hear_in_order(socket: &TcpStream) {
     let _ = set_socket_oobinline(socket, true);
+}
+
+impl Waits {
+    /// What another process told of a parcel.
+    pub(crate) fn of(freight: &Freight) -> Self {
+        Self {
+            listens: freight.flags.listens,
+            for_room: freight.ticket.is_some(),
+            half_closed: freight.flags.half_closed,
+            small_window: freight.flags.small_window,
+            ..Self::default()
+        }
+    }
 }
 
 /// Lets a client send as little ahead as the system allows (`SO_RCVBUF`). It costs nothing but
