@@ -8,6 +8,7 @@
 //! call. What comes from other threads comes as errands through its mailbox.
 
 mod away;
+mod ends;
 mod step;
 
 use std::sync::atomic::{AtomicU64, Ordering};
