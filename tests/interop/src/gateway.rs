@@ -143,14 +143,28 @@ impl Gateway {
     /// # Errors
     /// When it ends or doesn't listen in half a minute; with its log.
     pub fn start_confined(config: &str, allowed: u64) -> Result<Self> {
+        Self::start_confined_program(&gateway_binary()?, config, allowed, None)
+    }
+
+    /// As [`Gateway::start_confined`], of another file, with this filter of the log if there is one.
+    ///
+    /// # Errors
+    /// When it ends or doesn't listen in half a minute; with its log.
+    pub fn start_confined_program(
+        program: &Path,
+        config: &str,
+        allowed: u64,
+        log: Option<&str>,
+    ) -> Result<Self> {
         let mut command = Command::new("prlimit");
+        command.envs(log.map(|filter| ("TARPIT_LOG", filter)));
         command.arg(format!("--nofile={allowed}:{allowed}"));
         if rustix::process::geteuid().is_root() {
             let user = UNPRIVILEGED.to_string();
             command.args(["setpriv", "--reuid", &user, "--regid", &user]);
             command.args(["--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]);
         }
-        command.arg(gateway_binary()?);
+        command.arg(program);
         let folder = tempfile::Builder::new()
             .prefix("tarpit-gateway-")
             .tempdir()?;

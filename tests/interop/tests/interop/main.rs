@@ -7,6 +7,7 @@ mod doors;
 mod drain;
 mod evaluate;
 mod faults;
+mod fifteen_thousand;
 mod flood;
 mod fronts;
 mod harvest;

@@ -21,12 +21,12 @@ use tarpit_interop::{
 const LEAVING: Duration = Duration::from_secs(40);
 
 /// A copy of the binary that can be replaced.
-struct Program {
-    folder: tempfile::TempDir,
+pub(super) struct Program {
+    pub(super) folder: tempfile::TempDir,
 }
 
 impl Program {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let program = Self {
             folder: tempfile::tempdir()?,
         };
@@ -34,7 +34,7 @@ impl Program {
         Ok(program)
     }
 
-    fn path(&self) -> std::path::PathBuf {
+    pub(super) fn path(&self) -> std::path::PathBuf {
         self.folder.path().join("tarpit")
     }
 
@@ -47,7 +47,7 @@ impl Program {
         Ok(())
     }
 
-    fn replace_by_itself(&self) -> Result<()> {
+    pub(super) fn replace_by_itself(&self) -> Result<()> {
         self.replace(|new| Ok(fs::copy(gateway_binary()?, new).map(drop)?))
     }
 
