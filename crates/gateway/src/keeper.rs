@@ -8,10 +8,14 @@
 //! pit lane -> Keepers (front.rs) == link.rs, message.rs == process.rs -> pit/holder.rs
 //! ```
 //!
+//! Of a session over TLS they have the socket only: nothing is written to it or read from it there,
+//! and it ends with the front that has its keys.
+//!
 //! What it promises: a socket is sent only against a credit that the receiver gave, so none is lost
 //! for want of descriptors; neither end ever waits for the other; a front that dies leaves its
-//! sessions with the keepers, which say what is due in time and wait `process::ORPHAN_WAIT` for
-//! another front with what clients say; a keeper that dies takes its own sessions along, no others.
+//! sessions in the clear with the keepers, which say what is due in time and wait
+//! `process::ORPHAN_WAIT` for another front with what clients say; a keeper that dies takes its own
+//! sessions along, no others.
 //!
 //! Rejected: several gateways on one port with a ledger between them (a charge over a socket costs
 //! 35 to 50 µs against 0.1 µs for a call); keepers that run the machine (each needs the ledger then).

@@ -225,10 +225,15 @@ impl Pit {
         }
     }
 
-    /// What the lanes hold together.
+    /// What the lanes hold together; in octets also what stays here of sessions in keepers.
     pub(crate) fn load(&self) -> Load {
+        let keepers = self.keepers.get();
+        let apart = Load {
+            octets: keepers.map_or(0, |keepers| keepers.veil_octets()),
+            ..Load::default()
+        };
         let lanes = self.lanes.get().into_iter().flatten();
-        lanes.fold(Load::default(), |sum, lane| {
+        lanes.fold(apart, |sum, lane| {
             let load = lane.load();
             Load {
                 sessions: sum.sessions + load.sessions,

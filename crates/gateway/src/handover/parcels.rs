@@ -180,6 +180,8 @@ fn pack(parcel: Parcel, shared: &Arc<Shared>) -> Option<Packed> {
         // For keepers, which do not know the record.
         patience: 0,
         ticket: parcel.state.for_room.then_some(ticket),
+        // Those over TLS end here.
+        veil: None,
         flags: Flags {
             listens: parcel.state.listens,
             half_closed: parcel.state.half_closed,

@@ -3,15 +3,19 @@
 //! Lanes leave parcels at the [`Keepers`] desk, against the credits that keepers gave; a thread of its
 //! own carries them, so that no lane waits and no lock is held over a system call. What comes back
 //! goes to the pit; a keeper's end is noticed by its line, and the places of its sessions are free.
+//!
+//! Of a session over TLS only the socket goes. Its keys stay here ([`veils`]), and the two are put
+//! together again when it comes back.
 
 mod line;
 mod porter;
+mod veils;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -19,6 +23,7 @@ use rustix::io::write;
 use tarpit_core::ledger::Ticket;
 
 use super::message::Freight;
+use crate::pit::parcel::Veil;
 use crate::shared::Shared;
 use porter::Porter;
 
@@ -48,6 +53,7 @@ pub(crate) struct Keepers {
     desk: Mutex<Desk>,
     bell: OwnedFd,
     held: AtomicUsize,
+    veil_octets: AtomicU64,
     /// Credit that is to be there always.
     ahead: usize,
     /// Sessions that the lanes hold themselves before they look for keepers.
@@ -59,6 +65,15 @@ pub(crate) struct Keepers {
 pub(crate) struct Cargo {
     pub(crate) freight: Freight,
     pub(crate) socket: OwnedFd,
+    /// TLS, where it is spoken. It does not go to the keeper.
+    pub(crate) veil: Option<Box<Veil>>,
+}
+
+impl Cargo {
+    /// TLS is spoken on its socket, and the keys are not here: nothing can be said to it.
+    pub(crate) const fn is_mute(&self) -> bool {
+        self.freight.veil.is_some() && self.veil.is_none()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -101,6 +116,7 @@ impl Keepers {
             }),
             bell,
             held: AtomicUsize::new(0),
+            veil_octets: AtomicU64::new(0),
             ahead: porter::descriptors() / AHEAD.1 * AHEAD.0,
             spared,
         });
@@ -165,13 +181,18 @@ impl Keepers {
         self.held.load(Ordering::Relaxed)
     }
 
+    /// Octets of memory that TLS of the sessions there takes here.
+    pub(crate) fn veil_octets(&self) -> u64 {
+        self.veil_octets.load(Ordering::Relaxed)
+    }
+
     /// Keepers now.
     pub(crate) fn count(&self) -> usize {
         self.lock().counters.len()
     }
 
     /// Parts from all keepers, so that another front may have them: their sessions are its from now
-    /// on.
+    /// on. Those over TLS, whose keys it does not have, come back here first.
     pub(crate) fn release(&self) {
         self.lock().is_closed = true;
         self.ring();

@@ -245,6 +245,7 @@ impl AsFd for Link {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keeper::message::VERSION;
     use crate::keeper::message::tests::small;
 
     fn ends() -> (Link, Link) {
@@ -326,7 +327,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_ends_the_link() {
         let (front, mut keeper) = ends();
-        rustix::net::send(&front, b"\x01\x63", SendFlags::empty()).unwrap();
+        rustix::net::send(&front, &[VERSION, 0x63], SendFlags::empty()).unwrap();
         assert!(matches!(
             keeper.receive(),
             Err(LinkError::Unreadable(Unreadable::Kind(0x63)))

@@ -13,7 +13,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use tarpit_core::{Source, Tick};
 
 /// The form of the octets. Another one is refused, and its parcels end with 421.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
 
 /// Octets of a message at most: far below the send buffer of a socket (net.core.wmem_default, 208
 /// KiB), so that several are under way at once, and enough for 253 parcels of the usual size.
@@ -54,6 +54,8 @@ pub(crate) enum Message {
     Recall(Vec<u64>),
     /// Front to keeper: give everything back.
     Drain,
+    /// Front to keeper: give back those over TLS, whose keys would not outlast a parting.
+    Unveil,
     /// Front to keeper: another front comes; send nothing more.
     Release,
     /// Keeper to front: this was the last one.
@@ -97,6 +99,9 @@ pub(crate) struct Freight {
     pub(crate) patience: u32,
     /// It waits for room in the ledger, and this is its number there.
     pub(crate) ticket: Option<u64>,
+    /// TLS is spoken on the socket, and the front has the keys under this number. Nobody else may
+    /// write there.
+    pub(crate) veil: Option<u64>,
     pub(crate) flags: Flags,
     /// What is said until then, in the form of `tarpit_core::paced`. Empty: nothing.
     pub(crate) paced: Box<[u8]>,
@@ -124,7 +129,7 @@ pub(crate) enum Unreadable {
     #[error("the message has the form {0}, allowed is {VERSION}")]
     Version(u8),
     /// There is no such message.
-    #[error("found a message of the kind {0}, allowed are 1 to {RELEASED}")]
+    #[error("found a message of the kind {0}, allowed are 1 to {UNVEIL}")]
     Kind(u8),
     /// It ends early, or holds what can't be.
     #[error("the message is broken at its {0}")]
@@ -141,6 +146,7 @@ const RECALL: u8 = 7;
 const DRAIN: u8 = 8;
 const RELEASE: u8 = 9;
 const RELEASED: u8 = 10;
+const UNVEIL: u8 = 11;
 
 /// Bits of a parcel's first octet.
 mod flag {
@@ -149,7 +155,8 @@ mod flag {
     pub(super) const SMALL_WINDOW: u8 = 4;
     pub(super) const PROMPT: u8 = 8;
     pub(super) const TICKET: u8 = 16;
-    pub(super) const ALL: u8 = 31;
+    pub(super) const VEIL: u8 = 32;
+    pub(super) const ALL: u8 = 63;
 }
 
 impl Message {
@@ -190,6 +197,7 @@ impl Message {
                 put_list(tickets, &mut out, |ticket, out| put_number(*ticket, out));
             }
             Self::Drain => out.push(DRAIN),
+            Self::Unveil => out.push(UNVEIL),
             Self::Release => out.push(RELEASE),
             Self::Released => out.push(RELEASED),
         }
@@ -226,6 +234,7 @@ impl Message {
                 Self::Recall(reader.list("tickets", TICKETS_MAX, |reader| reader.number("ticket"))?)
             }
             DRAIN => Self::Drain,
+            UNVEIL => Self::Unveil,
             RELEASE => Self::Release,
             RELEASED => Self::Released,
             kind => return Err(Unreadable::Kind(kind)),
@@ -270,8 +279,8 @@ impl Why {
 impl Freight {
     /// Octets that it takes in a message, no less than it really does.
     pub(crate) fn size(&self) -> usize {
-        // A reason, flags, a source, five numbers of ten octets and two lengths at most.
-        const REST: usize = 1 + 1 + 18 + 5 * 10 + 2 * 4;
+        // A reason, flags, a source, six numbers of ten octets and two lengths at most.
+        const REST: usize = 1 + 1 + 18 + 6 * 10 + 2 * 4;
         REST + self.paced.len() + self.record.len()
     }
 
@@ -288,6 +297,7 @@ impl Freight {
             (self.flags.small_window, flag::SMALL_WINDOW),
             (self.flags.prompt, flag::PROMPT),
             (self.ticket.is_some(), flag::TICKET),
+            (self.veil.is_some(), flag::VEIL),
         ] {
             flags |= if is_set { bit } else { 0 };
         }
@@ -297,8 +307,8 @@ impl Freight {
         put_number(self.since.into(), out);
         put_number(self.said.into(), out);
         put_number(self.patience.into(), out);
-        if let Some(ticket) = self.ticket {
-            put_number(ticket, out);
+        for number in [self.ticket, self.veil].into_iter().flatten() {
+            put_number(number, out);
         }
         put_octets(&self.paced, out);
         put_octets(&self.record, out);
@@ -319,6 +329,7 @@ impl Freight {
             ticket: has(flag::TICKET)
                 .then(|| reader.number("ticket"))
                 .transpose()?,
+            veil: has(flag::VEIL).then(|| reader.number("veil")).transpose()?,
             flags: Flags {
                 listens: has(flag::LISTENS),
                 half_closed: has(flag::HALF_CLOSED),

@@ -3,6 +3,11 @@
 //! It says what is due, and gives back what it can't go on with. Who can't be given back, since no
 //! front is there, hears 421 after [`ORPHAN_WAIT`]; who has nothing due but a decision of the front,
 //! at once.
+//!
+//! Of a session over TLS only the socket is here; the keys stay in the front. Nothing is ever
+//! written to such a socket or read from it: it goes back when it is due or its client stirs. A front
+//! that dies takes the keys with it, so that these sessions end with it, without a word. To let them
+//! wait as others do was rejected: nobody could ever say anything to them.
 
 mod alone;
 mod serve;
@@ -67,8 +72,8 @@ pub(crate) struct Keeper {
     gone: VecDeque<Freight>,
     /// Whose sessions there are, for a front that is new.
     tell: VecDeque<Source>,
-    /// At which place the walk goes on, if everything goes back.
-    draining: Option<u32>,
+    /// The walk over those that go back, if one is under way.
+    walk: Option<Walk>,
     releasing: Releasing,
     /// Since when there is no front.
     alone: Option<Tick>,
@@ -84,6 +89,20 @@ struct Returning {
     parcel: Parcel,
     why: Why,
     since: Tick,
+}
+
+/// Where a walk goes on, and whom it gives back.
+#[derive(Clone, Copy, Debug)]
+struct Walk {
+    place: u32,
+    whom: Whom,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whom {
+    All,
+    /// Those over TLS.
+    Veiled,
 }
 
 /// How far the parting from a front is that makes way for another one.
@@ -168,7 +187,7 @@ impl Keeper {
             returning: VecDeque::new(),
             gone: VecDeque::new(),
             tell: VecDeque::new(),
-            draining: None,
+            walk: None,
             releasing: Releasing::No,
             alone: None,
             orphan_wait: ORPHAN_WAIT,
@@ -198,7 +217,7 @@ impl Keeper {
             while let Some(key) = self.holder.pop_due(now) {
                 self.due(key, now);
             }
-            self.drain();
+            self.walk_on();
             self.tell_front();
             self.give_up(now);
         }
@@ -398,6 +417,7 @@ fn freight_of(parcel: &Parcel) -> Result<Freight, Unreadable> {
         said: parcel.said,
         patience: tail.patience,
         ticket: tail.ticket,
+        veil: tail.veil,
         flags: Flags {
             listens: tail.listens,
             half_closed: parcel.state.half_closed,
@@ -409,18 +429,26 @@ fn freight_of(parcel: &Parcel) -> Result<Freight, Unreadable> {
     })
 }
 
-/// A parcel from the line. A reply in a form that is not known here is not said: the parcel goes
-/// back when it is due.
+/// Whether TLS is spoken on its socket, so that nothing may be written there.
+fn is_veiled(parcel: &Parcel) -> bool {
+    // One that can't be read is left alone.
+    Tail::unpack(&parcel.record).map_or(true, |tail| tail.veil.is_some())
+}
+
+/// A parcel from the line. A reply in a form that is not known here is not said, nor any over TLS:
+/// the parcel goes back when it is due.
 fn parcel_of(freight: &Freight, socket: OwnedFd) -> Parcel {
     let tail = Tail {
         source: freight.source,
         patience: freight.patience,
         ticket: freight.ticket,
+        veil: freight.veil,
         prompt: freight.flags.prompt,
         listens: freight.flags.listens,
         record: &freight.record,
     };
     let paced = Paced::decode(&freight.paced).ok();
+    let paced = paced.filter(|_| freight.veil.is_none());
     Parcel {
         socket: socket.into(),
         until: freight.until,

@@ -12,6 +12,8 @@ pub(super) struct Tail<'a> {
     /// Seconds.
     pub(super) patience: u32,
     pub(super) ticket: Option<u64>,
+    /// TLS is spoken on the socket: nothing may be written there.
+    pub(super) veil: Option<u64>,
     pub(super) prompt: bool,
     /// It listened already when it came.
     pub(super) listens: bool,
@@ -22,26 +24,28 @@ mod flag {
     pub(super) const PROMPT: u8 = 1;
     pub(super) const TICKET: u8 = 2;
     pub(super) const LISTENS: u8 = 4;
+    pub(super) const VEIL: u8 = 8;
 }
 
 impl<'a> Tail<'a> {
     pub(super) fn pack(&self) -> Box<[u8]> {
-        // Flags, a source and two numbers at most.
-        const HEAD: usize = 1 + 18 + 5 + 10;
+        // Flags, a source and three numbers at most.
+        const HEAD: usize = 1 + 18 + 5 + 2 * 10;
         let mut out = Vec::with_capacity(HEAD + self.record.len());
         let mut flags = 0;
         for (is_set, bit) in [
             (self.prompt, flag::PROMPT),
             (self.ticket.is_some(), flag::TICKET),
             (self.listens, flag::LISTENS),
+            (self.veil.is_some(), flag::VEIL),
         ] {
             flags |= if is_set { bit } else { 0 };
         }
         out.push(flags);
         put_source(self.source, &mut out);
         put_number(self.patience.into(), &mut out);
-        if let Some(ticket) = self.ticket {
-            put_number(ticket, &mut out);
+        for number in [self.ticket, self.veil].into_iter().flatten() {
+            put_number(number, &mut out);
         }
         out.extend_from_slice(self.record);
         out.into_boxed_slice()
@@ -58,6 +62,9 @@ impl<'a> Tail<'a> {
             ticket: (flags & flag::TICKET != 0)
                 .then(|| reader.number("ticket"))
                 .transpose()?,
+            veil: (flags & flag::VEIL != 0)
+                .then(|| reader.number("veil"))
+                .transpose()?,
             prompt: flags & flag::PROMPT != 0,
             listens: flags & flag::LISTENS != 0,
             record: reader.0,
@@ -71,11 +78,16 @@ mod tests {
 
     #[test]
     fn comes_back() {
-        for (ticket, prompt) in [(None, true), (Some(u64::MAX), false)] {
+        for (ticket, veil, prompt) in [
+            (None, Some(u64::MAX), true),
+            (Some(u64::MAX), None, false),
+            (Some(1), Some(2), false),
+        ] {
             let tail = Tail {
                 source: Source::V6(1 << 64, 64),
                 patience: 300,
                 ticket,
+                veil,
                 prompt,
                 listens: !prompt,
                 record: b"a record",
@@ -86,6 +98,7 @@ mod tests {
             source: Source::V4(1, 32),
             patience: 300,
             ticket: None,
+            veil: None,
             prompt: false,
             listens: false,
             record: &[],

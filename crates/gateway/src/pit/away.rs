@@ -1,17 +1,15 @@
 //! To keepers and back: parcels that this process has no descriptors for.
 
 use std::io;
-use std::net::TcpStream;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 
-use rustix::net::SendFlags;
 use tarpit_core::answer::Finding;
 use tarpit_core::{Input, Outbox, Paced};
 
 use super::Pit;
 use super::lane::Errand;
-use super::parcel::{Parcel, Waits};
+use super::parcel::{Parcel, Veil, Waits};
 use crate::conn::Conn;
 use crate::drive::machine::{self, Scene};
 use crate::front;
@@ -41,35 +39,51 @@ impl Pit {
         }
     }
 
+    /// How many may come back from keepers now: a pit that is nearly full waits until somebody has
+    /// left it. While all are let go, only those that no lane has seen yet are in the way. More would
+    /// be shed, or find no descriptor.
+    pub(crate) fn room_for_returning(&self, shared: &Shared, is_draining: bool) -> usize {
+        let room = super::quota::room(&shared.live.load(), true);
+        let here = if is_draining { 0 } else { self.load().sessions };
+        let lanes = self.lanes.get().into_iter().flatten();
+        let arriving: usize = lanes.map(|lane| lane.arriving()).sum();
+        // An eighth is for those who come from outside.
+        let left = (room - room / 8).saturating_sub(here);
+        usize::try_from(left)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(arriving)
+    }
+
     /// Keepers now.
     pub(crate) fn keepers_count(&self) -> usize {
         self.keepers.get().map_or(0, |keepers| keepers.count())
     }
 
     /// A keeper gives a parcel back, or could not take it.
-    pub(crate) fn take_back(
-        &self,
-        shared: &Arc<Shared>,
-        why: Why,
-        freight: &Freight,
-        socket: OwnedFd,
-    ) {
+    pub(crate) fn take_back(&self, shared: &Arc<Shared>, why: Why, cargo: Cargo) {
+        if cargo.is_mute() {
+            tracing::error!(target: "tarpit::keeper", "a keeper gave back a session over TLS whose keys are not here, and it ends");
+            return self.bury(shared, &cargo.freight, None);
+        }
         // It may have been written by another version of this program.
-        match Conn::thaw(&freight.record, shared) {
+        match Conn::thaw(&cargo.freight.record, shared) {
             Ok(conn) => {
                 conn.place.into_held();
             }
             Err(error) => {
                 tracing::warn!(target: "tarpit::keeper", %error, "a session that a keeper held can't be read, and ends");
-                shared.places.end_held(freight.source);
-                let _ = rustix::net::send(&socket, &farewell(shared), SendFlags::NOSIGNAL);
-                let _ = TcpStream::from(socket).shutdown(std::net::Shutdown::Write);
+                shared.places.end_held(cargo.freight.source);
+                let mut parcel = unpack(shared, cargo);
+                // It may be gone, or not read; there is nothing more to do for it.
+                let _ = parcel.write(&farewell(shared));
+                let _ = parcel.say_farewell();
+                parcel.shut_down();
                 return;
             }
         }
-        tracing::debug!(target: "tarpit::keeper", ?why, said = freight.said, "a session is back from a keeper");
-        let number = usize::try_from(socket.as_raw_fd()).unwrap_or(0);
-        let parcel = unpack(shared, freight, socket);
+        tracing::debug!(target: "tarpit::keeper", ?why, said = cargo.freight.said, "a session is back from a keeper");
+        let number = usize::try_from(cargo.socket.as_raw_fd()).unwrap_or(0);
+        let parcel = unpack(shared, cargo);
         let lanes = self.lanes.get().map_or(&[][..], Vec::as_slice);
         if let Some(lane) = number.checked_rem(lanes.len()).and_then(|at| lanes.get(at)) {
             lane.leave(Errand::Put(Box::new(parcel)));
@@ -78,7 +92,7 @@ impl Pit {
 
     /// A session whose client is gone from a keeper: what it was doing is charged, and its record
     /// written.
-    pub(crate) fn bury(&self, shared: &Arc<Shared>, freight: &Freight) {
+    pub(crate) fn bury(&self, shared: &Arc<Shared>, freight: &Freight, veil: Option<Box<Veil>>) {
         let Ok(mut conn) = Conn::thaw(&freight.record, shared) else {
             shared.places.end_held(freight.source);
             return;
@@ -95,6 +109,7 @@ impl Pit {
             &mut Outbox::default(),
             Input::Gone,
         );
+        conn.tls = veil.map(|veil| veil.info);
         front::finish(shared, &mut conn);
     }
 }
@@ -112,7 +127,9 @@ pub(super) fn pack(parcel: Parcel, shared: &Arc<Shared>) -> Result<Cargo, Box<Pa
         return Err(Box::new(parcel));
     };
     let mut paced = Vec::new();
-    if let Some(reply) = conn.session.paced().filter(|_| !parcel.state.listens) {
+    // Over TLS there is nothing that a keeper could say.
+    let is_sayable = !parcel.state.listens && parcel.veil.is_none();
+    if let Some(reply) = conn.session.paced().filter(|_| is_sayable) {
         reply.encode(&mut paced);
     }
     let limits = &conn.live.config.limits;
@@ -132,6 +149,8 @@ pub(super) fn pack(parcel: Parcel, shared: &Arc<Shared>) -> Result<Cargo, Box<Pa
             .session
             .waits_for_room()
             .then(|| conn.session.ticket().0),
+        // Its number comes with its keeper.
+        veil: None,
         flags,
         paced: paced.into(),
         record: parcel.record,
@@ -139,14 +158,23 @@ pub(super) fn pack(parcel: Parcel, shared: &Arc<Shared>) -> Result<Cargo, Box<Pa
     // Its count stays.
     conn.place.into_held();
     let socket = parcel.socket.into();
-    Ok(Cargo { freight, socket })
+    Ok(Cargo {
+        freight,
+        socket,
+        veil: parcel.veil,
+    })
 }
 
 /// From a keeper. What was said there is told to the machine in the lane, at once: then the client
 /// is heard.
-pub(super) fn unpack(shared: &Shared, freight: &Freight, socket: OwnedFd) -> Parcel {
+pub(super) fn unpack(shared: &Shared, cargo: Cargo) -> Parcel {
+    let Cargo {
+        freight,
+        socket,
+        veil,
+    } = cargo;
     let paced = Paced::decode(&freight.paced).ok().map(|(paced, _)| paced);
-    let is_said = !freight.flags.listens && freight.said > 0 && {
+    let is_said = !freight.flags.listens && freight.said > 0 && veil.is_none() && {
         let rest = paced.as_ref().map_or(0, |paced| paced.text().len());
         rest <= freight.said as usize
     };
@@ -164,8 +192,8 @@ pub(super) fn unpack(shared: &Shared, freight: &Freight, socket: OwnedFd) -> Par
             .map(Box::new),
         said: freight.said,
         unread_pages: 0,
-        state: Waits::of(freight),
-        record: freight.record.clone(),
-        veil: None,
+        state: Waits::of(&freight),
+        record: freight.record,
+        veil,
     }
 }

@@ -11,7 +11,7 @@ mod away;
 mod ends;
 mod step;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -57,6 +57,7 @@ pub(crate) struct Mailbox {
     errands: Mutex<Vec<Errand>>,
     bell: Bell,
     load: Published,
+    arriving: AtomicUsize,
 }
 
 /// What a lane holds, for others to read.
@@ -72,6 +73,7 @@ impl Mailbox {
         let mut errands = self.errands.lock().unwrap_or_else(PoisonError::into_inner);
         let was_empty = errands.is_empty();
         errands.push(errand);
+        self.arriving.fetch_add(1, Ordering::Relaxed);
         drop(errands);
         if was_empty {
             self.bell.ring();
@@ -80,6 +82,11 @@ impl Mailbox {
 
     pub(crate) fn ring(&self) {
         self.bell.ring();
+    }
+
+    /// Errands that the load does not tell of yet.
+    pub(crate) fn arriving(&self) -> usize {
+        self.arriving.load(Ordering::Relaxed)
     }
 
     /// What the lane held after its last pass.
@@ -139,6 +146,7 @@ impl Lane {
             errands: Mutex::default(),
             bell: holder.bell(),
             load: Published::default(),
+            arriving: AtomicUsize::new(0),
         });
         let lane = Self {
             shared: Arc::downgrade(shared),
@@ -183,6 +191,7 @@ impl Lane {
                 return;
             };
             self.mailbox.empty(&mut errands);
+            let arrived = errands.len();
             for errand in errands.drain(..) {
                 self.do_errand(&shared, errand);
             }
@@ -196,6 +205,7 @@ impl Lane {
             self.keep_stage(&shared);
             let sleep = self.make_room(&shared);
             self.keep_budget(&shared);
+            self.mailbox.arriving.fetch_sub(arrived, Ordering::Relaxed);
             let is_busy = self.walk.is_some() || self.is_shedding || !self.again.is_empty();
             longest = if is_busy { Duration::ZERO } else { sleep };
         }

@@ -43,6 +43,13 @@ pub(crate) struct Veil {
     pub(crate) info: Agreed,
 }
 
+impl Veil {
+    /// Octets of user memory.
+    pub(crate) fn octets(&self) -> usize {
+        size_of::<Self>() + size_of::<Result<TlsInfo, TlsFailure>>() + self.secure.octets()
+    }
+}
+
 /// What a parcel waits for, and what is known of its client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Waits {
@@ -116,9 +123,7 @@ impl Parcel {
             .paced
             .as_ref()
             .map_or(0, |paced| size_of::<Paced>() + paced.text().len());
-        let veil = self.veil.as_ref().map_or(0, |veil| {
-            size_of::<Veil>() + size_of::<Result<TlsInfo, TlsFailure>>() + veil.secure.octets()
-        });
+        let veil = self.veil.as_ref().map_or(0, |veil| veil.octets());
         self.record.len() + paced + veil
     }
 

@@ -180,6 +180,15 @@ impl Records {
         self.owed.shrink();
     }
 
+    /// Whether it keeps nothing of what came, and owes nothing.
+    pub(super) const fn is_still(&self) -> bool {
+        self.incoming.is_empty() && self.plain.is_empty() && !self.owes() && self.is_open()
+    }
+
+    const fn is_open(&self) -> bool {
+        matches!(self.end, End::Open) && !self.closed
+    }
+
     /// What this keeps on the heap, in octets.
     pub(super) fn octets(&self) -> usize {
         let kernel = match &self.kernel {

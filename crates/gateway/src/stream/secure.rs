@@ -43,7 +43,7 @@ const _: () = assert!(size_of::<Secure>() <= 272);
 
 impl Secure {
     /// Before the handshake, and for ever if it fails.
-    pub(super) const fn opening() -> Self {
+    pub(crate) const fn opening() -> Self {
         Self(Kind::Opening { answered: false })
     }
 
@@ -212,6 +212,15 @@ impl Secure {
     pub(crate) fn rest(&mut self) {
         if let Kind::Server(records) = &mut self.0 {
             records.rest();
+        }
+    }
+
+    /// Whether it can be parted from its socket while nobody speaks: nothing that came is kept here,
+    /// and nothing is owed. Then whatever the peer does shows at the socket.
+    pub(crate) const fn is_still(&self) -> bool {
+        match &self.0 {
+            Kind::Opening { .. } | Kind::Client(_) => false,
+            Kind::Server(records) => records.is_still(),
         }
     }
 

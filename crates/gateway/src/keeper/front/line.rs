@@ -9,6 +9,7 @@ use tarpit_core::Source;
 use super::super::link::{Link, LinkError, Sent};
 use super::super::message::{Message, TICKETS_MAX, fitting};
 use super::Cargo;
+use super::veils::{Numbers, Veils};
 
 /// A keeper and the line to it.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(super) struct Line {
     pub(super) queue: VecDeque<Cargo>,
     pub(super) recalls: Vec<u64>,
     pub(super) sources: Sources,
+    pub(super) veils: Veils,
+    is_parting: bool,
     orders: VecDeque<Message>,
 }
 
@@ -48,6 +51,8 @@ impl Line {
             queue: VecDeque::new(),
             recalls: Vec::new(),
             sources: Sources::default(),
+            veils: Veils::default(),
+            is_parting: false,
             orders: VecDeque::from([Message::Hello { farewell }]),
         }
     }
@@ -55,6 +60,28 @@ impl Line {
     /// Something to be said once.
     pub(super) fn order(&mut self, message: Message) {
         self.orders.push_back(message);
+    }
+
+    /// To be sent when there is credit.
+    pub(super) fn queue(&mut self, mut cargo: Cargo, numbers: &mut Numbers) {
+        cargo.freight.veil = cargo.veil.is_some().then(|| numbers.next());
+        self.queue.push_back(cargo);
+    }
+
+    /// Lets the keeper go, when all that is over TLS is here. What is so in the queue is returned.
+    pub(super) fn part(&mut self, is_first: bool) -> VecDeque<Cargo> {
+        if is_first && !self.veils.is_empty() {
+            self.order(Message::Unveil);
+        }
+        if !self.is_parting && self.veils.is_empty() {
+            self.is_parting = true;
+            self.order(Message::Release);
+        }
+        let (veiled, others): (VecDeque<_>, _) = std::mem::take(&mut self.queue)
+            .into_iter()
+            .partition(|cargo| cargo.veil.is_some());
+        self.queue = others;
+        veiled
     }
 
     /// Credit that is not spoken for.
@@ -115,6 +142,9 @@ impl Line {
         if sent == Sent::Yes {
             for cargo in self.queue.drain(..count) {
                 self.sources.add(cargo.freight.source);
+                if let (Some(number), Some(veil)) = (cargo.freight.veil, cargo.veil) {
+                    self.veils.add(number, veil);
+                }
             }
         }
         Ok(sent)

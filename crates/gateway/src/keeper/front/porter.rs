@@ -1,6 +1,6 @@
 //! The thread between the desk and the keepers.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -16,10 +16,12 @@ use rustix::process::{Resource, getrlimit};
 use tarpit_core::Tick;
 
 use super::super::link::{self, LinkError, Packet, Sent};
-use super::super::message::{Freight, Message, Why};
+use super::super::message::{Freight, Message, Unreadable, Why};
 use super::super::place;
 use super::line::Line;
+use super::veils::Numbers;
 use super::{Cargo, Counter, KEEPERS_MAX, Keepers, Settings};
+use crate::pit::parcel::Veil;
 use crate::shared::{Shared, Stop};
 
 /// Sockets of one user that may be in flight at once, to keepers and from them, half for each
@@ -59,6 +61,9 @@ pub(super) struct Porter {
     keepers: Arc<Keepers>,
     settings: Settings,
     lines: Vec<Line>,
+    numbers: Numbers,
+    /// Keepers that speak another version.
+    strange: HashSet<u32>,
     /// Those that have ended or will; to be waited for.
     ended: Vec<Child>,
     next_number: u32,
@@ -78,6 +83,8 @@ impl Porter {
             keepers,
             settings,
             lines: Vec::new(),
+            numbers: Numbers::new(),
+            strange: HashSet::new(),
             ended: Vec::new(),
             next_number: 0,
             flight: (IN_FLIGHT_MAX / 2).min(descriptors() / 8).max(1),
@@ -137,9 +144,12 @@ impl Porter {
             return;
         }
         self.look_at = now + LOOK_EVERY;
-        for process in place::keepers(&self.settings.directory) {
+        let there = place::keepers(&self.settings.directory);
+        self.strange.retain(|process| there.contains(process));
+        for process in there {
             let is_ours = self.lines.iter().any(|line| line.process == process);
-            if is_ours || self.lines.len() >= KEEPERS_MAX {
+            let is_strange = self.strange.contains(&process);
+            if is_ours || is_strange || self.lines.len() >= KEEPERS_MAX {
                 continue;
             }
             // One that has a front turns us away, which the line tells.
@@ -192,6 +202,16 @@ impl Porter {
         }
         desk.waiting.retain(|_, number| *number != line.number);
         drop(desk);
+        if matches!(error, LinkError::Unreadable(Unreadable::Version(_))) {
+            // To knock again would only keep it from giving up.
+            self.strange.insert(line.process);
+            tracing::warn!(
+                target: "tarpit::keeper",
+                process = line.process,
+                %error,
+                "a keeper is of another version: what is due is said by it, and then its sessions end"
+            );
+        }
         let is_new = line.link.credit() == 0 && line.sources.all == 0;
         if line.sources.all > 0 {
             tracing::error!(
@@ -208,8 +228,8 @@ impl Porter {
             .each()
             .for_each(|source| shared.places.end_held(source));
         self.ended.extend(line.child.take());
-        for Cargo { freight, socket } in cargo {
-            shared.pit.take_back(shared, Why::Due, &freight, socket);
+        for cargo in cargo {
+            shared.pit.take_back(shared, Why::Due, cargo);
         }
     }
 
@@ -219,18 +239,22 @@ impl Porter {
         for line in &mut self.lines {
             let counter = desk.counters.iter_mut().find(|one| one.line == line.number);
             if let Some(counter) = counter {
-                line.queue.extend(counter.cargo.drain(..));
+                for cargo in counter.cargo.drain(..) {
+                    line.queue(cargo, &mut self.numbers);
+                }
                 line.recalls.append(&mut counter.recalls);
             }
         }
     }
 
     /// A drain calls everything back; a release lets it go.
-    fn keep_stage(&mut self, shared: &Shared) {
-        if !self.released && self.keepers.lock().is_closed {
-            self.released = true;
+    fn keep_stage(&mut self, shared: &Arc<Shared>) {
+        if self.released || self.keepers.lock().is_closed {
+            let is_first = !std::mem::replace(&mut self.released, true);
             for line in &mut self.lines {
-                line.order(Message::Release);
+                for cargo in line.part(is_first) {
+                    shared.pit.take_back(shared, Why::Recalled, cargo);
+                }
             }
         }
         if !self.drained && !self.released && *shared.stop.borrow() >= Stop::Draining {
@@ -288,16 +312,13 @@ impl Porter {
     /// Sends what is to be sent, and grants what there is room for.
     fn say(&mut self, shared: &Arc<Shared>) {
         let share = (self.flight / self.lines.len().max(1)).max(1);
-        // A pit that is full here waits until somebody has left it.
-        let here = usize::try_from(shared.pit.load().sessions).unwrap_or(usize::MAX);
-        let has_room = here < self.keepers.spared.saturating_mul(2);
+        let left = shared.pit.room_for_returning(shared, self.drained);
+        let granted = share.min(left.div_ceil(self.lines.len().max(1)));
         self.crowded = false;
         let mut at = 0;
         while at < self.lines.len() {
             let line = &mut self.lines[at];
-            if has_room || self.drained {
-                line.link.grant(share);
-            }
+            line.link.grant(granted);
             match line.send(share) {
                 Ok(sent) => {
                     self.crowded |= sent == Sent::Crowded;
@@ -305,8 +326,14 @@ impl Porter {
                 }
                 Err(error) => {
                     // What it had sent is still there.
-                    while Self::hear_one(line, &self.keepers, shared).is_ok_and(|more| more) {}
-                    self.lose(shared, at, &error);
+                    let last = loop {
+                        match Self::hear_one(line, &self.keepers, shared) {
+                            Ok(true) => {}
+                            Ok(false) | Err(LinkError::Closed) => break error,
+                            Err(other) => break other,
+                        }
+                    };
+                    self.lose(shared, at, &last);
                 }
             }
         }
@@ -319,6 +346,10 @@ impl Porter {
             .iter()
             .map(|line| line.sources.all + line.queue.len());
         self.keepers.held.store(held.sum(), Ordering::Relaxed);
+        let octets: usize = self.lines.iter().map(|line| line.veils.octets()).sum();
+        self.keepers
+            .veil_octets
+            .store(octets as u64, Ordering::Relaxed);
         let mut desk = self.keepers.lock();
         for line in &self.lines {
             let found = desk.counters.iter_mut().find(|one| one.line == line.number);
@@ -351,11 +382,17 @@ fn heed(
         Message::Back(parcels) => {
             let mut sockets: VecDeque<OwnedFd> = packet.sockets.into();
             for (why, freight) in parcels {
-                forget(line, keepers, &freight);
-                match sockets.pop_front() {
-                    Some(socket) => shared.pit.take_back(shared, why, &freight, socket),
-                    None => shared.places.end_held(freight.source),
-                }
+                let veil = forget(line, keepers, &freight);
+                let Some(socket) = sockets.pop_front() else {
+                    shared.places.end_held(freight.source);
+                    continue;
+                };
+                let cargo = Cargo {
+                    freight,
+                    socket,
+                    veil,
+                };
+                shared.pit.take_back(shared, why, cargo);
             }
             if packet.lost > 0 {
                 tracing::error!(
@@ -367,8 +404,8 @@ fn heed(
         }
         Message::Gone(parcels) => {
             for freight in parcels {
-                forget(line, keepers, &freight);
-                shared.pit.bury(shared, &freight);
+                let veil = forget(line, keepers, &freight);
+                shared.pit.bury(shared, &freight, veil);
             }
         }
         Message::Holds(sources) => {
@@ -391,14 +428,17 @@ fn heed(
         | Message::Park(_)
         | Message::Recall(_)
         | Message::Drain
+        | Message::Unveil
         | Message::Release => return Err(LinkError::WrongWay),
     }
     Ok(())
 }
 
-fn forget(line: &mut Line, keepers: &Keepers, freight: &Freight) {
+/// It is no longer there. What is here of its TLS.
+fn forget(line: &mut Line, keepers: &Keepers, freight: &Freight) -> Option<Box<Veil>> {
     line.sources.remove(freight.source);
     if let Some(ticket) = freight.ticket {
         keepers.lock().waiting.remove(&ticket);
     }
+    line.veils.take(freight.veil?)
 }

@@ -21,17 +21,21 @@ fn flags() -> impl Strategy<Value = Flags> {
 fn freight() -> impl Strategy<Value = Freight> {
     let times = (any::<u64>(), any::<u32>(), any::<u32>(), any::<u32>());
     let octets = (vec(any::<u8>(), 0..60), vec(any::<u8>(), 0..200));
-    (source(), times, any::<Option<u64>>(), flags(), octets).prop_map(
-        |(source, (until, since, said, patience), ticket, flags, (paced, record))| Freight {
-            source,
-            until: Tick::from_millis(until),
-            since,
-            said,
-            patience,
-            ticket,
-            flags,
-            paced: paced.into(),
-            record: record.into(),
+    let numbers = any::<[Option<u64>; 2]>();
+    (source(), times, numbers, flags(), octets).prop_map(
+        |(source, (until, since, said, patience), [ticket, veil], flags, (paced, record))| {
+            Freight {
+                source,
+                until: Tick::from_millis(until),
+                since,
+                said,
+                patience,
+                ticket,
+                veil,
+                flags,
+                paced: paced.into(),
+                record: record.into(),
+            }
         },
     )
 }
@@ -57,6 +61,7 @@ fn message() -> impl Strategy<Value = Message> {
         vec(source(), 0..50).prop_map(Message::Holds),
         vec(any::<u64>(), 0..50).prop_map(Message::Recall),
         Just(Message::Drain),
+        Just(Message::Unveil),
         Just(Message::Release),
         Just(Message::Released),
     ]
@@ -79,7 +84,7 @@ proptest! {
     }
 
     #[test]
-    fn any_octets_are_read_or_refused(mut octets in vec(any::<u8>(), 0..400), kind in 0_u8..12) {
+    fn any_octets_are_read_or_refused(mut octets in vec(any::<u8>(), 0..400), kind in 0_u8..=UNVEIL + 1) {
         if let Ok(message) = Message::decode(&octets) {
             prop_assert_eq!(Message::decode(&message.encode()), Ok(message));
         }
@@ -114,6 +119,7 @@ pub(crate) fn small() -> Freight {
         said: 0,
         patience: 300,
         ticket: None,
+        veil: None,
         flags: Flags::default(),
         paced: [b'p'; 60].into(),
         record: [b'r'; 110].into(),
@@ -162,7 +168,11 @@ fn claims_are_bounded() {
         Message::decode(&[VERSION, HELLO, 0xff, 0xff, 0xff, 0x7f]),
         Err(Unreadable::Broken("farewell"))
     );
-    assert_eq!(Message::decode(&[9, DRAIN]), Err(Unreadable::Version(9)));
+    // A keeper of the first version would write a reply onto a socket of TLS.
+    for version in [1, 9] {
+        let refused = Err(Unreadable::Version(version));
+        assert_eq!(Message::decode(&[version, DRAIN]), refused);
+    }
     assert_eq!(Message::decode(&[VERSION, 77]), Err(Unreadable::Kind(77)));
     let list = Message::Recall(vec![u64::MAX; TICKETS_MAX]).encode();
     assert!(list.len() <= MESSAGE_MAX && Message::decode(&list).is_ok());

@@ -1,11 +1,12 @@
 //! What becomes of sessions when no front is there.
 
+use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use tarpit_core::Tick;
 
-use super::Keeper;
+use super::{Keeper, is_veiled};
 use crate::pit::parcel::Parcel;
 use crate::pit::slab::Key;
 
@@ -37,16 +38,42 @@ impl Keeper {
         }
     }
 
-    /// The last words: the rest of a reply that was begun (RFC 5321 §4.2.1), and 421.
+    /// Ends all sessions over TLS: the front that had their keys is gone. How many.
+    pub(super) fn end_veiled(&mut self) -> usize {
+        let places = 0..self.holder.slab().places();
+        let held = places.filter_map(|place| self.holder.slab().at(place));
+        let veiled: Vec<Key> = held
+            .filter(|(_, parcel)| is_veiled(parcel))
+            .map(|(key, _)| key)
+            .collect();
+        let before = self.held();
+        for key in veiled {
+            self.part(key);
+        }
+        let (veiled, others): (VecDeque<_>, _) = std::mem::take(&mut self.returning)
+            .into_iter()
+            .partition(|returning| is_veiled(&returning.parcel));
+        self.returning = others;
+        for returning in veiled {
+            self.farewell(&returning.parcel);
+        }
+        before - self.held()
+    }
+
+    /// The last words: the rest of a reply that was begun (RFC 5321 §4.2.1), and 421. None over TLS, where
+    /// they would be no TLS.
     pub(super) fn farewell(&mut self, parcel: &Parcel) {
         self.counts.ended_alone += 1;
-        let mut words = Vec::new();
-        if let Some(paced) = parcel.paced.as_ref().filter(|_| parcel.said > 0) {
-            words.extend_from_slice(paced.text().get(parcel.said as usize..).unwrap_or_default());
+        if !is_veiled(parcel) {
+            let mut words = Vec::new();
+            if let Some(paced) = parcel.paced.as_ref().filter(|_| parcel.said > 0) {
+                let rest = paced.text().get(parcel.said as usize..);
+                words.extend_from_slice(rest.unwrap_or_default());
+            }
+            words.extend_from_slice(&self.farewell);
+            // Who does not take it, does not want it.
+            let _ = send(&parcel.socket, &words, SendFlags::NOSIGNAL);
         }
-        words.extend_from_slice(&self.farewell);
-        // Who does not take it, does not want it.
-        let _ = send(&parcel.socket, &words, SendFlags::NOSIGNAL);
         let _ = shutdown(&parcel.socket, Shutdown::Write);
         let mut buffer = [MaybeUninit::uninit(); 4096];
         for _ in 0..READS {

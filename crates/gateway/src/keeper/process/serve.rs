@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use super::{
-    Door, Freight, Keeper, Link, LinkError, MESSAGES, Message, READY, Releasing, Sent, Tail, Why,
-    fitting, freight_of, parcel_of,
+    Door, Freight, Keeper, Link, LinkError, MESSAGES, Message, READY, Releasing, Sent, Tail, Walk,
+    Whom, Why, fitting, freight_of, is_veiled, parcel_of,
 };
 use crate::keeper::message::{SOCKETS_MAX, SOURCES_MAX};
 
@@ -34,7 +34,12 @@ impl Keeper {
 
     fn heed(&mut self, message: Message, sockets: Vec<OwnedFd>) {
         match message {
-            Message::Hello { farewell } => self.farewell = farewell,
+            Message::Hello { farewell } => {
+                self.farewell = farewell;
+                // Not before: one of another version knocks again and again, and nobody would ever
+                // have waited long enough.
+                self.alone = None;
+            }
             // The link has noted it.
             Message::Credit(_) => {}
             Message::Park(parcels) => self.keep(parcels, sockets),
@@ -45,7 +50,10 @@ impl Keeper {
                     }
                 }
             }
-            Message::Drain => self.draining = Some(0),
+            Message::Drain => self.give_all_back(Whom::All),
+            // If a walk over all is under way, it meets these too.
+            Message::Unveil if self.walk.is_some() => {}
+            Message::Unveil => self.give_all_back(Whom::Veiled),
             Message::Release => self.releasing = Releasing::Asked,
             Message::Back(_) | Message::Gone(_) | Message::Holds(_) | Message::Released => {
                 self.lose_front(&LinkError::WrongWay);
@@ -76,15 +84,23 @@ impl Keeper {
 
     fn lose_front(&mut self, error: &LinkError) {
         self.link = None;
-        self.alone = Some(self.clock.now());
-        self.draining = None;
+        self.alone.get_or_insert_with(|| self.clock.now());
+        self.walk = None;
         self.releasing = Releasing::No;
         self.crowded = false;
         self.gone.clear();
         self.tell.clear();
+        let ended = self.end_veiled();
         let held = self.held();
-        if held > 0 {
-            tracing::warn!(target: "tarpit::keeper", pid = std::process::id(), %error, held, "no front any more");
+        if held + ended > 0 {
+            tracing::warn!(
+                target: "tarpit::keeper",
+                pid = std::process::id(),
+                %error,
+                held,
+                ended_over_tls = ended,
+                "no front any more"
+            );
         }
     }
 
@@ -101,7 +117,6 @@ impl Keeper {
 
     fn adopt(&mut self, line: OwnedFd) {
         self.link = Some(Link::new(line));
-        self.alone = None;
         let places = 0..self.holder.slab().places();
         let held =
             places.filter_map(|place| self.holder.slab().at(place).map(|(_, parcel)| parcel));
@@ -119,20 +134,26 @@ impl Keeper {
         }
     }
 
-    /// If everything goes back: some more, as far as the front takes them.
-    pub(super) fn drain(&mut self) {
-        let Some(mut place) = self.draining else {
+    fn give_all_back(&mut self, whom: Whom) {
+        self.walk = Some(Walk { place: 0, whom });
+    }
+
+    /// If all go back, or all of a kind: some more, as far as the front takes them.
+    pub(super) fn walk_on(&mut self) {
+        let Some(Walk { mut place, whom }) = self.walk else {
             return;
         };
         let end = self.holder.slab().places();
         while place < end && self.returning.len() < READY {
-            if let Some(key) = self.holder.slab().at(place).map(|(key, _)| key) {
+            let there = self.holder.slab().at(place);
+            let meant = there.filter(|(_, parcel)| whom == Whom::All || is_veiled(parcel));
+            if let Some((key, _)) = meant {
                 self.give_back(key, Why::Drain);
             }
             place += 1;
         }
-        // Nobody new comes while the front drains, so one walk will do.
-        self.draining = (place < end).then_some(place);
+        // Nobody new comes while the front drains or parts, so one walk will do.
+        self.walk = (place < end).then_some(Walk { place, whom });
     }
 
     /// Whether there is something to say that the front would take.

@@ -11,6 +11,8 @@ use crate::keeper::link::{Packet, pair};
 use crate::keeper::message::tests::small;
 use crate::keeper::place;
 
+mod veiled;
+
 const FAREWELL: &[u8] = b"421 4.3.2 come again\r\n";
 
 /// A keeper in a thread, and the front's end of its line.

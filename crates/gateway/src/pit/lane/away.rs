@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tarpit_core::Tick;
+use tarpit_core::budget::Strain;
+
 use super::{LONGEST_SLEEP, Lane};
 use crate::keeper::Keepers;
 use crate::pit::away::{pack, unpack};
+use crate::pit::parcel::{Parcel, seconds};
 use crate::pit::slab::Key;
 use crate::shared::{Shared, Stop};
 
@@ -14,6 +18,9 @@ const PLACES: u32 = 4096;
 
 /// How often, while there are too many.
 const EVERY: Duration = Duration::from_millis(10);
+
+/// How long somebody over TLS who may speak is silent before it leaves, in seconds.
+const SETTLED: u32 = 1;
 
 /// Who is due earlier stays: the way there and back costs more than a wait here.
 const WORTH: Duration = Duration::from_secs(1);
@@ -42,7 +49,10 @@ impl Lane {
 
     /// Those that are found first among those for whom it is worth it.
     fn send_away(&mut self, shared: &Arc<Shared>, keepers: &Keepers, spared: usize) {
-        let worth = shared.clock.now() + WORTH;
+        let now = shared.clock.now();
+        let worth = now + WORTH;
+        // What stays here of those over TLS can't be shed.
+        let has_memory = shared.pit.strained() != Some(Strain::Memory);
         let places = self.holder.slab().places();
         for _ in 0..PLACES.min(places) {
             if self.holder.len() <= spared {
@@ -55,7 +65,7 @@ impl Lane {
             // Who has more to say is heard here first.
             let is_worth = parcel.until >= worth
                 && parcel.unread_pages == 0
-                && parcel.veil.is_none()
+                && (parcel.veil.is_none() || (has_memory && is_fit(parcel, now)))
                 && !self.again.iter().any(|(again, _)| *again == key);
             if is_worth && !self.part_with(shared, keepers, key) {
                 return;
@@ -85,7 +95,7 @@ impl Lane {
                 true
             }
             Err(cargo) => {
-                let parcel = unpack(shared, &cargo.freight, cargo.socket);
+                let parcel = unpack(shared, *cargo);
                 let key = self.holder.put(parcel);
                 if self.holder.watch(key).is_err() {
                     self.step(shared, key, Some(tarpit_core::Input::Gone));
@@ -98,4 +108,14 @@ impl Lane {
             }
         }
     }
+}
+
+/// Over TLS a keeper can say nothing and hear nothing: so only who waits in silence is fit for it.
+/// Who has just got a reply most likely goes on at once, and would only come back.
+fn is_fit(parcel: &Parcel, now: Tick) -> bool {
+    let Some(veil) = &parcel.veil else {
+        return true;
+    };
+    let is_settled = !parcel.state.listens || parcel.since + SETTLED < seconds(now);
+    veil.secure.is_still() && parcel.paced.is_none() && parcel.said == 0 && is_settled
 }
