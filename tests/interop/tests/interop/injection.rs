@@ -4,16 +4,14 @@
 //!
 //! The peers here are scripted, since no real one does what these do; TLS itself is rustls.
 
-use std::io::{BufRead as _, BufReader, Read, Write};
+use std::io::BufRead as _;
 use std::net::{Ipv4Addr, TcpStream};
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use anyhow::{Context as _, Result, ensure};
 use tarpit_interop::{Certificates, Client, FaultServer, Gateway, Record, config, wait_for};
+
+use crate::talker::{Secure, Talker, secure};
 
 mod upstream;
 
@@ -47,83 +45,15 @@ const COMMANDS: &[&str] = &[
 /// How long a reply, or the end of a connection, is waited for.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// The first octet of a TLS alert (RFC 8446 §5.1): what came was no handshake.
-const TLS_ALERT: u8 = 21;
-
-/// A client that can speak TLS halfway through.
-struct Talker<S> {
-    reader: BufReader<S>,
-}
-
-impl<S: Read + Write> Talker<S> {
-    fn send(&mut self, text: &str) -> Result<()> {
-        self.reader.get_mut().write_all(text.as_bytes())?;
-        Ok(self.reader.get_mut().flush()?)
-    }
-
-    /// The last line of the next reply.
-    fn reply(&mut self) -> Result<String> {
-        loop {
-            let mut line = String::new();
-            ensure!(self.reader.read_line(&mut line)? > 0, "closed");
-            if line.as_bytes().get(3) != Some(&b'-') {
-                return Ok(line.trim_end().to_owned());
-            }
-        }
-    }
-
-    fn ask(&mut self, line: &str, code: &str) -> Result<()> {
-        self.send(&format!("{line}\r\n"))?;
-        let reply = self.reply()?;
-        ensure!(reply.starts_with(code), "{line}: {reply}, not {code}");
-        Ok(())
-    }
-
-    /// What comes until the other side closes.
-    fn rest(&mut self) -> String {
-        let mut rest = Vec::new();
-        // Closed without a word of TLS is closed, too.
-        let _ = self.reader.read_to_end(&mut rest);
-        String::from_utf8_lossy(&rest).into_owned()
-    }
-}
-
 fn talker(port: u16) -> Result<Talker<TcpStream>> {
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(LIMIT))?;
     stream.set_nodelay(true)?;
-    let mut talker = Talker {
-        reader: BufReader::new(stream),
-    };
+    let mut talker = Talker::new(stream);
     let greeting = talker.reply()?;
     ensure!(greeting.starts_with("220"), "{greeting}");
     talker.ask("EHLO clear.example", "250")?;
     Ok(talker)
-}
-
-type Secure = StreamOwned<ClientConnection, TcpStream>;
-
-/// The handshake, with what the client read in the clear left behind.
-fn secure(talker: Talker<TcpStream>, certificates: &Certificates) -> Result<Talker<Secure>> {
-    match talker.reader.buffer() {
-        [] => {}
-        [TLS_ALERT, ..] => bail!("refused with an alert"),
-        said => bail!("said in the clear: {said:?}"),
-    }
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(certificates.authority())?)?;
-    let config = ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = ServerName::try_from("gate.example.org")?;
-    let mut connection = ClientConnection::new(Arc::new(config), name)?;
-    let mut stream = talker.reader.into_inner();
-    while connection.is_handshaking() {
-        connection.complete_io(&mut stream)?;
-    }
-    Ok(Talker {
-        reader: BufReader::new(StreamOwned::new(connection, stream)),
-    })
 }
 
 /// A gateway with a certificate before a server that notes each command.

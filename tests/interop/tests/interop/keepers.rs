@@ -12,6 +12,8 @@ use rustix::process::{Pid, kill_process};
 use tarpit_interop::{Client, FaultServer, Gateway, Signal, config, give_away, wait_for};
 use tempfile::TempDir;
 
+mod veiled;
+
 const DESCRIPTORS: u64 = 128;
 
 /// Sessions that stay in the front at most: half of what strangers may have.
