@@ -74,8 +74,8 @@ pub(crate) struct Wish {
     /// Sizes of part `held`, instead of 1,000, 10,000, 100,000 and 1,000,000, and of part `peers`
     #[arg(long, value_name = "N,...", value_delimiter = ',')]
     held: Vec<u64>,
-    /// Fewer and shorter windows, and nothing above 20,000 unless --held says so: rougher figures
-    /// in a few minutes
+    /// Fewer and shorter windows, and nothing above 20,000 unless --held or `--only tls` says so:
+    /// rougher figures in a few minutes
     #[arg(long)]
     quick: bool,
     /// Sessions that connect, a second

@@ -76,7 +76,7 @@ pub(super) fn plan(wish: &Wish, setting: &Setting) -> Result<(Vec<Case>, Vec<Str
                 words(&case),
                 count(room)
             ));
-        } else if wish.quick && case.held > QUICK_MAX && !wish.held.contains(&case.held) {
+        } else if wish.quick && case.held > QUICK_MAX && !is_named(&case, wish) {
             left_out.push(format!("Left out for --quick: {}.", words(&case)));
         } else if case.holding == Holding::Stutter && !reference.knows("tarpit.hold") {
             left_out.push(format!(
@@ -88,6 +88,13 @@ pub(super) fn plan(wish: &Wish, setting: &Setting) -> Result<(Vec<Case>, Vec<Str
         }
     }
     Ok((cases, left_out))
+}
+
+/// Whether a large case is wished for although all is to be quick: by its size, or by its part, if
+/// that has no cases but these.
+fn is_named(case: &Case, wish: &Wish) -> bool {
+    let is_only = case.part == Part::Tls && wish.only.contains(&Part::Tls);
+    is_only || wish.held.contains(&case.held)
 }
 
 /// How long a case takes, roughly: its windows, and the holds that are waited for.
