@@ -5,10 +5,11 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::config::{Config, Listener};
-use crate::handover::{self, Estate, HandOverError, Handed, LEAVE_FOR, WireError};
+use crate::handover::{self, Estate, HandOverError, Handed, LEAVE_FOR, Steps, WireError};
 use crate::keeper::Settings;
 use crate::listen::{self, Bound, Served};
 use crate::live::{Live, LiveError, Mail};
@@ -344,24 +345,30 @@ impl Handle {
         Ok(())
     }
 
-    /// Takes what else comes from a predecessor, until it has ended.
-    pub async fn attend(&self, estate: Estate) {
-        estate.attend(Arc::clone(&self.inner.shared)).await;
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.inner.shared)
     }
 
-    /// Gives what is listened on and what is owed to the successor at the other end of `socket`, and
-    /// accepts nobody any more. Once it serves, `make_main` tells the service manager. Who waits goes
-    /// to it, other sessions go on; see [`Gateway::leave`].
+    /// Takes what else comes from a predecessor, until it has ended. `known` is told when the service
+    /// manager knows us; it is dropped if the predecessor is gone before.
+    pub async fn attend(&self, estate: Estate, known: oneshot::Sender<()>) {
+        estate.attend(Arc::clone(&self.inner.shared), known).await;
+    }
+
+    /// Gives what is listened on, what is owed and who waits to the successor at the other end of
+    /// `socket`, and accepts nobody any more. Other sessions go on; see [`Gateway::leave`].
     ///
     /// # Errors
-    /// It does not take over; then nothing has changed.
+    /// It does not take over, or ends before it has everything; then this one serves as before, but
+    /// for those who had gone over.
     pub async fn hand_over(
         &self,
         socket: OwnedFd,
-        make_main: impl FnOnce(),
+        steps: Steps<impl FnOnce(), impl FnOnce()>,
     ) -> Result<Handed, HandOverError> {
         let _changing = self.inner.changing.lock().await;
-        handover::give(&self.inner.shared, &self.inner.served, socket, make_main).await
+        handover::give(&self.inner.shared, &self.inner.served, socket, steps).await
     }
 
     /// Binds what the configuration names and is not served yet, unless a predecessor left it. All

@@ -11,14 +11,20 @@
 //!                                <-     Serving
 //! Parcels, with their sockets    ->     who waits, and what their sources owe
 //!                                <-     Taken; and so on, batch by batch
+//! closes its listeners
+//! Main                           ->     tells the service manager that it is ready
+//! Parcels                        ->     who comes to wait while the old one leaves
+//!                                <-     Taken
 //! lets its other sessions end
 //! Ledger once more               ->     what was charged meanwhile
 //! ```
 //!
-//! What it promises: whatever becomes of the successor before it serves, the old front goes on, as
-//! if nothing had been; it gives up nothing before that. Listeners are never bound anew: a socket
-//! that is closed takes the connections in its queue with it. From `Serve` to `Serving`, a few
-//! milliseconds, nobody accepts, and clients wait in those queues.
+//! What it promises: whatever becomes of the successor before `Main`, the old front goes on. Before it
+//! serves, as if nothing had been; while those who wait go over, with all that the successor has not
+//! confirmed: what it took ends with it, and the listeners are never without a process, since both
+//! have them until then. Listeners are never bound anew: a socket that is closed takes the connections
+//! in its queue with it. From `Serve` to `Serving`, a few milliseconds, nobody accepts, and clients
+//! wait in those queues.
 //!
 //! Who waits goes along, whether held or idle in the pit, and so does whoever comes to wait while
 //! the old front leaves: a parcel means the same in both. Not so over TLS, whose state is
@@ -38,10 +44,13 @@ mod socket;
 mod taker;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
-pub use giver::Handed;
 pub(crate) use giver::give;
+pub use giver::{Handed, Steps};
 pub use socket::{AskError, FrontSocket, Request, ask};
 pub use taker::{Estate, refuse};
 pub use wire::{WireError, pair};

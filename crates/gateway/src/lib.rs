@@ -9,6 +9,13 @@
 //!           relay  link -> upstream | maildir
 //! ```
 
+// Tests within the crate and from outside begin with the same configuration.
+#[cfg(test)]
+extern crate self as tarpit_gateway;
+#[cfg(test)]
+#[path = "../tests/common/config.rs"]
+mod sample;
+
 mod buffers;
 pub mod clock;
 pub mod config;

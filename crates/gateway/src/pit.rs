@@ -25,6 +25,7 @@ mod shed;
 pub(crate) mod slab;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -155,9 +156,14 @@ impl Pit {
     }
 
     /// Gives all plain sessions that wait here to a successor, and those that come to wait later.
-    pub(crate) fn hand_over(&self, successor: &mpsc::UnboundedSender<Box<Parcel>>) {
+    /// Who has no more of the former drops its `walks`.
+    pub(crate) fn hand_over(
+        &self,
+        successor: &mpsc::UnboundedSender<Box<Parcel>>,
+        walks: &mpsc::Sender<Infallible>,
+    ) {
         for lane in self.lanes.get().into_iter().flatten() {
-            lane.leave(Errand::HandOver(successor.clone()));
+            lane.leave(Errand::HandOver(successor.clone(), walks.clone()));
         }
     }
 

@@ -9,9 +9,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// The option of `tarpit run` by which a successor knows what it is.
 pub(crate) const FLAG: &str = "--successor";
@@ -56,7 +58,11 @@ impl Program {
             .stdin(Stdio::from(line))
             .spawn()
             .with_context(|| format!("can't start {}", self.path.display()))?;
-        Ok(Successor { child, kept: false })
+        Ok(Successor {
+            child,
+            serves: AtomicBool::new(false),
+            kept: false,
+        })
     }
 }
 
@@ -64,10 +70,11 @@ impl Program {
 const LOOKS: u32 = 50;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// A process that may take over. Dropping it before it did ends it.
+/// A process that may take over. Dropping it before it did ends it: with its sessions, if it has any.
 #[derive(Debug)]
 pub(crate) struct Successor {
     child: Child,
+    serves: AtomicBool,
     kept: bool,
 }
 
@@ -77,7 +84,12 @@ impl Successor {
         self.child.id()
     }
 
-    /// It serves: from here on it is on its own.
+    /// It accepts: if it is to be ended now, its sessions have to be told.
+    pub(crate) fn note_serving(&self) {
+        self.serves.store(true, Ordering::Relaxed);
+    }
+
+    /// It has taken over: from here on it is on its own.
     pub(crate) fn keep(mut self) {
         self.kept = true;
     }
@@ -99,10 +111,15 @@ impl Successor {
     }
 
     fn stop(&mut self) {
-        // If it has ended, there is nothing to kill.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
         self.kept = true;
+        if !self.serves.load(Ordering::Relaxed) {
+            // If it has ended, there is nothing to kill.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        } else if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            // It drains, in its own time: nobody waits for that here.
+            let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        }
     }
 }
 

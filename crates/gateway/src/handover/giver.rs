@@ -1,4 +1,7 @@
 //! The old front: gives, and goes on if it is not taken.
+//!
+//! The listeners are kept until all who wait have gone over. Should the successor end before that, this
+//! process accepts again, and goes on with whom it still has; so it stays the main process until then.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -8,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::message::{Door, Message, PIECE_MAX};
-use super::parcels::carry;
+use super::parcels::{Turn, carry};
 use super::wire::{SOCKETS_MAX, Wire};
 use super::{HandOverError, READY_MAX, STEP_MAX, WireError};
 use crate::listen::{Bound, Served};
@@ -60,7 +63,7 @@ impl Line {
     }
 
     /// Whether it was said. Whoever is not there to hear it serves already, and loses little.
-    async fn say_if_it_can(&self, message: &Message) -> bool {
+    pub(super) async fn say_if_it_can(&self, message: &Message) -> bool {
         let said = self.say(message, &[]).await;
         if let Err(error) = &said {
             tracing::warn!(target: "tarpit::upgrade", %error, "the successor did not hear everything");
@@ -97,13 +100,21 @@ pub(super) fn gone_is_ended(error: WireError) -> HandOverError {
     }
 }
 
-/// Gives the successor at the other end of `socket` what is listened on and what is owed. What it
-/// does not take is back in `served`. Once it serves, `make_main` tells the service manager.
+/// What the process around the gateway does about its successor.
+pub struct Steps<S, M> {
+    /// It accepts: it is no longer to be killed without a word.
+    pub serves: S,
+    /// It has everything: the service manager is told that it is the main process now.
+    pub make_main: M,
+}
+
+/// Gives the successor at the other end of `socket` what is listened on, what is owed and who waits.
+/// If it does not take it, all that is left goes on here.
 pub(crate) async fn give(
     shared: &Arc<Shared>,
     served: &std::sync::Mutex<Vec<Served>>,
     socket: OwnedFd,
-    make_main: impl FnOnce(),
+    steps: Steps<impl FnOnce(), impl FnOnce()>,
 ) -> Result<Handed, HandOverError> {
     let mut line = Line(Wire::new(socket).map_err(WireError::from)?);
     offer(&line, served).await?;
@@ -125,41 +136,70 @@ pub(crate) async fn give(
         line.hear(&Message::Serving, "serving", STEP_MAX).await
     };
     if let Err(error) = taken.await {
-        // If we were told to drain meanwhile, nobody is to be accepted.
-        if *shared.stop.borrow() == Stop::No {
-            let again = paused
-                .into_iter()
-                .map(|bound| bound.serve(Arc::clone(shared)));
-            lock(served).extend(again);
-        }
+        resume(shared, served, paused);
+        return Err(error);
+    }
+    (steps.serves)();
+    // Unless we were told to drain meanwhile.
+    change_stop(shared, Stop::No, Stop::Leaving);
+    let (handed, through, known) = hand_over_pit(shared, line);
+    // The sender is gone without a word only with the runtime.
+    if let Err(error) = through.await.unwrap_or(Err(HandOverError::Ended)) {
+        change_stop(shared, Stop::Leaving, Stop::No);
+        resume(shared, served, paused);
         return Err(error);
     }
     drop(paused);
     // It looks for them, and takes those that nobody has.
     shared.pit.release_keepers();
-    // Unless we were told to drain meanwhile.
-    shared.stop.send_if_modified(|stop| {
-        let runs = *stop == Stop::No;
-        if runs {
-            *stop = Stop::Leaving;
-        }
-        runs
-    });
-    make_main();
-    line.say_if_it_can(&Message::Main).await;
-    Ok(hand_over_pit(shared, line))
+    (steps.make_main)();
+    // An error: the line has ended, and the carrier with it.
+    let _ = known.send(());
+    Ok(handed)
 }
 
-/// Those who wait go too, and those who will.
-fn hand_over_pit(shared: &Arc<Shared>, line: Line) -> Handed {
+fn change_stop(shared: &Shared, from: Stop, to: Stop) {
+    shared.stop.send_if_modified(|stop| {
+        let is_so = *stop == from;
+        if is_so {
+            *stop = to;
+        }
+        is_so
+    });
+}
+
+/// Accepts again, unless we were told to drain meanwhile.
+fn resume(shared: &Arc<Shared>, served: &std::sync::Mutex<Vec<Served>>, paused: Vec<Bound>) {
+    if *shared.stop.borrow() == Stop::No {
+        let again = paused
+            .into_iter()
+            .map(|bound| bound.serve(Arc::clone(shared)));
+        lock(served).extend(again);
+    }
+}
+
+type Through = oneshot::Receiver<Result<(), HandOverError>>;
+
+/// Those who wait go too, and those who will. It is told when the former have gone, or why not; and
+/// is to be told when the manager knows the successor.
+fn hand_over_pit(shared: &Arc<Shared>, line: Line) -> (Handed, Through, oneshot::Sender<()>) {
     let (sender, parcels) = mpsc::unbounded_channel();
     let (over, is_over) = oneshot::channel();
-    shared.pit.hand_over(&sender);
-    Handed {
-        carrier: tokio::spawn(carry(line, Arc::clone(shared), parcels, is_over)),
+    let (through, is_through) = oneshot::channel();
+    let (known, is_known) = oneshot::channel();
+    let (walks, walking) = mpsc::channel(1);
+    shared.pit.hand_over(&sender, &walks);
+    let turn = Turn {
+        walking,
+        through,
+        is_known,
+    };
+    let handed = Handed {
+        carrier: tokio::spawn(carry(line, Arc::clone(shared), parcels, turn, is_over)),
         over,
         shared: Arc::clone(shared),
-    }
+    };
+    (handed, is_through, known)
 }
 
 /// Sends copies of the sockets; ours go on.

@@ -5,6 +5,7 @@
 //! still, and waits on here. A limit of time for that was rejected: a successor that is slow would
 //! have the same sessions as we.
 
+use std::convert::Infallible;
 use std::net::TcpStream;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use rustix::net::{SendFlags, send};
 use tarpit_core::ledger::Account;
 use tarpit_core::{Paced, SessionId, Source, Tick};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::sync::oneshot;
 
 use super::HandOverError;
@@ -35,38 +36,125 @@ struct Packed {
     socket: TcpStream,
 }
 
+/// The point at which the successor is on its own: all who waited have gone over.
+pub(super) struct Turn {
+    /// Each lane keeps a sender until it has looked at all that it holds.
+    pub(super) walking: Receiver<Infallible>,
+    /// Told then, or why it does not come to that.
+    pub(super) through: oneshot::Sender<Result<(), HandOverError>>,
+    /// The service manager knows it.
+    pub(super) is_known: oneshot::Receiver<()>,
+}
+
+/// What is on its way to the successor.
+struct Carrier {
+    line: Line,
+    shared: Arc<Shared>,
+    parcels: UnboundedReceiver<Box<Parcel>>,
+    waiting: Vec<Packed>,
+    count: u64,
+}
+
 /// Carries what comes from the lanes until it is over. The line, if it is still of use.
 pub(super) async fn carry(
-    mut line: Line,
+    line: Line,
     shared: Arc<Shared>,
-    mut parcels: UnboundedReceiver<Box<Parcel>>,
-    mut over: oneshot::Receiver<()>,
+    parcels: UnboundedReceiver<Box<Parcel>>,
+    turn: Turn,
+    over: oneshot::Receiver<()>,
 ) -> Option<Line> {
-    let mut count = 0_u64;
-    let mut waiting: Vec<Packed> = Vec::new();
-    let mut fresh = Vec::new();
-    loop {
-        tokio::select! {
-            biased;
-            some = parcels.recv_many(&mut fresh, SOCKETS_MAX) => if some == 0 {
-                break;
-            },
-            _ = &mut over, if !parcels.is_closed() => parcels.close(),
-        }
-        waiting.extend(fresh.drain(..).filter_map(|parcel| pack(*parcel, &shared)));
-        while !waiting.is_empty() {
-            match carry_some(&mut line, &shared, &mut waiting).await {
-                Ok(some) => count += some,
-                Err(error) => {
-                    tracing::error!(target: "tarpit::upgrade", %error, "the successor does not take who waits; they wait on here");
-                    keep(&shared, waiting, parcels).await;
-                    return None;
+    let mut carrier = Carrier {
+        line,
+        shared,
+        parcels,
+        waiting: Vec::new(),
+        count: 0,
+    };
+    let Turn {
+        mut walking,
+        through,
+        is_known,
+    } = turn;
+    // It says nothing, and ends with the last walk.
+    let walked = async { while walking.recv().await.is_some() {} };
+    let carried = carrier.until(walked, false).await;
+    if let Err(error) = carried {
+        carrier.keep().await;
+        // An error: who waits for it was told to end.
+        let _ = through.send(Err(error));
+        return None;
+    }
+    // As above; then nobody is made known either.
+    let _ = through.send(Ok(()));
+    if is_known.await.is_ok() {
+        carrier.line.say_if_it_can(&Message::Main).await;
+    }
+    if let Err(error) = carrier.until(async { drop(over.await) }, true).await {
+        tracing::error!(target: "tarpit::upgrade", %error, "the successor does not take who waits; they wait on here");
+        carrier.keep().await;
+        return None;
+    }
+    let sessions = carrier.count;
+    tracing::info!(target: "tarpit::upgrade", sessions, "sessions that waited went to the successor");
+    Some(carrier.line)
+}
+
+impl Carrier {
+    /// Carries until `end`, and all that was left before it. `closes`: then lanes keep whom they have.
+    async fn until(
+        &mut self,
+        end: impl Future<Output = ()>,
+        closes: bool,
+    ) -> Result<(), HandOverError> {
+        let mut end = std::pin::pin!(end);
+        let mut fresh = Vec::new();
+        let mut is_over = false;
+        while !is_over {
+            tokio::select! {
+                biased;
+                // None: there are no lanes any more.
+                some = self.parcels.recv_many(&mut fresh, SOCKETS_MAX) => is_over = some == 0,
+                () = &mut end => {
+                    is_over = true;
+                    self.take_rest(closes).await;
                 }
             }
+            let packed = fresh
+                .drain(..)
+                .filter_map(|parcel| pack(*parcel, &self.shared));
+            self.waiting.extend(packed);
+            while !self.waiting.is_empty() {
+                self.count += carry_some(&mut self.line, &self.shared, &mut self.waiting).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever was left by now. `closes`: nobody is left any more.
+    async fn take_rest(&mut self, closes: bool) {
+        if closes {
+            self.parcels.close();
+        }
+        loop {
+            let parcel = if closes {
+                self.parcels.recv().await
+            } else {
+                self.parcels.try_recv().ok()
+            };
+            let Some(parcel) = parcel else { return };
+            self.waiting.extend(pack(*parcel, &self.shared));
         }
     }
-    tracing::info!(target: "tarpit::upgrade", sessions = count, "sessions that waited went to the successor");
-    Some(line)
+
+    /// The successor is gone: who is not confirmed is ours again.
+    async fn keep(&mut self) {
+        self.take_rest(true).await;
+        for Packed { id, held, socket } in self.waiting.drain(..) {
+            self.shared.places.add_held(held.freight.source);
+            let parcel = unpack(held.freight, socket.into());
+            self.shared.pit.put(id, Box::new(parcel));
+        }
+    }
 }
 
 /// One batch. Whoever is not confirmed is still in `waiting`.
@@ -102,24 +190,6 @@ async fn carry_some(
     }
     waiting.drain(..count);
     Ok(count as u64)
-}
-
-/// The successor is gone: they are ours again.
-async fn keep(
-    shared: &Arc<Shared>,
-    waiting: Vec<Packed>,
-    mut parcels: UnboundedReceiver<Box<Parcel>>,
-) {
-    parcels.close();
-    let mut all = waiting;
-    while let Some(parcel) = parcels.recv().await {
-        all.extend(pack(*parcel, shared));
-    }
-    for Packed { id, held, socket } in all {
-        shared.places.add_held(held.freight.source);
-        let parcel = unpack(held.freight, socket.into());
-        shared.pit.put(id, Box::new(parcel));
-    }
 }
 
 /// Takes over a session that waited in the predecessor.

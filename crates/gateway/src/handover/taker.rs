@@ -3,6 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use super::message::{Door, Held, Message};
 use super::parcels;
 use super::wire::Wire;
@@ -117,22 +119,25 @@ impl Estate {
         }
     }
 
-    /// Says that clients are served, and waits until the service manager knows us.
-    pub(crate) async fn begin(&mut self) {
-        let main = async {
-            self.wire.send(&Message::Serving, &[]).await?;
-            self.wire.receive().await
-        };
-        // If it is gone or silent, we serve all the same.
-        let _ = tokio::time::timeout(STEP_MAX, main).await;
+    /// Says that clients are served.
+    pub(crate) async fn begin(&self) {
+        // If it is gone, we serve all the same.
+        let _ = self.wire.send(&Message::Serving, &[]).await;
     }
 
-    /// Takes what comes until the predecessor's last session has ended.
-    pub(crate) async fn attend(mut self, shared: Arc<Shared>) {
+    /// Takes what comes until the predecessor's last session has ended. `known` is told when the
+    /// service manager knows us; dropped, if the predecessor is gone before.
+    pub(crate) async fn attend(mut self, shared: Arc<Shared>, known: oneshot::Sender<()>) {
+        let mut known = Some(known);
         loop {
             let noted = match self.wire.receive().await {
                 Ok(Some((Message::Parcels(list), sockets))) => {
                     self.take_parcels(list, sockets, &shared).await
+                }
+                Ok(Some((Message::Main, _))) => {
+                    // An error: we are ending.
+                    let _ = known.take().map(|known| known.send(()));
+                    Ok(())
                 }
                 Ok(Some((message, _))) => self.note(message, &shared).await,
                 Ok(None) => break,

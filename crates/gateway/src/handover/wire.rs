@@ -18,8 +18,8 @@ use tokio::net::UnixStream;
 use super::message::{MESSAGE_MAX, Message, Unreadable};
 
 /// Sockets beside one message at most. The kernel allows 253 (SCM_MAX_FD, unix(7)); nobody has so
-/// many listeners, and fewer at once are sooner out of flight.
-pub(super) const SOCKETS_MAX: usize = 64;
+/// many listeners, and fewer at once are sooner out of flight. Tests see several batches with a few.
+pub(super) const SOCKETS_MAX: usize = if cfg!(test) { 8 } else { 64 };
 
 const CONTROL: usize = cmsg_space!(ScmRights(SOCKETS_MAX));
 

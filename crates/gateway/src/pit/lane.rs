@@ -11,6 +11,7 @@ mod away;
 mod ends;
 mod step;
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tarpit_core::budget::{Load, Strain};
 use tarpit_core::ledger::Ticket;
 use tarpit_core::{Input, Outbox, Tick};
 use tokio::runtime::Handle;
+use tokio::sync::mpsc::{Sender, UnboundedSender};
 
 use super::holder::{Bell, Events, Holder, Stir};
 use super::parcel::{Parcel, seconds};
@@ -47,8 +49,9 @@ pub(crate) enum Errand {
     Put(Box<Parcel>),
     /// The ledger may have room for this one.
     Wake(Key, Ticket),
-    /// Gives out all that a successor can take, and keeps nobody: those who come later follow.
-    HandOver(tokio::sync::mpsc::UnboundedSender<Box<Parcel>>),
+    /// Gives out all that a successor can take, and keeps nobody: those who come later follow. The
+    /// second sender is dropped when all were looked at that are here.
+    HandOver(UnboundedSender<Box<Parcel>>, Sender<Infallible>),
 }
 
 /// Where errands are left.
@@ -129,7 +132,8 @@ pub(super) struct Lane {
     stage: Stop,
     /// The place at which a walk over all goes on, if one is under way.
     walk: Option<u32>,
-    successor: Option<tokio::sync::mpsc::UnboundedSender<Box<Parcel>>>,
+    successor: Option<UnboundedSender<Box<Parcel>>>,
+    walks: Option<Sender<Infallible>>,
     /// When some leave for keepers again, and at which place the search for them goes on.
     next_leave: Tick,
     leave_at: u32,
@@ -162,6 +166,7 @@ impl Lane {
             stage: Stop::No,
             walk: None,
             successor: None,
+            walks: None,
             next_leave: Tick::ZERO,
             leave_at: 0,
         };
@@ -219,8 +224,9 @@ impl Lane {
                 (None, Some(keepers)) => keepers.recall([ticket]),
                 _ => self.step(shared, key, Some(Input::Resume)),
             },
-            Errand::HandOver(successor) => {
+            Errand::HandOver(successor, walks) => {
                 self.successor = Some(successor);
+                self.walks = Some(walks);
                 self.walk = Some(0);
             }
         }
@@ -324,6 +330,9 @@ impl Lane {
             }
         }
         self.walk = (end < self.holder.slab().places()).then_some(end);
+        if self.walk.is_none() {
+            self.walks = None;
+        }
     }
 
     /// Somebody is met on a walk over all.
@@ -346,7 +355,7 @@ impl Lane {
         &mut self,
         shared: &Arc<Shared>,
         key: Key,
-        successor: &tokio::sync::mpsc::UnboundedSender<Box<Parcel>>,
+        successor: &UnboundedSender<Box<Parcel>>,
     ) {
         let Some(parcel) = self.holder.get(key) else {
             return;

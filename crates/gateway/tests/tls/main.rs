@@ -3,6 +3,8 @@
 
 mod client;
 mod records;
+#[path = "../common/config.rs"]
+mod sample;
 mod stage;
 
 mod endless;

@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex};
 use tarpit_gateway::clock::unix_now;
 use tarpit_gateway::handover::{self, Estate, Handed};
 use tarpit_gateway::{Gateway, LiveError, StartError};
+use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::{BAD_CONFIG, UNAVAILABLE, block_on, keeper};
@@ -79,8 +80,8 @@ async fn serve(loaded: Loaded, line: Option<OwnedFd>) -> anyhow::Result<ExitCode
         started = start(&loaded, line) => started,
         () = end.next() => return Ok(ExitCode::SUCCESS),
     };
-    let gateway = match started {
-        Ok(gateway) => gateway,
+    let (gateway, is_known) = match started {
+        Ok(started) => started,
         Err(code) => return Ok(code),
     };
     keeper::start(&gateway.handle(), &loaded);
@@ -103,7 +104,7 @@ async fn serve(loaded: Loaded, line: Option<OwnedFd>) -> anyhow::Result<ExitCode
     let mut changes = tokio::spawn(changes.attend(signals));
     tokio::select! {
         () = end.next() => {}
-        () = manager.attend(&gateway, doors) => {}
+        () = attend(&manager, &gateway, doors, is_known) => {}
         handed = &mut changes => {
             // The successor's figures are what counts now, and it waits for the address.
             lock(&window).close();
@@ -124,17 +125,31 @@ async fn serve(loaded: Loaded, line: Option<OwnedFd>) -> anyhow::Result<ExitCode
     Ok(code)
 }
 
+/// Keeps the service manager informed, once it knows us.
+async fn attend(manager: &Manager, gateway: &Gateway, doors: usize, is_known: Known) {
+    if let Some(is_known) = is_known {
+        // An error: the predecessor ended before it could tell; then we do it.
+        let _ = is_known.await;
+    }
+    manager.attend(gateway, doors).await;
+}
+
+/// Resolves when a predecessor has told the service manager which process is the main one now.
+type Known = Option<oneshot::Receiver<()>>;
+
 /// Starts, in the place of a predecessor if there is a line to one. The exit code if that can't be.
-async fn start(loaded: &Loaded, line: Option<OwnedFd>) -> Result<Gateway, ExitCode> {
+async fn start(loaded: &Loaded, line: Option<OwnedFd>) -> Result<(Gateway, Known), ExitCode> {
     let config = loaded.gateway.clone();
     let failed =
         |error: &dyn std::fmt::Display| error!(target: "tarpit::run", %error, "can't start");
     let Some(line) = line else {
-        let started = Gateway::start(config).await;
-        return started.map_err(|error| {
-            failed(&error);
-            exit_code(&error)
-        });
+        return match Gateway::start(config).await {
+            Ok(gateway) => Ok((gateway, None)),
+            Err(error) => {
+                failed(&error);
+                Err(exit_code(&error))
+            }
+        };
     };
     let mut estate = Estate::receive(line).await.map_err(|error| {
         failed(&error);
@@ -143,8 +158,9 @@ async fn start(loaded: &Loaded, line: Option<OwnedFd>) -> Result<Gateway, ExitCo
     match Gateway::succeed(config, &mut estate).await {
         Ok(gateway) => {
             let rest = gateway.handle();
-            tokio::spawn(async move { rest.attend(estate).await });
-            Ok(gateway)
+            let (known, is_known) = oneshot::channel();
+            tokio::spawn(async move { rest.attend(estate, known).await });
+            Ok((gateway, Some(is_known)))
         }
         Err(error) => {
             failed(&error);

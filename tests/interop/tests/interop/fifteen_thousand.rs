@@ -37,23 +37,25 @@ const DELAY: Duration = Duration::from_secs(55);
 const LATE: u64 = 2_000;
 
 /// Clients in a process of their own.
-struct Crowd {
+pub(super) struct Crowd {
     _process: Group,
     says: BufReader<ChildStdout>,
+    count: u32,
 }
 
 impl Crowd {
-    fn start(port: u16, number: u32) -> Result<Self> {
-        let count = HELD / CROWDS;
+    /// From source number `first` on, at a gateway that holds for `delay`.
+    pub(super) fn start(port: u16, first: u32, count: u32, delay: Duration) -> Result<Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_crowd"));
-        let numbers = [u32::from(port), 1 + number * count, count];
+        let numbers = [u32::from(port), 1 + first, count];
         command.args(numbers.map(|number| number.to_string()));
-        command.arg(DELAY.as_millis().to_string());
+        command.arg(delay.as_millis().to_string());
         let mut process = Group::spawn_with_pipes(&command)?;
         let says = process.child().stdout.take().context("no output")?;
         Ok(Self {
             _process: process,
             says: BufReader::new(says),
+            count,
         })
     }
 
@@ -64,14 +66,25 @@ impl Crowd {
         Ok(line.trim_end().to_owned())
     }
 
+    /// Waits until all have guessed.
+    pub(super) fn are_held(&mut self) -> Result<()> {
+        let said = self.hear()?;
+        ensure!(said == "held", "{said}");
+        Ok(())
+    }
+
+    /// What became of them, when all have heard what was due.
+    pub(super) fn report(&mut self) -> Result<Value> {
+        Ok(serde_json::from_str(&self.hear()?)?)
+    }
+
     fn all_were_refused(&mut self) -> Result<()> {
-        let line = self.hear()?;
-        let report: Value = serde_json::from_str(&line)?;
-        println!("a crowd: {line}");
+        let report = self.report()?;
+        println!("a crowd: {report}");
         let number = |name: &str| report[name].as_u64().context("no number");
-        ensure!(number("refused")? == u64::from(HELD / CROWDS), "{line}");
-        ensure!(number("early")? == 0, "{line}");
-        ensure!(number("late_most_ms")? < LATE, "{line}");
+        ensure!(number("refused")? == u64::from(self.count), "{report}");
+        ensure!(number("early")? == 0, "{report}");
+        ensure!(number("late_most_ms")? < LATE, "{report}");
         Ok(())
     }
 }
@@ -149,12 +162,10 @@ fn each_came_once(server: &FaultServer, sent: &[String]) -> Result<()> {
 /// Fills the pit, upgrades twice, and sees all through.
 fn take(gateway: &mut Gateway, program: &Program, port: u16, sent: &Sent) -> Result<()> {
     let began = Instant::now();
-    let crowds = (0..CROWDS).map(|number| Crowd::start(port, number));
+    let share = HELD / CROWDS;
+    let crowds = (0..CROWDS).map(|number| Crowd::start(port, number * share, share, DELAY));
     let mut crowds: Vec<Crowd> = crowds.collect::<Result<_>>()?;
-    for crowd in &mut crowds {
-        let said = crowd.hear()?;
-        ensure!(said == "held", "{said}");
-    }
+    crowds.iter_mut().try_for_each(Crowd::are_held)?;
     let slow: Vec<_> = (1..=MESSAGES)
         .map(|number| Ok((number, begin(number, port)?)))
         .collect::<Result<_>>()?;

@@ -28,6 +28,7 @@ mod servers;
 mod several;
 mod smuggling;
 mod strained;
+mod successor;
 mod talker;
 mod thousand;
 mod transparent;

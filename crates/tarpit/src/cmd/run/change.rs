@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use tarpit_gateway::Handle;
-use tarpit_gateway::handover::{self, FrontSocket, HandOverError, Handed, Request};
+use tarpit_gateway::handover::{self, FrontSocket, HandOverError, Handed, Request, Steps};
 use tarpit_gateway::runtime::Runtime;
 use tracing::{error, info, warn};
 
@@ -115,8 +115,11 @@ impl Changes {
         let successor = started.await??;
         let process = successor.process();
         info!(target: "tarpit::upgrade", process, "successor started");
-        let make_main = || self.manager.hand_over_to(process);
-        match self.handle.hand_over(ours, make_main).await {
+        let steps = Steps {
+            serves: || successor.note_serving(),
+            make_main: || self.manager.hand_over_to(process),
+        };
+        match self.handle.hand_over(ours, steps).await {
             Ok(handed) => {
                 successor.keep();
                 Ok((handed, process))
