@@ -208,7 +208,69 @@ fn uncount<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, u32>, key: K) -> boo
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::link;
+    use super::super::super::message::tests::small;
+    use super::super::veils::tests::veil;
     use super::*;
+
+    /// A keeper that never reads.
+    fn line() -> (Line, OwnedFd) {
+        let (ours, theirs) = link::pair().unwrap();
+        (Line::new(1, 1, ours, None, Box::default()), theirs)
+    }
+
+    fn cargo(is_veiled: bool) -> Cargo {
+        Cargo {
+            freight: small(),
+            socket: link::pair().unwrap().0,
+            veil: is_veiled.then(veil),
+        }
+    }
+
+    #[test]
+    fn a_keeper_is_let_go_when_all_over_tls_is_back() {
+        let (mut line, _keeper) = line();
+        let mut numbers = Numbers::new();
+        for is_veiled in [true, false, true] {
+            line.queue(cargo(is_veiled), &mut numbers);
+        }
+        let sent = numbers.next();
+        line.veils.add(sent, veil());
+        line.orders.clear();
+
+        let back = line.part(true);
+        assert!(back.iter().all(|cargo| !cargo.is_mute()));
+        assert_eq!((back.len(), line.queue.len()), (2, 1));
+        assert_eq!(line.orders, [Message::Unveil]);
+        assert!(line.part(false).is_empty());
+        assert_eq!(line.orders.len(), 1);
+        // What a lane had left at the desk before.
+        line.queue(cargo(true), &mut numbers);
+        assert_eq!(line.part(false).len(), 1);
+        line.veils.take(sent).unwrap();
+        for _ in 0..2 {
+            line.part(false);
+            assert_eq!(line.orders, [Message::Unveil, Message::Release]);
+        }
+    }
+
+    #[test]
+    fn only_who_is_over_tls_has_a_number_and_each_its_own() {
+        let (mut line, _keeper) = line();
+        let mut numbers = Numbers::new();
+        for is_veiled in [true, false, true] {
+            line.queue(cargo(is_veiled), &mut numbers);
+        }
+        let given: Vec<_> = line.queue.iter().map(|cargo| cargo.freight.veil).collect();
+        assert!(given[0].is_some() && given[1].is_none() && given[2].is_some());
+        assert_ne!(given[0], given[2]);
+        // It comes back under one that is not known.
+        let mute = Cargo {
+            freight: line.queue[0].freight.clone(),
+            ..cargo(false)
+        };
+        assert!(mute.is_mute());
+    }
 
     #[test]
     fn counts_each_source() {

@@ -66,12 +66,12 @@ impl Numbers {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::stream::Secure;
     use crate::tls::TlsFailure;
 
-    fn veil() -> Box<Veil> {
+    pub(in super::super) fn veil() -> Box<Veil> {
         Box::new(Veil {
             secure: Box::new(Secure::opening()),
             info: Box::new(Err(TlsFailure::HungUp)),

@@ -156,6 +156,7 @@ async fn out_of_the_runtime_and_back() {
         let (tcp, secure) = server.into_parts().unwrap();
         let mut secure = secure.unwrap();
         secure.rest();
+        assert!(secure.is_still());
         assert!(secure.octets() <= 1536, "{}", secure.octets());
         let error = secure.read_now(&tcp, &mut [0; 64]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WouldBlock);
@@ -163,6 +164,8 @@ async fn out_of_the_runtime_and_back() {
         let mut bytes = [0; 6];
         until(|| secure.read_now(&tcp, &mut bytes).is_ok()).await;
         assert_eq!(&bytes, b"NOOP\r\n");
+        // What was read ahead does not show at the socket.
+        assert!(!secure.is_still());
         assert_eq!(secure.write_now(&tcp, b"250 \r\n").unwrap(), 6);
         secure.flush_now(&tcp).unwrap();
         assert_eq!(read(&mut client).await.unwrap(), b"250 \r\n");
@@ -193,6 +196,7 @@ async fn a_full_socket_without_a_runtime() {
             Err(error) => break assert_eq!(error.kind(), ErrorKind::WouldBlock),
         }
     }
+    assert!(!secure.is_still());
     // 64 KiB of plaintext in five records, and no spare room.
     assert!(secure.octets() < 70_000, "{}", secure.octets());
     let mut got = 0;
