@@ -2,7 +2,7 @@
 
 use tarpit_smtp::Reply;
 
-use crate::record::HoldRecord;
+use crate::record::{ActRecord, HoldRecord};
 
 /// Replies to send, bytes consumed, records to write. Owned by the driver, reused between calls.
 #[derive(Debug, Default)]
@@ -13,6 +13,8 @@ pub struct Outbox {
     pub consumed: usize,
     /// Holds that ended, or that would have been.
     pub holds: Vec<HoldRecord>,
+    /// Acts that were judged.
+    pub acts: Vec<ActRecord>,
 }
 
 impl Outbox {

@@ -1,11 +1,15 @@
 //! What remains when something is over: values that the driver writes to log, store and metrics.
 
+mod act;
+
 use std::time::Duration;
 
 use tarpit_smtp::{Reply, ReplyCode};
 
 use crate::policy::{Mode, Offence, Way};
 use crate::{SessionId, Source};
+
+pub use act::{ACTS_MAX, ActRecord, Deed, Judged};
 
 /// Why a session waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,6 +55,15 @@ pub struct HoldRecord {
     pub held: Duration,
     /// How it ended.
     pub end: HoldEnd,
+}
+
+impl HoldRecord {
+    /// Whether it came before a look-up. Such a one is written down before the act that it belongs
+    /// to, the hold of a reply after it.
+    #[must_use]
+    pub const fn is_before_look_up(&self) -> bool {
+        matches!(self.reason, HoldReason::Debt | HoldReason::Room)
+    }
 }
 
 /// How a hold ended.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -348,6 +349,13 @@ impl Handle {
     #[cfg(test)]
     pub(crate) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.inner.shared)
+    }
+
+    /// Shows among the figures how many lines were lost on their way to a record file. Once for a
+    /// gateway.
+    pub fn show_dropped_records(&self, dropped: Arc<AtomicU64>) {
+        // A second one would be a mistake of the caller, and shows nothing.
+        let _ = self.inner.shared.records_dropped.set(dropped);
     }
 
     /// Takes what else comes from a predecessor, until it has ended. `known` is told when the service

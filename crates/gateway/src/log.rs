@@ -6,8 +6,8 @@
 use std::fmt::Write as _;
 
 use tarpit_core::Tick;
-use tarpit_core::policy::Mode;
-use tarpit_core::record::{HoldEnd, HoldRecord, MessageRecord, SessionRecord};
+use tarpit_core::policy::{Mode, Offence};
+use tarpit_core::record::{ActRecord, HoldEnd, HoldRecord, MessageRecord, SessionRecord};
 use tarpit_smtp::escape;
 
 use crate::conn::Conn;
@@ -45,6 +45,29 @@ pub(crate) fn hold(hold: &HoldRecord, metrics: &Metrics) {
         end = hold.end.as_str(),
         mode = mode_word(hold.mode),
         "hold"
+    );
+}
+
+/// Something that was judged. At a level that nobody logs by default: the record file has it.
+pub(crate) fn act<S>(act: &ActRecord, conn: &Conn<S>) {
+    let listener = &conn.live.config.listeners[conn.listener];
+    tracing::debug!(
+        target: "tarpit::act",
+        session = %format_args!("tp-{}", act.session),
+        source = %act.source,
+        client = %conn.peer.ip().to_canonical(),
+        listener = &*listener.name,
+        mode = mode_word(listener.policy.mode),
+        deed = act.deed.as_str(),
+        judged = act.judged.as_str(),
+        offence = act.judged.offence().map(Offence::as_str),
+        took_seconds = act.took.as_secs_f64(),
+        price_seconds = act.price.as_secs_f64(),
+        transaction = act.transaction,
+        role = act.role,
+        authenticated = conn.session.is_authenticated(),
+        exempt = conn.session.is_exempt(),
+        "act"
     );
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tarpit_core::SessionId;
@@ -44,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) handshakes: Handshakes,
     pub(crate) metrics: Metrics,
     pub(crate) reloads: Reloads,
+    /// Lines lost on their way to the record file, which the front door keeps.
+    pub(crate) records_dropped: OnceLock<Arc<AtomicU64>>,
     pub(crate) live: ArcSwap<Live>,
     /// The generation of the configuration before: held sessions of a listener that it no longer
     /// has go on under it.
@@ -71,6 +73,7 @@ impl Shared {
             handshakes: Handshakes::default(),
             metrics: Metrics::default(),
             reloads: Reloads::start(),
+            records_dropped: OnceLock::new(),
             live: ArcSwap::from_pointee(live),
             live_before: ArcSwapOption::empty(),
             stop: watch::Sender::new(Stop::No),

@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Try(Try),
     /// Print how to put Tarpit in front of a mail server, and how to take it away again
     Recipe(Recipe),
+    /// Tell from the records who waited, or would have, the harm first
+    Report(Report),
     /// Print or write pages that are derived from the tables of options and commands
     #[command(hide = true)]
     Generate(Generate),
@@ -123,6 +125,27 @@ pub(crate) struct Recipe {
     /// One block of the way alone, for a shell or a file, such as mta, redirect, go or back
     #[arg(long, value_name = "PART", requires = "way")]
     pub(crate) part: Option<String>,
+}
+
+/// `tarpit report`
+#[derive(Args, Debug)]
+pub(crate) struct Report {
+    /// A record file (those that were written before it are read too), a JSON log, or - for standard input;
+    /// without, that of the configuration
+    #[arg(long, value_name = "FILE")]
+    pub(crate) records: Vec<PathBuf>,
+    /// The configuration file (TOML); without, the records are where the package's service keeps them
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Only what is not older, such as 12h or 7d; with --records all, else 7d
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// As a page in this file, which needs nothing else
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 /// Whom a recipe is for.

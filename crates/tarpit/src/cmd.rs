@@ -4,6 +4,7 @@ mod check;
 mod generate;
 mod keeper;
 mod recipe;
+mod report;
 mod run;
 mod try_it;
 mod upgrade;
@@ -30,6 +31,7 @@ pub(crate) fn dispatch(args: Tarpit) -> ExitCode {
         Command::Verify(args) => block_on(verify::run(args)),
         Command::Try(args) => block_on(try_it::run(args)),
         Command::Recipe(args) => recipe::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Keeper(args) => keeper::run(&args),
     };

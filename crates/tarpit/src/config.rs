@@ -24,11 +24,12 @@ use std::path::{Path, PathBuf};
 use tarpit_gateway::config::Config;
 use toml::de::DeTable;
 
-use crate::log;
+use crate::{log, records};
 
 pub(crate) use effective::{Effective, as_toml, restart_needed};
 pub(crate) use finding::Findings;
 use finding::{Finding, Notebook, Place};
+pub(crate) use read::span;
 use reader::Reader;
 
 /// A file that was read and is right.
@@ -40,6 +41,8 @@ pub(crate) struct Loaded {
     pub(crate) gateway: Config,
     /// How records look.
     pub(crate) log: log::Format,
+    /// Where records are kept; `None` if nowhere.
+    pub(crate) records: Option<records::Settings>,
     /// Where figures are shown.
     pub(crate) admin: Admin,
     /// Where the processes of this gateway find each other, if the file says so.
@@ -122,12 +125,13 @@ fn parse(file: &Path, text: &str) -> Result<Loaded, Findings> {
     effective.sort_by_key(Effective::rank);
     let findings = notes.close(file);
     match parts {
-        Some((gateway, log, admin, runtime)) if findings.list.is_empty() => Ok(Loaded {
+        Some((gateway, rest)) if findings.list.is_empty() => Ok(Loaded {
             file: file.to_owned(),
             gateway,
-            log,
-            admin,
-            runtime,
+            log: rest.log,
+            records: rest.records,
+            admin: rest.admin,
+            runtime: rest.runtime,
             effective,
         }),
         _ => Err(findings),

@@ -9,6 +9,7 @@ mod cmd;
 mod config;
 mod log;
 mod notify;
+mod records;
 mod signals;
 mod successor;
 

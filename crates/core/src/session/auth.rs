@@ -9,6 +9,7 @@ use super::{Env, Session};
 use crate::answer::Finding;
 use crate::event::{Answer, Ask, Then};
 use crate::policy::Offence;
+use crate::record::{Deed, Judged};
 
 impl Session {
     pub(super) fn auth(
@@ -77,6 +78,7 @@ impl Session {
                 self.auth_ended(bill, reply, turn)
             }
             Answer::Trouble(trouble) => {
+                self.note(Deed::Auth, Judged::Deferred, None, turn);
                 give_back(bill, turn);
                 self.trouble(trouble, turn)
             }
@@ -91,6 +93,7 @@ impl Session {
                 Then::Read
             }
             200..=299 => {
+                self.note(Deed::Auth, Judged::Accepted, None, turn);
                 give_back(bill, turn);
                 self.authenticated = true;
                 self.record.authenticated = true;
@@ -109,11 +112,12 @@ impl Session {
             500..=504 | 530 | 534 | 538 => Offence::AuthMistake,
             505.. => Offence::FailedAuth,
             _ => {
+                self.note(Deed::Auth, Judged::Deferred, None, turn);
                 give_back(bill, turn);
                 return self.say(&Due::Upstream(reply), After::Next, turn.out);
             }
         };
-        self.charge(offence, bill, Due::Upstream(reply), turn)
+        self.charge((Deed::Auth, offence), bill, Due::Upstream(reply), turn)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What an offence costs, and who pays.
 
+use std::time::Duration;
+
 use super::Session;
 use super::state::{After, Bill, Due};
 use super::turn::Turn;
@@ -7,7 +9,7 @@ use crate::answer::Finding;
 use crate::event::Then;
 use crate::ledger::{Account, Terms};
 use crate::policy::{Offence, Policy, Scope};
-use crate::record::{LISTED_MAX, LISTED_OCTETS_MAX};
+use crate::record::{ACTS_MAX, ActRecord, Deed, Judged, LISTED_MAX, LISTED_OCTETS_MAX};
 use crate::{Env, Tick};
 
 impl Policy {
@@ -27,16 +29,30 @@ impl Session {
         let Some(offence) = finding.offence() else {
             return self.tell(finding, turn);
         };
+        let deed = match offence {
+            _ if self.is_in_message() => Deed::Chunk,
+            Offence::RelayDenied => Deed::Foreign,
+            Offence::AuthMistake => Deed::AuthMistake,
+            _ => Deed::Command,
+        };
         let bill = self.bill(turn.env);
-        self.charge(offence, bill, Due::Own(finding), turn)
+        self.charge((deed, offence), bill, Due::Own(finding), turn)
     }
 
     /// A refusal that only follows from refusals that were charged already. The feature of KB
     /// 842851 delays every 5yz reply; the ledger does not charge twice for one fault.
     pub(super) fn refuse_again(&mut self, finding: Finding, turn: &mut Turn<'_>) -> Then {
         match turn.env.policy.scope {
-            Scope::Session => self.refuse(finding, turn),
+            Scope::Session => {
+                let Some(offence) = finding.offence() else {
+                    return self.tell(finding, turn);
+                };
+                let bill = self.bill(turn.env);
+                let due = Due::Own(finding);
+                self.charge((Deed::FollowUp, offence), bill, due, turn)
+            }
             Scope::Source => {
+                self.note(Deed::FollowUp, Judged::Repeated, None, turn);
                 self.record.errors = self.record.errors.saturating_add(1);
                 self.tell(finding, turn)
             }
@@ -59,11 +75,12 @@ impl Session {
     /// Books `offence` and lets its reply wait.
     pub(super) fn charge(
         &mut self,
-        offence: Offence,
+        (deed, offence): (Deed, Offence),
         bill: Bill,
         due: Due,
         turn: &mut Turn<'_>,
     ) -> Then {
+        self.note(deed, Judged::Offence(offence), Some(&bill), turn);
         self.count(offence);
         match self.book(offence, bill, turn) {
             None => self.say(&due, After::Next, turn.out),
@@ -94,6 +111,34 @@ impl Session {
             }
             Bill::Reserved(reservation) => Some(ledger.charge(now, reservation, &terms).free_at),
         }
+    }
+
+    /// Writes down what was judged, before it is counted. `bill`: how it is paid, where it is an
+    /// offence.
+    pub(super) fn note(
+        &self,
+        deed: Deed,
+        judged: Judged,
+        bill: Option<&Bill>,
+        turn: &mut Turn<'_>,
+    ) {
+        if self.record.acts() >= ACTS_MAX {
+            return;
+        }
+        let price = match (judged.offence(), bill) {
+            (None, _) | (_, None | Some(Bill::Free | Bill::Role)) => Duration::ZERO,
+            (Some(offence), Some(_)) => turn.env.policy.price(offence),
+        };
+        turn.out.acts.push(ActRecord {
+            session: self.id,
+            source: self.source,
+            deed,
+            judged,
+            took: turn.now.since(self.began),
+            price,
+            transaction: self.serial,
+            role: matches!(bill, Some(Bill::Role)),
+        });
     }
 
     pub(super) fn count(&mut self, offence: Offence) {

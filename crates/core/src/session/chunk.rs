@@ -14,7 +14,7 @@ use super::{Env, Session};
 use crate::answer::Finding;
 use crate::event::{Chunk, DataEnd, Then};
 use crate::policy::Offence;
-use crate::record::SessionEnd;
+use crate::record::{Deed, Judged, SessionEnd};
 use tarpit_smtp::Extension;
 
 /// The largest chunk that is passed on, in octets. RFC 3030 states no bound, and servers that keep
@@ -116,8 +116,10 @@ impl Session {
     /// BDAT that can't be read. How many octets follow nobody knows, and read as commands they would
     /// do what the writer of a message wants: so the session ends.
     pub(super) fn unreadable_chunk(&mut self, turn: &mut Turn<'_>) -> Then {
-        self.count(Offence::Protocol);
         let bill = self.bill(turn.env);
+        let judged = Judged::Offence(Offence::Protocol);
+        self.note(Deed::Chunk, judged, Some(&bill), turn);
+        self.count(Offence::Protocol);
         self.book(Offence::Protocol, bill, turn);
         self.say(
             &Due::Own(Finding::ChunkUnreadable),

@@ -14,7 +14,7 @@ use crate::event::Then;
 use crate::outbox::Outbox;
 use crate::paced::Paced;
 use crate::policy::{HOLD_TOTAL_MAX, Offence, Policy, REPLY_MAX, Way};
-use crate::record::{HoldEnd, HoldReason, HoldRecord, SessionEnd};
+use crate::record::{Deed, HoldEnd, HoldReason, HoldRecord, Judged, SessionEnd};
 
 /// What is written down of a hold.
 pub(super) struct Held {
@@ -250,12 +250,17 @@ impl Session {
             State::Holding(holding) => self.write_holding(&holding, end, turn),
             State::Waiting(waiting) => {
                 self.cancel_wait(&waiting, turn);
+                self.note(waiting.command.deed(), Judged::Left, None, turn);
                 self.write_waiting(&waiting, end, turn);
             }
             State::Asking(Asking::Rcpt { bill, .. }) if end == HoldEnd::HangUp => {
+                let judged = Judged::LeftAsking(Offence::UnknownRecipient);
+                self.note(Deed::Rcpt, judged, Some(&bill), turn);
                 self.book(Offence::UnknownRecipient, bill, turn);
             }
             State::Asking(Asking::Auth(bill)) if end == HoldEnd::HangUp => {
+                let judged = Judged::LeftAsking(Offence::FailedAuth);
+                self.note(Deed::Auth, judged, Some(&bill), turn);
                 self.book(Offence::FailedAuth, bill, turn);
             }
             State::AuthLine(bill)
@@ -313,6 +318,7 @@ impl Session {
     /// No answer that tells anything: the same for a valid name as for an invalid one.
     pub(super) fn unseen(&mut self, command: &Pending, turn: &mut Turn<'_>) -> Then {
         self.waited = true;
+        self.note(command.deed(), Judged::Unseen, None, turn);
         self.record.unseen = self.record.unseen.saturating_add(1);
         match command {
             Pending::Rcpt { .. } => self.defer(command.unseen(), turn),

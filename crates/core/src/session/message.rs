@@ -8,7 +8,7 @@ use super::turn::Turn;
 use crate::answer::Finding;
 use crate::event::{Answer, DataEnd, Then};
 use crate::policy::Offence;
-use crate::record::{LISTED_MAX, MessageRecord, SessionEnd};
+use crate::record::{Deed, Judged, LISTED_MAX, MessageRecord, SessionEnd};
 use crate::session::state::{After, Chunks, Due, State};
 
 /// How message data ended, in the terms of what is said.
@@ -57,7 +57,8 @@ impl Session {
                     return self.say(&Due::Upstream(reply), After::Next, turn.out);
                 }
                 let bill = self.bill(turn.env);
-                self.charge(Offence::Protocol, bill, Due::Upstream(reply), turn)
+                let act = (Deed::Command, Offence::Protocol);
+                self.charge(act, bill, Due::Upstream(reply), turn)
             }
             Answer::Trouble(trouble) => self.trouble(trouble, turn),
         }
@@ -89,6 +90,8 @@ impl Session {
             Due::Own(finding) => {
                 if finding.code() >= 500 {
                     self.charge_unheld(turn);
+                } else {
+                    self.note(Deed::Message, Judged::Deferred, None, turn);
                 }
                 self.write_message(finding.reply(self.id), false);
             }
@@ -101,27 +104,32 @@ impl Session {
 
     /// Mail that the upstream accepted makes its source known; a refusal is charged, and paid at
     /// the next RCPT.
-    fn judge_message(&mut self, reply: &Reply, turn: &Turn<'_>) {
+    fn judge_message(&mut self, reply: &Reply, turn: &mut Turn<'_>) {
         if reply.code().is_positive() {
+            self.note(Deed::Message, Judged::Accepted, None, turn);
             self.record.messages_accepted = self.record.messages_accepted.saturating_add(1);
             // In every mode: known senders also have a reserve of upstream connections.
             turn.env.ledger.accepted(turn.now, self.source);
             self.errors = 0;
         } else if reply.code().is_permanent() {
             self.charge_unheld(turn);
+        } else {
+            self.note(Deed::Message, Judged::Deferred, None, turn);
         }
     }
 
-    fn charge_unheld(&mut self, turn: &Turn<'_>) {
+    fn charge_unheld(&mut self, turn: &mut Turn<'_>) {
+        let bill = self.bill(turn.env);
+        let judged = Judged::Offence(Offence::MessageRefused);
+        self.note(Deed::Message, judged, Some(&bill), turn);
         self.errors = self.errors.saturating_add(1);
         self.record.errors = self.record.errors.saturating_add(1);
-        let bill = self.bill(turn.env);
         if let Some(free_at) = self.book(Offence::MessageRefused, bill, turn) {
             self.free_at = self.free_at.max(free_at);
         }
     }
 
-    fn client_gone(&mut self, reply: Option<Reply>, turn: &Turn<'_>) -> Then {
+    fn client_gone(&mut self, reply: Option<Reply>, turn: &mut Turn<'_>) -> Then {
         match reply {
             None => self.count_aborted(),
             Some(reply) => {

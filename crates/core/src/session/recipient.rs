@@ -12,7 +12,7 @@ use crate::event::{Answer, Ask, Then, Trouble};
 use crate::filter::Knowledge;
 use crate::ledger::Grant;
 use crate::policy::{Mode, Offence};
-use crate::record::{HoldEnd, HoldReason, SessionEnd};
+use crate::record::{Deed, HoldEnd, HoldReason, Judged, SessionEnd};
 
 impl Session {
     pub(super) fn rcpt(
@@ -107,6 +107,13 @@ impl Session {
     fn would_refuse(&mut self, finding: Finding, command: Pending, turn: &mut Turn<'_>) -> Then {
         self.record.would_refuse = self.record.would_refuse.saturating_add(1);
         let bill = self.bill(turn.env);
+        if let Some(offence) = finding.offence() {
+            let deed = match finding {
+                Finding::RelayDenied => Deed::Foreign,
+                _ => Deed::Unlisted,
+            };
+            self.note(deed, Judged::WouldRefuse(offence), Some(&bill), turn);
+        }
         if let Some(offence) = finding.offence()
             && let Some(free_at) = self.book(offence, bill, turn)
         {
@@ -222,7 +229,8 @@ impl Session {
             } => {
                 self.list_refused(&recipient.path);
                 let due = Due::Own(Finding::UnknownRecipient);
-                self.charge(Offence::UnknownRecipient, bill, due, turn)
+                let act = (Deed::Unlisted, Offence::UnknownRecipient);
+                self.charge(act, bill, due, turn)
             }
             Pending::Rcpt { recipient, .. } => {
                 let ask = Ask::Rcpt((*recipient).clone());
@@ -264,6 +272,7 @@ impl Session {
         let (reply, whole_session) = match answer {
             Answer::Reply(reply) => return self.rcpt_replied(recipient, bill, reply, turn),
             Answer::Trouble(trouble) => {
+                self.note(Deed::Rcpt, Judged::Deferred, None, turn);
                 give_back(bill, turn);
                 self.count_deferred();
                 return self.trouble(trouble, turn);
@@ -293,8 +302,14 @@ impl Session {
                 Bill::Role if offence != Offence::UnknownRecipient => self.bill(turn.env),
                 bill => bill,
             };
-            return self.charge(offence, bill, Due::Upstream(reply), turn);
+            return self.charge((Deed::Rcpt, offence), bill, Due::Upstream(reply), turn);
         }
+        let judged = if reply.code().is_positive() {
+            Judged::Accepted
+        } else {
+            Judged::Deferred
+        };
+        self.note(Deed::Rcpt, judged, Some(&bill), turn);
         give_back(bill, turn);
         if reply.code().is_positive() {
             self.record.accepted = self.record.accepted.saturating_add(1);
@@ -314,7 +329,13 @@ impl Session {
             return self.tell(Finding::UpstreamTrouble, turn);
         };
         let reply = refusal.reply.clone();
+        let deed = if refusal.whole_session {
+            Deed::Service
+        } else {
+            Deed::Sender
+        };
         if !reply.code().is_permanent() {
+            self.note(deed, Judged::Deferred, None, turn);
             give_back(bill, turn);
             self.count_deferred();
             return self.say(&Due::Upstream(reply), After::Next, turn.out);
@@ -329,11 +350,17 @@ impl Session {
         self.sender_charged |= !matches!(bill, Bill::Role);
         if matches!(bill, Bill::Free) && self.is_billed() {
             // Repeated, not one more error of the client.
+            self.note(deed, Judged::Repeated, None, turn);
             self.record.errors = self.record.errors.saturating_add(1);
             self.record.refused = self.record.refused.saturating_add(1);
             return self.say(&Due::Upstream(reply), After::Next, turn.out);
         }
-        self.charge(Offence::SenderRefused, bill, Due::Upstream(reply), turn)
+        self.charge(
+            (deed, Offence::SenderRefused),
+            bill,
+            Due::Upstream(reply),
+            turn,
+        )
     }
 
     /// There is no reply of the upstream: a truthful 4yz.

@@ -12,7 +12,7 @@ use crate::envelope::Recipient;
 use crate::ledger::{Account, Reservation};
 use crate::outbox::Outbox;
 use crate::policy::{Offence, Way};
-use crate::record::{HoldReason, SessionEnd};
+use crate::record::{Deed, HoldReason, SessionEnd};
 
 /// What the session waits for.
 #[derive(Debug)]
@@ -107,6 +107,13 @@ impl Pending {
         match self {
             Self::Rcpt { .. } => Account::Rcpt,
             Self::Auth { .. } => Account::Auth,
+        }
+    }
+
+    pub(super) const fn deed(&self) -> Deed {
+        match self {
+            Self::Rcpt { .. } => Deed::Rcpt,
+            Self::Auth { .. } => Deed::Auth,
         }
     }
 

@@ -74,9 +74,7 @@ pub(crate) fn handle<S>(
         out.bytes.truncate(said);
         session.break_off(now, &env, out)
     });
-    for hold in out.holds.drain(..) {
-        log::hold(&hold, &shared.metrics);
-    }
+    write_down(shared, conn, out);
     shared.pit.wake_woken(&shared.ledger);
     // A message in chunks that is not gone on with is given up, lest its connection be kept.
     let is_between = matches!(then, Then::Read | Then::Hold { .. } | Then::Ask(_));
@@ -84,4 +82,18 @@ pub(crate) fn handle<S>(
         conn.link.abort_message();
     }
     then
+}
+
+/// Acts and holds, in the order in which they were: who reads the records knows by it which hold
+/// belongs to which act. A wait before a look-up comes before its act, the hold of a reply after it.
+fn write_down<S>(shared: &Shared, conn: &Conn<S>, out: &mut Outbox) {
+    for hold in out.holds.iter().filter(|hold| hold.is_before_look_up()) {
+        log::hold(hold, &shared.metrics);
+    }
+    for act in out.acts.drain(..) {
+        log::act(&act, conn);
+    }
+    for hold in out.holds.drain(..).filter(|hold| !hold.is_before_look_up()) {
+        log::hold(&hold, &shared.metrics);
+    }
 }

@@ -61,6 +61,10 @@ pub(crate) fn figures(shared: &Shared) -> Figures {
             successful: !shared.reloads.failed.load(Ordering::Relaxed),
             at: shared.reloads.at.load(Ordering::Relaxed),
         },
+        records_dropped: shared
+            .records_dropped
+            .get()
+            .map_or(0, |dropped| dropped.load(Ordering::Relaxed)),
         draining: *shared.stop.borrow() != Stop::No,
         process: process::read(shared.reloads.started),
     }

@@ -26,6 +26,8 @@ pub struct Figures {
     pub certificates: Vec<CertificateFigures>,
     /// What came of the last change of the configuration.
     pub reload: ReloadFigures,
+    /// Lines lost on their way to the record file.
+    pub records_dropped: u64,
     /// Whether the gateway stops.
     pub draining: bool,
     /// This process.

@@ -25,7 +25,7 @@ pub(crate) fn run(args: &Keeper) -> anyhow::Result<ExitCode> {
         LogFormat::Human => log::Format::Human,
         LogFormat::Json => log::Format::Json,
     };
-    log::start(format, log::USUAL)?;
+    log::start(format, log::USUAL, None)?;
     keeper::run(&args.directory).context("the keeper can't go on")?;
     Ok(ExitCode::SUCCESS)
 }

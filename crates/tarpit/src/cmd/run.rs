@@ -14,6 +14,7 @@ mod window;
 
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use tarpit_gateway::clock::unix_now;
@@ -27,6 +28,7 @@ use crate::cli::Run;
 use crate::config::{self, Loaded};
 use crate::log;
 use crate::notify::Manager;
+use crate::records::Records;
 use crate::signals::{ChangeSignals, EndSignals};
 use crate::successor::{self, Program};
 use change::Changes;
@@ -47,21 +49,53 @@ pub(crate) fn run(args: &Run) -> anyhow::Result<ExitCode> {
         Ok(loaded) => loaded,
         Err(findings) => {
             eprintln!("{findings}");
-            if let Some(line) = line {
-                let reason = findings.to_string();
-                block_on(async {
-                    handover::refuse(line, &reason).await;
-                    Ok(())
-                })?;
-            }
+            refuse(line, &findings.to_string())?;
             return Ok(ExitCode::from(BAD_CONFIG));
         }
     };
-    log::start(loaded.log, log::USUAL)?;
-    block_on(serve(loaded, line))
+    // A place that the administrator named must be had; the service's own is nice to have.
+    let records = loaded.records.clone().map(|settings| {
+        let (file, is_said) = (settings.file.clone(), settings.is_said);
+        Records::open(settings).map_err(|error| {
+            (
+                format!("records.file: {}: {error}", file.display()),
+                is_said,
+            )
+        })
+    });
+    if let Some(Err((error, true))) = &records {
+        eprintln!("tarpit: can't start: {error}");
+        refuse(line, error)?;
+        return Ok(ExitCode::from(UNAVAILABLE));
+    }
+    let (records, failure) = match records {
+        Some(Ok(records)) => (Some(records), None),
+        Some(Err((error, _))) => (None, Some(error)),
+        None => (None, None),
+    };
+    log::start(loaded.log, log::USUAL, records.as_ref())?;
+    if let Some(failure) = failure {
+        warn!(target: "tarpit::records", failure, "no records are kept");
+    }
+    block_on(serve(loaded, records.as_ref().map(Records::dropped), line))
 }
 
-async fn serve(loaded: Loaded, line: Option<OwnedFd>) -> anyhow::Result<ExitCode> {
+/// Tells the predecessor that there is no successor.
+fn refuse(line: Option<OwnedFd>, reason: &str) -> anyhow::Result<()> {
+    let Some(line) = line else {
+        return Ok(());
+    };
+    block_on(async {
+        handover::refuse(line, reason).await;
+        Ok(())
+    })
+}
+
+async fn serve(
+    loaded: Loaded,
+    records_dropped: Option<Arc<AtomicU64>>,
+    line: Option<OwnedFd>,
+) -> anyhow::Result<ExitCode> {
     config::system::raise_descriptors();
     // Before anything else, so that no signal meets its default action once we have begun.
     let mut end = EndSignals::new()?;
@@ -84,6 +118,9 @@ async fn serve(loaded: Loaded, line: Option<OwnedFd>) -> anyhow::Result<ExitCode
         Ok(started) => started,
         Err(code) => return Ok(code),
     };
+    if let Some(dropped) = records_dropped {
+        gateway.handle().show_dropped_records(dropped);
+    }
     keeper::start(&gateway.handle(), &loaded);
     let window = match Window::open(&gateway.handle(), loaded.admin, takes_over) {
         Ok(window) => window,

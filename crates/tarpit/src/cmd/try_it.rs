@@ -47,7 +47,7 @@ const RECIPIENTS: [&str; 3] = [
 pub(crate) async fn run(args: Try) -> anyhow::Result<ExitCode> {
     // First, so that no signal meets its default action and leaves the folder behind.
     let mut end = EndSignals::new()?;
-    log::start(log::Format::Human, log::QUIET)?;
+    log::start(log::Format::Human, log::QUIET, None)?;
     let addresses = free_addresses(args.port)?;
     let place = Place::create(&addresses, &RECIPIENTS)?;
     let served = serve(&args, &place, &mut end).await;

@@ -7,6 +7,7 @@ mod admin;
 mod delivery;
 mod listener;
 mod pit;
+mod records;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,10 +24,16 @@ use super::{Admin, options, read};
 use crate::log;
 use pit::SessionBounds;
 
+/// What is not for the gateway.
+pub(super) struct Rest {
+    pub(super) log: log::Format,
+    pub(super) records: Option<crate::records::Settings>,
+    pub(super) admin: Admin,
+    pub(super) runtime: Option<PathBuf>,
+}
+
 /// Reads everything.
-pub(super) fn resolve(
-    reader: &mut Reader<'_>,
-) -> Option<(Config, log::Format, Admin, Option<PathBuf>)> {
+pub(super) fn resolve(reader: &mut Reader<'_>) -> Option<(Config, Rest)> {
     let top = reader.top();
     let hostname = hostname(reader, &top);
     let domains = reader.texts(&top, "domains");
@@ -42,6 +49,7 @@ pub(super) fn resolve(
     let prefixes = prefixes(reader);
     let limits = limits(reader, pit_bounds);
     let log = log_format(reader);
+    let records = records::read(reader);
     let admin = admin::read(reader, &named);
     let runtime = runtime(reader);
 
@@ -76,7 +84,13 @@ pub(super) fn resolve(
         prefixes: prefixes?,
         limits: limits?.0,
     };
-    Some((config, log?, admin?, runtime))
+    let rest = Rest {
+        log: log?,
+        records: records?,
+        admin: admin?,
+        runtime,
+    };
+    Some((config, rest))
 }
 
 fn hostname<'t>(reader: &mut Reader<'t>, top: &View<'t>) -> Option<Box<str>> {

@@ -47,6 +47,24 @@ where
     }
 }
 
+/// A line of the record file: the version of the format, then as in the log; a record has no level.
+pub(super) fn record(line: &mut String, event: &Event<'_>) -> fmt::Result {
+    line.push_str("{\"v\":1,\"timestamp\":\"");
+    let mut writer = Writer::new(line);
+    SystemTime.format_time(&mut writer)?;
+    writer.write_str("\"")?;
+    let mut object = Object {
+        out: writer,
+        result: Ok(()),
+    };
+    event.record(&mut object);
+    object.result?;
+    let mut writer = object.out;
+    writer.write_str(",\"target\":")?;
+    string(&mut writer, event.metadata().target())?;
+    writer.write_str("}\n")
+}
+
 /// The members of an object; the first failure counts.
 struct Object<'a> {
     out: Writer<'a>,

@@ -23,16 +23,17 @@ const CONFIG: &str = concat!(
     "/tests/configs/mx1.example.org.pem'\n"
 );
 
-const HELLO: &[(&str, &str)] = &[
+pub(crate) const HELLO: &[(&str, &str)] = &[
     ("EHLO client.example.test", "250"),
     ("MAIL FROM:<bob@example.test>", "250"),
 ];
-const ALICE: (&str, &str) = ("RCPT TO:<alice@example.test>", "250");
-const NOBODY: (&str, &str) = ("RCPT TO:<nobody@example.test>", "550");
-const MESSAGE: &[(&str, &str)] = &[("DATA", "354"), ("Subject: x\r\n\r\nText\r\n.", "250")];
+pub(crate) const ALICE: (&str, &str) = ("RCPT TO:<alice@example.test>", "250");
+pub(crate) const NOBODY: (&str, &str) = ("RCPT TO:<nobody@example.test>", "550");
+pub(crate) const MESSAGE: &[(&str, &str)] =
+    &[("DATA", "354"), ("Subject: x\r\n\r\nText\r\n.", "250")];
 
 /// Mail that goes through, twice in one session, once in chunks.
-fn mail(address: SocketAddr) {
+pub(crate) fn mail(address: SocketAddr) {
     let mut client = Client::connect(address);
     client.talk(HELLO);
     client.talk(&[ALICE]);
@@ -43,7 +44,7 @@ fn mail(address: SocketAddr) {
 }
 
 /// Guesses and a verb that does not exist, each held.
-fn guesses(address: SocketAddr) {
+pub(crate) fn guesses(address: SocketAddr) {
     let mut client = Client::connect(address);
     client.talk(HELLO);
     client.talk(&[NOBODY, NOBODY, ALICE, ("FOO", "500"), ("QUIT", "221")]);
@@ -58,7 +59,7 @@ fn leave_in_a_message(address: SocketAddr) {
 }
 
 /// A guess whose client resets the connection while it is held: it is the only one then.
-fn leave_in_a_hold(address: SocketAddr, admin: SocketAddr) {
+pub(crate) fn leave_in_a_hold(address: SocketAddr, admin: SocketAddr) {
     let mut client = Client::connect(address);
     client.talk(HELLO);
     client.tell(NOBODY.0);
@@ -135,7 +136,7 @@ fn figures_agree_with_the_records() {
 }
 
 /// The figures once so many sessions have ended.
-fn settled(admin: SocketAddr, ended: f64) -> Metrics {
+pub(crate) fn settled(admin: SocketAddr, ended: f64) -> Metrics {
     let end = Instant::now() + PATIENCE;
     loop {
         let shown = parse(&get(admin, "/metrics").body);

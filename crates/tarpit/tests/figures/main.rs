@@ -7,5 +7,6 @@ mod health;
 mod http;
 mod parse;
 mod process;
+mod records;
 mod smtp;
 mod text;

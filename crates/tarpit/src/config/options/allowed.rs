@@ -58,6 +58,8 @@ pub(crate) enum Allowed {
     Pem,
     /// A folder.
     Folder,
+    /// A file that is written, which may not be there yet, or `off`.
+    OutputOrOff,
 }
 
 /// A value that has been read.
@@ -67,7 +69,7 @@ pub(crate) enum Value {
     Text(Box<str>),
     /// Of `Domains`, `Addresses`.
     Texts(Vec<Box<str>>),
-    /// Of `ListenOrOff`.
+    /// Of `ListenOrOff`, `OutputOrOff`.
     Off,
     /// Of `Flag`.
     Flag(bool),
@@ -85,7 +87,7 @@ pub(crate) enum Value {
     Networks(Vec<IpNet>),
     /// Of `Moment`: seconds since 1970.
     Moment(u64),
-    /// Of `File`, `Pem`, `Folder`.
+    /// Of `File`, `Pem`, `Folder`, `OutputOrOff`.
     Path(PathBuf),
 }
 
@@ -116,6 +118,8 @@ impl Allowed {
             Self::File => read::file(value, folder).map(Value::Path),
             Self::Pem => read::pem(value, folder).map(Value::Path),
             Self::Folder => read::folder(value, folder).map(Value::Path),
+            Self::OutputOrOff if value.as_str() == Some("off") => Ok(Value::Off),
+            Self::OutputOrOff => read::output(value, folder).map(Value::Path),
         }
     }
 
@@ -156,6 +160,7 @@ impl Allowed {
             Self::File => "the path of a file with an address (user@domain, or @domain) on each line".to_owned(),
             Self::Pem => "the path of a file that can be read, with PEM in it".to_owned(),
             Self::Folder => "the path of a folder".to_owned(),
+            Self::OutputOrOff => "the path of a file that can be written, or \"off\"".to_owned(),
         }
     }
 }

@@ -7,7 +7,7 @@ mod pit;
 use std::time::Duration;
 
 use super::{Allowed, Apply, Default, Opt, Sample, Section, Shape};
-use bounds::{ADMIN, KEEPERS, LIMITS, LOG};
+use bounds::{ADMIN, KEEPERS, LIMITS, LOG, RECORDS};
 use doors::{CERTIFICATE, LISTENER, MAILDIR, TOP, UPSTREAM};
 use pit::{EXEMPT, PIT, RECIPIENTS, SOURCE, TARPIT};
 
@@ -146,6 +146,13 @@ pub(crate) const SECTIONS: &[Section] = &[
         what: "Records, on standard error. The variable TARPIT_LOG sets what is logged.",
         sample: Sample::Used,
         options: LOG,
+    },
+    Section {
+        name: "records",
+        shape: Shape::Single,
+        what: "What is remembered of each session, for `tarpit report`: bounded in size and age.",
+        sample: Sample::Used,
+        options: RECORDS,
     },
     Section {
         name: "admin",

@@ -182,6 +182,17 @@ pub(crate) fn folder(value: &DeValue<'_>, base: &Path) -> Result<PathBuf, Refuse
     Ok(path)
 }
 
+/// A file that is written, which may not be there yet.
+pub(crate) fn output(value: &DeValue<'_>, base: &Path) -> Result<PathBuf, Refused> {
+    let text = string(value)?;
+    let path = join(base, text)?;
+    if path.file_name().is_none() || (path.exists() && !path.is_file()) {
+        let hint = format!("{} is no file", path.display());
+        return Err(Refused::with(show_text(text), hint));
+    }
+    Ok(path)
+}
+
 fn join(base: &Path, text: &str) -> Result<PathBuf, Refused> {
     if text.is_empty() {
         return Err(Refused::found(show_text(text)));

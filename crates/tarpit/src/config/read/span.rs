@@ -9,7 +9,13 @@ use crate::config::options::Refused;
 
 /// The units, longest first. One unit for a value: `90s`, not `1m30s`; that is enough for
 /// time limits, and leaves one way to write each.
-const UNITS: &[(&str, u64)] = &[("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const UNITS: &[(&str, u64)] = &[
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
 
 /// A span of time from `min` to `max`: whole seconds as in TarpitTime, or a text with a unit.
 pub(crate) fn time(value: &DeValue<'_>, min: Duration, max: Duration) -> Result<Duration, Refused> {
@@ -21,8 +27,8 @@ pub(crate) fn time(value: &DeValue<'_>, min: Duration, max: Duration) -> Result<
     allowed.ok_or_else(|| Refused::found(show(value)))
 }
 
-/// `5s`, `500ms`, `2m`, `1h`.
-fn span(text: &str) -> Option<Duration> {
+/// `5s`, `500ms`, `2m`, `1h`, `7d`.
+pub(crate) fn span(text: &str) -> Option<Duration> {
     let unit_at = text.find(|letter: char| !letter.is_ascii_digit())?;
     let (number, unit) = text.split_at(unit_at);
     let (_, millis) = UNITS.iter().find(|(name, _)| *name == unit.trim_start())?;

@@ -106,6 +106,15 @@ impl<'t> Reader<'t> {
         }
     }
 
+    /// A path; inside `None`: off.
+    pub(crate) fn path_or_off(&mut self, view: &View<'t>, key: &str) -> Option<Option<PathBuf>> {
+        match self.get(view, key)? {
+            Value::Path(path) => Some(Some(path)),
+            Value::Off => Some(None),
+            other => mismatch(key, &other),
+        }
+    }
+
     /// A path.
     pub(crate) fn path(&mut self, view: &View<'t>, key: &str) -> Option<PathBuf> {
         match self.get(view, key)? {

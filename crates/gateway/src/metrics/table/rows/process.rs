@@ -115,6 +115,14 @@ pub(super) const PROCESS: &[Family] = &[
     Family::new(
         Process,
         Counter,
+        "tarpit_records_dropped_total",
+        "Lines lost on their way to the record file: the disk was full, or slower than the records.",
+        &[],
+        |figures, push| one(push, figures.records_dropped),
+    ),
+    Family::new(
+        Process,
+        Counter,
         "tarpit_panics_total",
         "Sessions that a bug in Tarpit ended.",
         &[],

@@ -1,6 +1,6 @@
 //! Limits and records.
 
-use super::super::Allowed::{Folder, ListenOrOff, Word};
+use super::super::Allowed::{Folder, ListenOrOff, OutputOrOff, Word};
 use super::super::{Default, Opt};
 use super::{count, opt, seconds};
 
@@ -134,6 +134,48 @@ pub(super) const LOG: &[Opt] = &[opt(
     "People read it first; programs are set up later.",
 )
 .restart()];
+
+/// `[records]`
+pub(super) const RECORDS: &[Opt] = &[
+    opt(
+        "file",
+        OutputOrOff,
+        Default::Unset(
+            "\"/var/lib/tarpit/records.jsonl\"",
+            "records.jsonl in STATE_DIRECTORY of the service manager, else no records are kept",
+        ),
+        "Where the record of each session, hold and judged command is kept, one JSON object a line \
+         (docs/records.md), for `tarpit report`, `replay` and `advise`; or `off`. Relative to the folder of this file.",
+        "Unset: a service has a place of its own, and a week of records is what tells whether the pit may be turned \
+         on. A file that stands here must be writable; if the service's own isn't, that is logged and mail flows.",
+    )
+    .restart(),
+    opt(
+        "max_size",
+        count(65_536, 1 << 40),
+        Default::Value("67_108_864"),
+        "Octets of one file; then it is renamed (its time is appended), and the next begins.",
+        "64 MiB: some 200,000 lines. A session with a message takes about three.",
+    )
+    .restart(),
+    opt(
+        "keep",
+        count(1, 10_000),
+        Default::Value("8"),
+        "Files that are kept beside the one that is written; the oldest goes first.",
+        "Half a gigabyte in all: months of a small server, some days of a large one, and a bound under attack.",
+    )
+    .restart(),
+    opt(
+        "max_age",
+        seconds(3600, 3650 * 86_400),
+        Default::Value("\"14d\""),
+        "A file goes when its first line is older than this, and `report` shows nothing that is older.",
+        "Two weeks: this one, and the one before to compare it with. Addresses of clients and senders are personal \
+         data; nobody needs them for longer to judge a delay.",
+    )
+    .restart(),
+];
 
 /// `[admin]`
 pub(super) const ADMIN: &[Opt] = &[opt(

@@ -1,0 +1,84 @@
+//! `tarpit report`: what the records say, the harm first.
+//!
+//! It reads files and nothing else, so it works while the gateway runs and while it does not. Each
+//! thing is counted once, where its line stands: sessions, recipients and messages from the records
+//! of sessions (so a session counts when it has ended), holds and their seconds from those of holds.
+
+mod html;
+mod json;
+mod plot;
+mod tally;
+mod text;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use tarpit_gateway::clock::unix_now;
+
+use crate::cli::Report;
+use crate::config::{self, span};
+use crate::records::read;
+use tally::Tally;
+
+use super::BAD_CONFIG;
+
+/// Where the package's service keeps its records.
+const USUAL: &str = "/var/lib/tarpit/records.jsonl";
+
+/// What is told if nothing is said.
+const USUAL_SINCE: &str = "7d";
+
+/// Reads and tells.
+pub(crate) fn run(args: &Report) -> anyhow::Result<ExitCode> {
+    let mut given = args.records.clone();
+    let mut since = args.since.as_deref();
+    if given.is_empty() {
+        since = since.or(Some(USUAL_SINCE));
+        match usual(args.config.as_deref()) {
+            Ok(file) => given.push(file),
+            Err(findings) => {
+                eprintln!("{findings}");
+                return Ok(ExitCode::from(BAD_CONFIG));
+            }
+        }
+    }
+    let since = since.map(moment_before).transpose()?;
+    let files = read::files(&given)?;
+    let mut tally = Tally::new(since);
+    let passed = read::each(&files, |about, line| tally.take(about, line))?;
+    let report = tally.close(passed);
+    if let Some(file) = &args.html {
+        let page = html::page(&report);
+        std::fs::write(file, page).with_context(|| file.display().to_string())?;
+    }
+    if args.json {
+        println!("{}", json::print(&report)?);
+    } else if args.html.is_none() {
+        print!("{}", text::print(&report));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The file of the configuration, or the service's.
+fn usual(config: Option<&Path>) -> Result<PathBuf, config::Findings> {
+    let Some(config) = config else {
+        return Ok(PathBuf::from(USUAL));
+    };
+    let loaded = config::load(config)?;
+    Ok(loaded
+        .records
+        .map_or_else(|| PathBuf::from(USUAL), |records| records.file))
+}
+
+/// Milliseconds since 1970 of the moment so long ago.
+fn moment_before(text: &str) -> anyhow::Result<i64> {
+    let ago = span(text)
+        .with_context(|| format!("--since: found {text:?}; allowed: a time such as 7d or 12h"))?;
+    let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
+    let now = i64::try_from(unix_now()).unwrap_or(i64::MAX);
+    Ok(now.saturating_mul(1000).saturating_sub(ago))
+}
+
+#[cfg(test)]
+mod tests;

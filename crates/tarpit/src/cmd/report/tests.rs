@@ -1,0 +1,122 @@
+use super::tally::Tally;
+use super::*;
+use crate::records::line::Line;
+
+/// A wanted sender that waited, a harvester that learnt two names, and a sender that never waited.
+const LINES: &[&str] = &[
+    r#"{"v":1,"timestamp":"2026-11-29T10:00:05.5Z","session":"tp-1","source":"192.0.2.1","reason":"unknown_recipient","held_seconds":5.0,"end":"paid","mode":"enforce","target":"tarpit::hold"}"#,
+    r#"{"v":1,"timestamp":"2026-11-29T10:00:06Z","session":"tp-1","source":"192.0.2.1","mode":"enforce","accepted":1,"refused":1,"messages_accepted":1,"end":"quit","target":"tarpit::session"}"#,
+    r#"{"v":1,"timestamp":"2026-11-29T12:00:00Z","session":"tp-2","source":"198.51.100.7","reason":"unknown_recipient","held_seconds":20.0,"end":"hang_up","mode":"enforce","target":"tarpit::hold"}"#,
+    r#"{"v":1,"timestamp":"2026-11-29T12:00:01Z","session":"tp-2","source":"198.51.100.7","mode":"enforce","accepted":2,"refused":40,"unseen":3,"end":"hang_up_held","target":"tarpit::session"}"#,
+    r#"{"timestamp":"2026-11-29T13:00:01Z","level":"INFO","message":"session","session":"tp-3","source":"2001:db8::/64","mode":"enforce","accepted":7,"messages_accepted":7,"target":"tarpit::session"}"#,
+];
+
+const OBSERVED: &[&str] = &[
+    r#"{"v":1,"timestamp":"2026-11-29T10:00:05.5Z","session":"tp-1","source":"192.0.2.1","reason":"<b>","held_seconds":5.0,"end":"observed","mode":"observe","target":"tarpit::hold"}"#,
+    r#"{"v":1,"timestamp":"2026-11-29T10:00:06Z","session":"tp-1","source":"192.0.2.1","mode":"<script>","accepted":1,"refused":1,"messages_accepted":1,"target":"tarpit::session"}"#,
+];
+
+fn report(lines: &[&str], since: Option<i64>) -> tally::Report {
+    let mut tally = Tally::new(since);
+    for line in lines {
+        let (about, line) = Line::read(line.as_bytes()).unwrap().unwrap();
+        tally.take(about, &line);
+    }
+    tally.close(read::Passed::default())
+}
+
+#[test]
+fn harm_comes_first_with_its_exemption() {
+    let text = text::print(&report(LINES, None));
+    let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what}: {text}"));
+    assert!(at("HARM") < at("EFFECT"));
+    assert!(
+        text.contains("1 of 2 with accepted mail, 5.0 s in all\n"),
+        "{text}"
+    );
+    assert!(text.contains("network = \"192.0.2.1\"\n"), "{text}");
+    assert!(!text.contains("network = \"198.51.100.7\""), "{text}");
+    assert!(!text.contains("estimate"), "{text}");
+}
+
+#[test]
+fn the_exemption_is_what_the_configuration_takes() {
+    let report = report(LINES, None);
+    let (source, dealings) = &report.harm[0];
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tarpit.toml");
+    let text = format!(
+        "hostname = \"mx.example.org\"\n[[listener]]\nname = \"mx\"\naddress = \"192.0.2.1:25\"\n\
+         [[upstream]]\naddress = \"192.0.2.2:25\"\n{}",
+        text::exempt(*source, dealings)
+    );
+    std::fs::write(&file, text).unwrap();
+    let loaded = config::load(&file).unwrap();
+    assert_eq!(loaded.gateway.exempt.len(), 1);
+}
+
+#[test]
+fn each_thing_is_counted_once() {
+    let report: serde_json::Value =
+        serde_json::from_str(&json::print(&report(LINES, None)).unwrap()).unwrap();
+    assert_eq!(report["sessions"], 3);
+    assert_eq!(report["sources"], 3);
+    assert_eq!(
+        report["held"],
+        serde_json::json!({"count": 2, "seconds": 25.0})
+    );
+    assert_eq!(report["harm"]["seconds"], 5.0);
+    assert_eq!(report["stolen_seconds"], 20.0);
+    assert_eq!(report["names_learnt"], 2);
+    assert_eq!(report["recipients_refused"], 41);
+    assert_eq!(
+        report["hold_ends"],
+        serde_json::json!({"paid": 1, "hang_up": 1})
+    );
+    assert_eq!(report["hours"].as_array().unwrap().len(), 4);
+    assert_eq!(report["hours"][0]["harm_seconds"], 5.0);
+    assert_eq!(report["hours"][2]["stolen_seconds"], 20.0);
+    assert_eq!(report["estimate"], serde_json::Value::Null);
+}
+
+#[test]
+fn what_is_older_is_left_out() {
+    let noon = 1_795_953_600_000;
+    let report = report(LINES, Some(noon));
+    assert_eq!((report.all.sessions, report.all.holds), (2, 1));
+    assert!(report.harm.is_empty());
+}
+
+#[test]
+fn observe_says_that_it_estimates_and_why() {
+    let report = report(OBSERVED, None);
+    let text = text::print(&report);
+    assert!(
+        text.contains(
+            "1 of 1 with accepted mail, 5.0 s in all, what would have been (observe): an estimate"
+        ),
+        "{text}"
+    );
+    let plain = text.replace('\n', " ");
+    assert!(plain.contains(text::ESTIMATE), "{text}");
+}
+
+#[test]
+fn the_page_asks_for_nothing_and_runs_nothing() {
+    for lines in [LINES, OBSERVED, &[]] {
+        let page = html::page(&report(lines, None));
+        for bad in [
+            "http:", "https:", "//", "<script", "src=", "href", "url(", "@import", "<b>",
+        ] {
+            assert!(!page.contains(bad), "{bad}: {page}");
+        }
+        assert!(page.contains("default-src 'none'"));
+        assert_eq!(page.contains("<rect class=\"harm\""), !lines.is_empty());
+    }
+}
+
+#[test]
+fn no_records_are_no_figures() {
+    assert!(text::print(&report(&[], None)).starts_with("There are no records"));
+    assert!(json::print(&report(&[], None)).is_ok());
+}

@@ -1,0 +1,226 @@
+//! One file that is written, and the ones that were written before it.
+//!
+//! When it is full, or its first line is a day old, it is renamed to its name with the time of that
+//! moment appended (`records.jsonl.20261130T200105.123Z`), and the next begins. A file goes as soon
+//! as its first line is older than allowed, so no line is ever kept for longer; and the oldest goes
+//! when there are too many.
+//!
+//! During an upgrade two processes write the same file. Each batch is appended in one write
+//! (`O_APPEND`), the one who renames holds a lock, and the other notices before its next batch.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rustix::fs::{FlockOperation, flock};
+use tarpit_gateway::clock::unix_now;
+
+use super::Settings;
+
+/// A file spans no more than this, so that what is too old goes day by day.
+const SPAN_MAX: Duration = Duration::from_secs(86_400);
+
+/// Appended to the name of a file that is full. In the order of time, and of the alphabet.
+const STAMP: &str = "%Y%m%dT%H%M%S.%3fZ";
+
+/// The file that is written.
+#[derive(Debug)]
+pub(super) struct Rotating {
+    settings: Settings,
+    file: File,
+    /// Seconds since 1970 of its first line.
+    since: u64,
+    size: u64,
+    /// A write failed in the middle: the next begins a line of its own.
+    torn: bool,
+}
+
+impl Rotating {
+    /// Opens it, and makes it if it is missing; its folder must be there. Old files go.
+    ///
+    /// # Errors
+    ///
+    /// It can't be written.
+    pub(super) fn open(settings: Settings) -> io::Result<Self> {
+        let (file, since, size) = open(&settings.file)?;
+        let rotating = Self {
+            torn: size > 0 && !ends_a_line(&settings.file)?,
+            settings,
+            file,
+            since,
+            size,
+        };
+        rotating.prune();
+        Ok(rotating)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.settings.file
+    }
+
+    /// Appends whole lines.
+    ///
+    /// # Errors
+    ///
+    /// They can't be written: none of them counts, though some may be there.
+    pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        if !self.is_current() {
+            self.reopen()?;
+        }
+        let age = unix_now().saturating_sub(self.since);
+        let full = self.size.saturating_add(lines.len() as u64) > self.settings.max_size;
+        if self.size > 0 && (full || age >= self.span().as_secs()) {
+            self.rotate()?;
+        }
+        if self.torn {
+            self.file.write_all(b"\n")?;
+            self.torn = false;
+        }
+        let written = self.file.write_all(lines);
+        self.torn = written.is_err();
+        self.size = self.file.metadata().map_or(self.size, |meta| meta.len());
+        written
+    }
+
+    /// No file spans so much that its end is young when its beginning has to go.
+    fn span(&self) -> Duration {
+        SPAN_MAX.min(self.settings.max_age / 8)
+    }
+
+    /// Whether the open file is still the one with the name: another process, or an administrator,
+    /// may have renamed it.
+    fn is_current(&self) -> bool {
+        let identity =
+            |meta: io::Result<fs::Metadata>| meta.ok().map(|meta| (meta.dev(), meta.ino()));
+        let named = identity(fs::metadata(&self.settings.file));
+        named.is_some() && named == identity(self.file.metadata())
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        (self.file, self.since, self.size) = open(&self.settings.file)?;
+        self.torn = false;
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        flock(&self.file, FlockOperation::LockExclusive)?;
+        // Another process may have been first; then its new file is the one.
+        if self.is_current() {
+            let stamp = Timestamp::now().strftime(STAMP);
+            let mut name = self.settings.file.clone().into_os_string();
+            name.push(format!(".{stamp}"));
+            fs::rename(&self.settings.file, PathBuf::from(name))?;
+        }
+        self.reopen()?;
+        self.prune();
+        Ok(())
+    }
+
+    /// Removes the files that are too many or too old. What can't be removed is tried again at the
+    /// next turn; the bound is then missed by it, and said.
+    fn prune(&self) {
+        let old = match older(&self.settings.file) {
+            Ok(old) => old,
+            Err(error) => {
+                tracing::warn!(target: "tarpit::records", %error, "old records can't be listed");
+                return;
+            }
+        };
+        let surplus = old.len().saturating_sub(self.settings.keep);
+        let limit = unix_now().saturating_sub(self.settings.max_age.as_secs());
+        for (at, path) in old.iter().enumerate() {
+            let too_old = || {
+                first_second(path)
+                    .ok()
+                    .flatten()
+                    .is_some_and(|first| first < limit)
+            };
+            if (at < surplus || too_old())
+                && let Err(error) = fs::remove_file(path)
+            {
+                tracing::warn!(target: "tarpit::records", file = %path.display(), %error, "old records can't be removed");
+            }
+        }
+    }
+}
+
+/// The file, the second of its first line and its size.
+fn open(path: &Path) -> io::Result<(File, u64, u64)> {
+    // Addresses of people are in it: for the user and the group alone.
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o640);
+    let file = options.open(path)?;
+    let size = file.metadata()?.len();
+    let since = match size {
+        0 => None,
+        _ => first_second(path)?,
+    };
+    Ok((file, since.unwrap_or_else(unix_now), size))
+}
+
+fn ends_a_line(path: &Path) -> io::Result<bool> {
+    use std::io::{Read as _, Seek as _, SeekFrom};
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
+}
+
+/// When the first line of a file was written, in seconds since 1970.
+fn first_second(path: &Path) -> io::Result<Option<u64>> {
+    let mut reader = BufReader::new(File::open(path)?);
+    let mut line = Vec::new();
+    // Longer than any record is.
+    io::Read::take(&mut reader, 65_536).read_until(b'\n', &mut line)?;
+    let line = String::from_utf8_lossy(&line);
+    let time = line.split("\"timestamp\":\"").nth(1);
+    let time = time.and_then(|rest| rest.split('"').next());
+    let time = time.and_then(|time| time.parse::<Timestamp>().ok());
+    Ok(time.and_then(|time| u64::try_from(time.as_second()).ok()))
+}
+
+/// The files that were written before `path`, the oldest first.
+///
+/// # Errors
+///
+/// The folder can't be read.
+pub(crate) fn older(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+        return Ok(Vec::new());
+    };
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut old = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let is_old = entry.file_name().to_str().is_some_and(|other| {
+            let stamp = other
+                .strip_prefix(name)
+                .and_then(|rest| rest.strip_prefix('.'));
+            stamp.is_some_and(is_stamp)
+        });
+        if is_old {
+            old.push(entry.path());
+        }
+    }
+    old.sort();
+    Ok(old)
+}
+
+/// Nothing but what this module named so is ever removed.
+fn is_stamp(text: &str) -> bool {
+    text.len() == "20261130T200105.123Z".len()
+        && text.ends_with('Z')
+        && text.bytes().enumerate().all(|(at, octet)| match at {
+            8 => octet == b'T',
+            15 => octet == b'.',
+            19 => octet == b'Z',
+            _ => octet.is_ascii_digit(),
+        })
+}

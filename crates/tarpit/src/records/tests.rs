@@ -1,0 +1,163 @@
+use std::fs;
+use std::path::Path;
+
+use super::file::{Rotating, older};
+use super::*;
+
+fn settings(folder: &Path) -> Settings {
+    Settings {
+        file: folder.join("records.jsonl"),
+        is_said: true,
+        max_size: 1000,
+        keep: 3,
+        max_age: Duration::from_secs(14 * 86_400),
+    }
+}
+
+fn line(time: &str, number: usize) -> String {
+    format!("{{\"v\":1,\"timestamp\":\"{time}\",\"n\":{number:0>60}}}\n")
+}
+
+fn now() -> String {
+    jiff::Timestamp::now().to_string()
+}
+
+#[test]
+fn all_that_is_queued_is_written_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = Records::open(settings(folder.path())).unwrap();
+    let queue = records.queue();
+    for number in 0..5 {
+        queue.push(line(&now(), number).as_bytes());
+    }
+    drop(records);
+    let text = fs::read_to_string(folder.path().join("records.jsonl")).unwrap();
+    assert_eq!(text.lines().count(), 5);
+    assert!(text.ends_with("4}\n"), "{text}");
+    assert_eq!(queue.lost(), 0);
+}
+
+#[test]
+fn what_finds_no_room_is_dropped_and_counted() {
+    let queue = Queue::default();
+    let large = vec![b'x'; queue::WAITING_MAX - 1];
+    queue.push(&large);
+    queue.push(b"y\n");
+    queue.push(b"\n");
+    assert_eq!(queue.lost(), 1);
+    let mut batch = Vec::new();
+    assert!(queue.take(&mut batch));
+    assert_eq!(batch.len(), queue::WAITING_MAX);
+}
+
+#[test]
+fn a_full_disk_costs_lines_and_nothing_else() {
+    // A device that is always full.
+    let full = Path::new("/dev/full");
+    if !full.exists() {
+        return;
+    }
+    let settings = Settings {
+        file: full.to_owned(),
+        ..settings(Path::new("/"))
+    };
+    let records = Records::open(settings).unwrap();
+    let queue = records.queue();
+    queue.push(b"{}\n{}\n");
+    drop(records);
+    assert_eq!(queue.lost(), 2);
+}
+
+#[test]
+fn files_are_full_at_their_size_and_the_oldest_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path());
+    let mut file = Rotating::open(settings.clone()).unwrap();
+    let mut written = 0;
+    let mut files = 0;
+    while files < 5 {
+        let before = fs::metadata(&settings.file).unwrap().len();
+        // Names have milliseconds in them; two in one would be a file lost.
+        let start = jiff::Timestamp::now().as_millisecond();
+        while jiff::Timestamp::now().as_millisecond() == start {}
+        file.append(line(&now(), written).as_bytes()).unwrap();
+        written += 1;
+        let after = fs::metadata(&settings.file).unwrap().len();
+        assert!(after <= settings.max_size);
+        files += usize::from(after < before);
+    }
+    let old = older(&settings.file).unwrap();
+    assert_eq!(old.len(), settings.keep, "{old:?}");
+    // The newest are those that are left, in their order.
+    let mut numbers = Vec::new();
+    for path in old.iter().chain([&settings.file]) {
+        for line in fs::read_to_string(path).unwrap().lines() {
+            let number = line.rsplit(':').next().unwrap().trim_end_matches('}');
+            numbers.push(number.parse::<usize>().unwrap());
+        }
+    }
+    assert_eq!(*numbers.last().unwrap(), written - 1);
+    assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]));
+}
+
+#[test]
+fn no_line_is_kept_for_longer_than_allowed() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path());
+    let name = |stamp: &str| folder.path().join(format!("records.jsonl.{stamp}"));
+    let (old, young) = (name("20200102T030405.678Z"), name("20200103T030405.678Z"));
+    fs::write(&old, line("2020-01-01T00:00:00.5Z", 0)).unwrap();
+    fs::write(&young, line(&now(), 0)).unwrap();
+    // Names that are not ours stay, whatever is in them.
+    let other = name("bak");
+    fs::write(&other, line("2020-01-01T00:00:00.5Z", 0)).unwrap();
+    drop(Rotating::open(settings).unwrap());
+    assert_eq!(
+        (old.exists(), young.exists(), other.exists()),
+        (false, true, true)
+    );
+}
+
+#[test]
+fn a_file_spans_a_day_at_most() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path());
+    let yesterday = jiff::Timestamp::now() - Duration::from_secs(90_000);
+    fs::write(&settings.file, line(&yesterday.to_string(), 0)).unwrap();
+    let mut file = Rotating::open(settings.clone()).unwrap();
+    file.append(line(&now(), 1).as_bytes()).unwrap();
+    assert_eq!(older(&settings.file).unwrap().len(), 1);
+    assert_eq!(
+        fs::read_to_string(&settings.file).unwrap().lines().count(),
+        1
+    );
+}
+
+#[test]
+fn two_processes_write_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path());
+    let mut first = Rotating::open(settings.clone()).unwrap();
+    let mut second = Rotating::open(settings.clone()).unwrap();
+    let text = "x".repeat(600) + "\n";
+    first.append(text.as_bytes()).unwrap();
+    first.append(text.as_bytes()).unwrap();
+    assert_eq!(older(&settings.file).unwrap().len(), 1);
+    // It goes on in the new file, though its own was renamed.
+    second.append(b"last\n").unwrap();
+    let text = fs::read_to_string(&settings.file).unwrap();
+    assert!(text.ends_with("x\nlast\n"), "{text}");
+}
+
+#[test]
+fn a_line_that_was_cut_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path());
+    fs::write(&settings.file, "{\"v\":1,\"time").unwrap();
+    let mut file = Rotating::open(settings.clone()).unwrap();
+    file.append(b"{}\n").unwrap();
+    assert_eq!(
+        fs::read_to_string(&settings.file).unwrap(),
+        "{\"v\":1,\"time\n{}\n"
+    );
+}

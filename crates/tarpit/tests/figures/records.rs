@@ -1,0 +1,304 @@
+//! The record file of a gateway that runs: it agrees with the figures and the log, whatever is
+//! logged; `tarpit report` reads it; and nothing secret is in either.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use super::agree::{ALICE, HELLO, MESSAGE, guesses, leave_in_a_hold, mail, settled};
+use super::parse::{Metrics, sum, value};
+use super::process::Tarpit;
+use super::smtp::Client;
+
+const CONFIG: &str = "admin.address = \"127.0.0.1:0\"\n\
+     [records]\nfile = \"records.jsonl\"\n\
+     [tarpit]\nmode = \"enforce\"\ndelay = \"1s\"\n\
+     [[listener]]\nname = \"mx\"\naddress = \"127.0.0.1:0\"\n\
+     [[listener]]\nname = \"watched\"\naddress = \"127.0.0.1:0\"\ntarpit.mode = \"observe\"\n";
+
+pub(crate) fn tarpit(arguments: &[&str], folder: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tarpit"));
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .unwrap()
+}
+
+/// What a command prints as JSON.
+pub(crate) fn json(arguments: &[&str], folder: &Path) -> Value {
+    let output = tarpit(arguments, folder);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn lines(folder: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(folder.join("records.jsonl")).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn of<'a>(records: &'a [Value], target: &str) -> Vec<&'a Value> {
+    records
+        .iter()
+        .filter(|record| record["target"] == target)
+        .collect()
+}
+
+#[test]
+fn records_agree_with_the_log_the_figures_and_the_report() {
+    let mut tarpit = Tarpit::start(CONFIG);
+    let (mx, watched) = (tarpit.listener(), tarpit.listener());
+    let admin = tarpit.admin();
+    leave_in_a_hold(mx, admin);
+    std::thread::scope(|scope| {
+        scope.spawn(|| mail(mx));
+        scope.spawn(|| guesses(mx));
+        scope.spawn(|| guesses(watched));
+    });
+    let log = tarpit.sessions(4);
+    let shown = settled(admin, 4.0);
+    assert_eq!(value(&shown, "tarpit_records_dropped_total", &[]), 0.0);
+    tarpit.signal("TERM");
+    assert!(tarpit.end().success());
+    let records = lines(tarpit.folder());
+    assert!(records.iter().all(|record| record["v"] == 1));
+    assert!(records.iter().all(|record| record.get("level").is_none()));
+    for target in ["tarpit::hold", "tarpit::session"] {
+        let (here, there) = (of(&records, target), of(&log, target));
+        assert_eq!(here.len(), there.len());
+        for (here, there) in here.into_iter().zip(there) {
+            let mut there = there.clone();
+            let fields = there.as_object_mut().unwrap();
+            fields.remove("level");
+            fields.insert("v".to_owned(), 1.into());
+            fields.insert("timestamp".to_owned(), here["timestamp"].clone());
+            assert_eq!(*here, there);
+        }
+    }
+    let acts = of(&records, "tarpit::act");
+    let count = |deed: &str, judged: &str| {
+        let is_it = |act: &&&Value| act["deed"] == deed && act["judged"] == judged;
+        acts.iter().filter(is_it).count()
+    };
+    // One left in a hold, and twice two names and a verb that do not exist.
+    assert_eq!(
+        (count("rcpt", "refused"), count("command", "refused")),
+        (5, 2)
+    );
+    assert_eq!(
+        (count("rcpt", "accepted"), count("message", "accepted")),
+        (4, 2)
+    );
+    let guess = acts.iter().find(|act| act["judged"] == "refused").unwrap();
+    assert_eq!(guess["offence"], "unknown_recipient");
+    assert_eq!(guess["price_seconds"], 1.0);
+
+    the_report_agrees(&shown, tarpit.folder());
+}
+
+fn the_report_agrees(shown: &Metrics, folder: &Path) {
+    let report = json(&["report", "--config", "tarpit.toml", "--json"], folder);
+    let figures = [
+        ("/held/count", sum(shown, "tarpit_holds_total")),
+        ("/held/seconds", sum(shown, "tarpit_held_seconds_total")),
+        (
+            "/would_hold/count",
+            sum(shown, "tarpit_observed_holds_total"),
+        ),
+        ("/sessions", 4.0),
+        (
+            "/recipients_refused",
+            value(shown, "tarpit_recipients_total", &["outcome=refused"]),
+        ),
+        (
+            "/messages_accepted",
+            value(shown, "tarpit_messages_total", &["outcome=accepted"]),
+        ),
+    ];
+    for (pointer, figure) in figures {
+        let told = report.pointer(pointer).unwrap().as_f64().unwrap();
+        // Spans in the report are whole milliseconds.
+        assert!((told - figure).abs() < 0.01, "{pointer}: {told}, {figure}");
+    }
+    // All came from one address, and the upstream took mail of it.
+    assert_eq!(report["harm"]["sources"][0]["source"], "127.0.0.1");
+    assert!(report["estimate"].is_string());
+}
+
+/// A server that offers AUTH, knows one password and takes every message.
+fn upstream() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for socket in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || converse(socket));
+        }
+    });
+    address
+}
+
+fn converse(socket: TcpStream) {
+    let mut reader = BufReader::new(socket.try_clone().unwrap());
+    let mut writer = socket;
+    let (mut in_data, mut lines_of_auth) = (false, 0);
+    let mut reply = "220 upstream";
+    loop {
+        if !reply.is_empty() && writer.write_all(format!("{reply}\r\n").as_bytes()).is_err() {
+            return;
+        }
+        let mut line = String::new();
+        if reader.read_line(&mut line).unwrap_or(0) == 0 {
+            return;
+        }
+        let line = line.trim_end().to_owned();
+        reply = if in_data {
+            in_data = line != ".";
+            if in_data { "" } else { "250 2.0.0 taken" }
+        } else if lines_of_auth > 0 {
+            lines_of_auth -= 1;
+            if lines_of_auth > 0 {
+                "334 UGFzc3dvcmQ6"
+            } else {
+                "535 5.7.8 no"
+            }
+        } else {
+            let verb = line.split(' ').next().unwrap_or("").to_uppercase();
+            lines_of_auth = if line == "AUTH LOGIN" { 2 } else { 0 };
+            match verb.as_str() {
+                "EHLO" => "250-upstream\r\n250-ENHANCEDSTATUSCODES\r\n250 AUTH PLAIN LOGIN",
+                "AUTH" if lines_of_auth > 0 => "334 VXNlcm5hbWU6",
+                "AUTH" if line.ends_with(RIGHT) => "235 2.7.0 yes",
+                "AUTH" => "535 5.7.8 no",
+                "RCPT" if line.contains("relay") => "554 5.7.1 no relay",
+                "RCPT" if line.contains("alice") => "250 2.1.5 ok",
+                "RCPT" => "550 5.1.1 nobody",
+                "DATA" => {
+                    in_data = true;
+                    "354 go on"
+                }
+                "QUIT" => "221 bye",
+                _ => "250 2.0.0 ok",
+            }
+        };
+    }
+}
+
+/// Base64 of NUL, a name, NUL and a password; the password that is right, and what must be nowhere.
+const RIGHT: &str = "AGFsaWNlAHMzY3IzdC1yaWdodA==";
+const WRONG: &str = "AGFsaWNlAHMzY3IzdC13cm9uZw==";
+const SECRETS: &[&str] = &[
+    RIGHT,
+    WRONG,
+    "s3cr3t",
+    // Base64 of parts of it, at each of the three places.
+    "czNjcjN0",
+    "MzY3IzdC",
+    "zM2NyM3",
+    "a body of mine",
+    "a subject of mine",
+];
+
+#[test]
+fn nothing_secret_is_written_down() {
+    let config = format!(
+        "hostname = \"mx.example.test\"\nlog.format = \"json\"\nadmin.address = \"127.0.0.1:0\"\n\
+         [records]\nfile = \"records.jsonl\"\n[tarpit]\nmode = \"enforce\"\ndelay = \"100ms\"\n\
+         [[listener]]\nname = \"mx\"\naddress = \"127.0.0.1:0\"\nauth_plaintext = true\n\
+         [[upstream]]\naddress = \"{}\"\nidentity = \"none\"\n",
+        upstream()
+    );
+    let mut tarpit = Tarpit::start_with(&config);
+    let mx = tarpit.listener();
+    let mut client = Client::connect(mx);
+    client.talk(&[("EHLO client.example.test", "250")]);
+    client.talk(&[(&format!("AUTH PLAIN {WRONG}"), "535")]);
+    client.talk(&[
+        ("AUTH LOGIN", "334"),
+        ("YWxpY2U=", "334"),
+        ("czNjcjN0LWxvZ2lu", "535"),
+    ]);
+    // Where no AUTH line is meant, and broken ones.
+    client.talk(&[("czNjcjN0LWxvZ2lu", "500"), ("AUTH PLAIN s3cr3t!", "501")]);
+    client.talk(&[(&format!("AUTH PLAIN {RIGHT}"), "235")]);
+    client.talk(&HELLO[1..]);
+    client.talk(&[ALICE, ("RCPT TO:<nobody@example.test>", "550"), MESSAGE[0]]);
+    client.talk(&[
+        (
+            "Subject: a subject of mine\r\n\r\na body of mine\r\n.",
+            "250",
+        ),
+        ("QUIT", "221"),
+    ]);
+    let log = tarpit.sessions(1);
+    tarpit.signal("TERM");
+    assert!(tarpit.end().success());
+    let records = fs::read_to_string(tarpit.folder().join("records.jsonl")).unwrap();
+    assert_eq!(
+        records
+            .lines()
+            .filter(|line| line.contains("\"deed\":\"auth\""))
+            .count(),
+        3,
+        "{records}"
+    );
+    assert!(
+        records.contains("\"deed\":\"message\",\"judged\":\"accepted\""),
+        "{records}"
+    );
+    let log: String = log.iter().map(|line| format!("{line}\n")).collect();
+    for secret in SECRETS {
+        assert!(!log.contains(secret), "{secret} in the log: {log}");
+        assert!(
+            !records.contains(secret),
+            "{secret} in the records: {records}"
+        );
+    }
+}
+
+#[test]
+fn a_quiet_log_leaves_the_records_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "hostname = \"mx.example.test\"\nrecords.file = \"records.jsonl\"\n\
+         [[listener]]\nname = \"mx\"\naddress = \"127.0.0.1:0\"\n\
+         [maildir]\nroot = \"mail\"\nrecipients = [\"alice@example.test\"]\n";
+    fs::write(folder.path().join("tarpit.toml"), text).unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_tarpit"))
+        .args(["run", "--config", "tarpit.toml"])
+        .current_dir(folder.path())
+        .env("TARPIT_LOG", "off,tarpit::listen=info")
+        .stderr(std::process::Stdio::piped())
+        .spawn();
+    let mut child = child.unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let listening = log.next().unwrap().unwrap();
+    let address = listening.split("address=").nth(1).unwrap();
+    let address = address.split_whitespace().next().unwrap();
+    mail(address.parse().unwrap());
+    let ended = Command::new("kill").arg(child.id().to_string()).status();
+    assert!(ended.unwrap().success() && child.wait().unwrap().success());
+    assert_eq!(of(&lines(folder.path()), "tarpit::session").len(), 1);
+    assert_eq!(log.map_while(Result::ok).count(), 0);
+}
+
+#[test]
+fn a_place_that_was_named_must_be_writable() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "hostname = \"mx.example.test\"\nrecords.file = \"missing/records.jsonl\"\n\
+         [[listener]]\nname = \"mx\"\naddress = \"127.0.0.1:0\"\n\
+         [maildir]\nroot = \"mail\"\nrecipients = [\"alice@example.test\"]\n";
+    fs::write(folder.path().join("tarpit.toml"), text).unwrap();
+    let output = tarpit(&["run", "--config", "tarpit.toml"], folder.path());
+    assert_eq!(output.status.code(), Some(69));
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        errors.contains("records.file: missing/records.jsonl"),
+        "{errors}"
+    );
+}
