@@ -63,6 +63,27 @@ pub struct Budget {
     strained: Option<Strain>,
 }
 
+/// What there is too much of, and which part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Surplus {
+    /// What there is too much of.
+    pub strain: Strain,
+    /// How much of it is too much.
+    pub over: u64,
+    /// How much there is in all.
+    pub whole: u64,
+}
+
+impl Surplus {
+    /// The same part of something else, rounded up.
+    #[must_use]
+    pub fn of(self, count: u64) -> u64 {
+        let share = u128::from(self.over) * u128::from(count);
+        let share = share.div_ceil(u128::from(self.whole.max(1)));
+        u64::try_from(share).unwrap_or(count).min(count)
+    }
+}
+
 /// What has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -115,13 +136,20 @@ impl Budget {
     /// not strained. All parts of one load together reach the low mark, if all sessions are alike.
     #[must_use]
     pub fn excess(&self, load: Load, mine: u64) -> u64 {
-        let Some(strain) = self.strained else {
-            return 0;
-        };
-        let (is, low) = (strain.of(load), self.low(strain));
-        let over = u128::from(is.saturating_sub(low));
-        let share = (over * u128::from(mine)).div_ceil(u128::from(is.max(1)));
-        u64::try_from(share).unwrap_or(mine).min(mine)
+        self.surplus(load).map_or(0, |surplus| surplus.of(mine))
+    }
+
+    /// How much there is too much of `load`; `None` if the pit is not strained.
+    #[must_use]
+    pub fn surplus(&self, load: Load) -> Option<Surplus> {
+        let strain = self.strained?;
+        let whole = strain.of(load);
+        let over = whole.saturating_sub(self.low(strain));
+        (over > 0).then_some(Surplus {
+            strain,
+            over,
+            whole,
+        })
     }
 
     fn low(&self, strain: Strain) -> u64 {

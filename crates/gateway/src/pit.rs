@@ -21,7 +21,7 @@ pub(crate) mod holder;
 mod lane;
 pub(crate) mod parcel;
 mod quota;
-mod shed;
+pub(crate) mod shed;
 pub(crate) mod slab;
 
 use std::collections::HashMap;
@@ -231,22 +231,23 @@ impl Pit {
         }
     }
 
-    /// What the lanes hold together; in octets also what stays here of sessions in keepers.
+    /// What all held sessions take, those in keepers included.
     pub(crate) fn load(&self) -> Load {
-        let keepers = self.keepers.get();
-        let apart = Load {
-            octets: keepers.map_or(0, |keepers| keepers.veil_octets()),
-            ..Load::default()
-        };
+        let away = self.keepers.get().map(|keepers| keepers.load());
         let lanes = self.lanes.get().into_iter().flatten();
-        lanes.fold(apart, |sum, lane| {
-            let load = lane.load();
-            Load {
-                sessions: sum.sessions + load.sessions,
-                octets: sum.octets + load.octets,
-                unread: sum.unread + load.unread,
-            }
+        let here = lanes.map(|lane| lane.load());
+        here.chain(away).fold(Load::default(), |sum, load| Load {
+            sessions: sum.sessions + load.sessions,
+            octets: sum.octets + load.octets,
+            unread: sum.unread + load.unread,
         })
+    }
+
+    /// Sessions in keepers.
+    fn away(&self) -> u64 {
+        self.keepers
+            .get()
+            .map_or(0, |keepers| keepers.held() as u64)
     }
 
     /// Why sessions are being shed, while they are.

@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::write;
+use tarpit_core::budget::{Load, Surplus};
 use tarpit_core::ledger::Ticket;
 
 use super::message::Freight;
@@ -54,6 +55,8 @@ pub(crate) struct Keepers {
     bell: OwnedFd,
     held: AtomicUsize,
     veil_octets: AtomicU64,
+    octets: AtomicU64,
+    unread: AtomicU64,
     /// Credit that is to be there always.
     ahead: usize,
     /// Sessions that the lanes hold themselves before they look for keepers.
@@ -84,6 +87,17 @@ struct Desk {
     /// There was a parcel that nobody had room for, or will be soon.
     is_short: bool,
     is_closed: bool,
+    sheds: Sheds,
+}
+
+/// How far the keepers are in shedding their part.
+#[derive(Clone, Copy, Debug, Default)]
+enum Sheds {
+    #[default]
+    No,
+    Wanted(Surplus),
+    /// They were asked, and have not told yet what is left.
+    Asked(Surplus),
 }
 
 /// What the desk knows of a keeper.
@@ -117,6 +131,8 @@ impl Keepers {
             bell,
             held: AtomicUsize::new(0),
             veil_octets: AtomicU64::new(0),
+            octets: AtomicU64::new(0),
+            unread: AtomicU64::new(0),
             ahead: porter::descriptors() / AHEAD.1 * AHEAD.0,
             spared,
         });
@@ -184,6 +200,32 @@ impl Keepers {
     /// Octets of memory that TLS of the sessions there takes here.
     pub(crate) fn veil_octets(&self) -> u64 {
         self.veil_octets.load(Ordering::Relaxed)
+    }
+
+    /// What their sessions take, as far as they have told, and with what stays of them here. What they
+    /// shed is gone from it as soon as it is wanted: else those who share the surplus would shed it
+    /// again and again until it is told.
+    pub(crate) fn load(&self) -> Load {
+        let sheds = self.lock().sheds;
+        let left = |count: u64| match sheds {
+            Sheds::No => count,
+            Sheds::Wanted(surplus) | Sheds::Asked(surplus) => count - surplus.of(count),
+        };
+        Load {
+            sessions: self.held() as u64,
+            octets: left(self.octets.load(Ordering::Relaxed) + self.veil_octets()),
+            unread: left(self.unread.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Lets them shed their part of a surplus, if they are not at it already.
+    pub(crate) fn shed(&self, surplus: Surplus) {
+        let mut desk = self.lock();
+        if matches!(desk.sheds, Sheds::No) && !desk.counters.is_empty() {
+            desk.sheds = Sheds::Wanted(surplus);
+            drop(desk);
+            self.ring();
+        }
     }
 
     /// Keepers now.

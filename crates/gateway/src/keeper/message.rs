@@ -8,9 +8,14 @@
 //! A form with names in it (JSON, say) was rejected: a parcel has a hundred octets, and names would
 //! double them.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+mod octets;
 
+pub(crate) use octets::{Reader, put_number, put_source};
+use octets::{put_list, put_octets};
+use tarpit_core::budget::Load;
 use tarpit_core::{Source, Tick};
+
+use crate::pit::shed::Among;
 
 /// The form of the octets. Another one is refused, and its parcels end with 421.
 pub(crate) const VERSION: u8 = 2;
@@ -52,6 +57,14 @@ pub(crate) enum Message {
     Holds(Vec<Source>),
     /// Front to keeper: those that wait with these tickets may have room now.
     Recall(Vec<u64>),
+    /// Keeper to front: what its sessions take now.
+    Load {
+        load: Load,
+        /// How often it was asked to shed some, all that was done included.
+        sheds: u64,
+    },
+    /// Front to keeper: give so many of these back, the least useful ones.
+    Shed(Among, u64),
     /// Front to keeper: give everything back.
     Drain,
     /// Front to keeper: give back those over TLS, whose keys would not outlast a parting.
@@ -82,6 +95,8 @@ pub(crate) enum Why {
     Recalled,
     /// Everything goes back.
     Drain,
+    /// There is too much of its kind: it is to be let go.
+    Shed,
 }
 
 /// A parcel without its socket.
@@ -129,7 +144,7 @@ pub(crate) enum Unreadable {
     #[error("the message has the form {0}, allowed is {VERSION}")]
     Version(u8),
     /// There is no such message.
-    #[error("found a message of the kind {0}, allowed are 1 to {UNVEIL}")]
+    #[error("found a message of the kind {0}, allowed are 1 to {SHED}")]
     Kind(u8),
     /// It ends early, or holds what can't be.
     #[error("the message is broken at its {0}")]
@@ -147,6 +162,8 @@ const DRAIN: u8 = 8;
 const RELEASE: u8 = 9;
 const RELEASED: u8 = 10;
 const UNVEIL: u8 = 11;
+const LOAD: u8 = 12;
+const SHED: u8 = 13;
 
 /// Bits of a parcel's first octet.
 mod flag {
@@ -196,6 +213,17 @@ impl Message {
                 out.push(RECALL);
                 put_list(tickets, &mut out, |ticket, out| put_number(*ticket, out));
             }
+            Self::Load { load, sheds } => {
+                out.push(LOAD);
+                put_number(load.sessions, &mut out);
+                put_number(load.octets, &mut out);
+                put_number(load.unread, &mut out);
+                put_number(*sheds, &mut out);
+            }
+            Self::Shed(among, count) => {
+                out.extend_from_slice(&[SHED, among.code()]);
+                put_number(*count, &mut out);
+            }
             Self::Drain => out.push(DRAIN),
             Self::Unveil => out.push(UNVEIL),
             Self::Release => out.push(RELEASE),
@@ -233,6 +261,19 @@ impl Message {
             RECALL => {
                 Self::Recall(reader.list("tickets", TICKETS_MAX, |reader| reader.number("ticket"))?)
             }
+            LOAD => Self::Load {
+                load: Load {
+                    sessions: reader.number("sessions")?,
+                    octets: reader.number("memory")?,
+                    unread: reader.number("unread input")?,
+                },
+                sheds: reader.number("sheds")?,
+            },
+            SHED => {
+                let among = Among::of_code(reader.octet("kind")?);
+                let among = among.ok_or(Unreadable::Broken("kind"))?;
+                Self::Shed(among, reader.number("count")?)
+            }
             DRAIN => Self::Drain,
             UNVEIL => Self::Unveil,
             RELEASE => Self::Release,
@@ -262,6 +303,7 @@ impl Why {
             Self::Due => 1,
             Self::Recalled => 2,
             Self::Drain => 3,
+            Self::Shed => 4,
         }
     }
 
@@ -271,6 +313,7 @@ impl Why {
             1 => Self::Due,
             2 => Self::Recalled,
             3 => Self::Drain,
+            4 => Self::Shed,
             _ => return None,
         })
     }
@@ -352,129 +395,6 @@ pub(crate) fn fitting<'a>(waiting: impl Iterator<Item = &'a Freight>, sockets_ma
             octets <= MESSAGE_MAX
         })
         .count()
-}
-
-fn put_list<T>(list: &[T], out: &mut Vec<u8>, put: impl Fn(&T, &mut Vec<u8>)) {
-    put_number(list.len() as u64, out);
-    for one in list {
-        put(one, out);
-    }
-}
-
-pub(crate) fn put_number(mut number: u64, out: &mut Vec<u8>) {
-    let low = |number: u64| number.to_le_bytes()[0] & 0x7f;
-    while number > 0x7f {
-        out.push(low(number) | 0x80);
-        number >>= 7;
-    }
-    out.push(low(number));
-}
-
-fn put_octets(octets: &[u8], out: &mut Vec<u8>) {
-    put_number(octets.len() as u64, out);
-    out.extend_from_slice(octets);
-}
-
-/// 6 octets for an IPv4 address, 10 for an IPv6 /64: the network, cut behind its last octet.
-pub(crate) fn put_source(source: Source, out: &mut Vec<u8>) {
-    let mut put = |family: u8, octets: &[u8], bits: u8| {
-        out.extend_from_slice(&[family, bits]);
-        let count = usize::from(bits).div_ceil(8).min(octets.len());
-        out.extend_from_slice(&octets[..count]);
-    };
-    match source {
-        Source::V4(network, bits) => put(4, &network.to_be_bytes(), bits),
-        Source::V6(network, bits) => put(6, &network.to_be_bytes(), bits),
-    }
-}
-
-/// Takes apart what the functions above wrote.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize, what: &'static str) -> Result<&'a [u8], Unreadable> {
-        let split = self.0.split_at_checked(count);
-        let (taken, rest) = split.ok_or(Unreadable::Broken(what))?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    pub(crate) fn octet(&mut self, what: &'static str) -> Result<u8, Unreadable> {
-        let taken = self.take(1, what)?;
-        taken.first().copied().ok_or(Unreadable::Broken(what))
-    }
-
-    pub(crate) fn number(&mut self, what: &'static str) -> Result<u64, Unreadable> {
-        let mut number = 0;
-        for shift in (0..u64::BITS).step_by(7) {
-            let octet = self.octet(what)?;
-            let part = u64::from(octet & 0x7f);
-            // The tenth octet has one bit left.
-            if part << shift >> shift != part {
-                return Err(Unreadable::Broken(what));
-            }
-            number |= part << shift;
-            if octet < 0x80 {
-                return Ok(number);
-            }
-        }
-        Err(Unreadable::Broken(what))
-    }
-
-    pub(crate) fn small(&mut self, what: &'static str) -> Result<u32, Unreadable> {
-        u32::try_from(self.number(what)?).map_err(|_| Unreadable::Broken(what))
-    }
-
-    fn octets(&mut self, what: &'static str) -> Result<&'a [u8], Unreadable> {
-        let count = self.number(what)?;
-        self.take(usize::try_from(count).unwrap_or(usize::MAX), what)
-    }
-
-    /// Grows with what is really there, whatever number is claimed.
-    fn list<T>(
-        &mut self,
-        what: &'static str,
-        most: usize,
-        read: impl Fn(&mut Self) -> Result<T, Unreadable>,
-    ) -> Result<Vec<T>, Unreadable> {
-        let count = usize::try_from(self.number(what)?).unwrap_or(usize::MAX);
-        if count > most {
-            return Err(Unreadable::Broken(what));
-        }
-        let mut list = Vec::new();
-        for _ in 0..count {
-            list.push(read(self)?);
-        }
-        Ok(list)
-    }
-
-    pub(crate) fn source(&mut self) -> Result<Source, Unreadable> {
-        const WHAT: &str = "source";
-        let family = self.octet(WHAT)?;
-        let bits = self.octet(WHAT)?;
-        let octets = self.take(usize::from(bits).div_ceil(8), WHAT)?;
-        match family {
-            4 => {
-                let network = u32::from(Ipv4Addr::from(whole(octets)?));
-                Ok(Source::V4(network, bits))
-            }
-            6 => {
-                let network = u128::from(Ipv6Addr::from(whole(octets)?));
-                Ok(Source::V6(network, bits))
-            }
-            _ => Err(Unreadable::Broken(WHAT)),
-        }
-    }
-}
-
-/// The octets, with zeros behind them.
-fn whole<const COUNT: usize>(octets: &[u8]) -> Result<[u8; COUNT], Unreadable> {
-    let mut whole = [0; COUNT];
-    let part = whole.get_mut(..octets.len());
-    part.ok_or(Unreadable::Broken("source"))?
-        .copy_from_slice(octets);
-    Ok(whole)
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit};
+use tarpit_core::budget::Load;
 use tarpit_core::{Paced, Source, Tick};
 
 use super::link::{Link, LinkError, Sent};
@@ -52,6 +53,10 @@ const CROWDED_SLEEP: Duration = Duration::from_millis(5);
 /// Messages read in one round. More would let those that are due wait.
 const MESSAGES: usize = 64;
 
+/// How often the front is told what the sessions take, while that changes. What it does about it is
+/// a matter of seconds.
+const LOAD_EVERY: Duration = Duration::from_millis(500);
+
 /// Parcels that are made ready to leave ahead of the credit, when all are to go.
 const READY: usize = 512;
 
@@ -72,6 +77,11 @@ pub(crate) struct Keeper {
     gone: VecDeque<Freight>,
     /// Whose sessions there are, for a front that is new.
     tell: VecDeque<Source>,
+    /// What the front knows of the load, and when it may hear of it again.
+    told: Load,
+    tell_at: Tick,
+    /// How often this front has asked to shed some.
+    sheds: u64,
     /// The walk over those that go back, if one is under way.
     walk: Option<Walk>,
     releasing: Releasing,
@@ -187,6 +197,9 @@ impl Keeper {
             returning: VecDeque::new(),
             gone: VecDeque::new(),
             tell: VecDeque::new(),
+            told: Load::default(),
+            tell_at: Tick::ZERO,
+            sheds: 0,
             walk: None,
             releasing: Releasing::No,
             alone: None,
@@ -268,7 +281,9 @@ impl Keeper {
         let due = self.holder.next_due().map(|due| due.since(now));
         let orphan = self.next_orphan().map(|end| end.since(now));
         let crowded = self.crowded.then_some(CROWDED_SLEEP);
-        let soonest = [due, orphan, crowded].into_iter().flatten().min();
+        let is_told = self.link.is_none() || self.told == self.holder.load();
+        let load = (!is_told).then(|| self.tell_at.since(now));
+        let soonest = [due, orphan, crowded, load].into_iter().flatten().min();
         soonest.map_or(LONGEST_SLEEP, |soonest| soonest.min(LONGEST_SLEEP))
     }
 

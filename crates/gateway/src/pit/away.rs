@@ -44,7 +44,11 @@ impl Pit {
     /// be shed, or find no descriptor.
     pub(crate) fn room_for_returning(&self, shared: &Shared, is_draining: bool) -> usize {
         let room = super::quota::room(&shared.live.load(), true);
-        let here = if is_draining { 0 } else { self.load().sessions };
+        let here = if is_draining {
+            0
+        } else {
+            self.load().sessions.saturating_sub(self.away())
+        };
         let lanes = self.lanes.get().into_iter().flatten();
         let arriving: usize = lanes.map(|lane| lane.arriving()).sum();
         // An eighth is for those who come from outside.
@@ -86,7 +90,11 @@ impl Pit {
         let parcel = unpack(shared, cargo);
         let lanes = self.lanes.get().map_or(&[][..], Vec::as_slice);
         if let Some(lane) = number.checked_rem(lanes.len()).and_then(|at| lanes.get(at)) {
-            lane.leave(Errand::Put(Box::new(parcel)));
+            let parcel = Box::new(parcel);
+            lane.leave(match why {
+                Why::Shed => Errand::Shed(parcel),
+                Why::Input | Why::Due | Why::Recalled | Why::Drain => Errand::Put(parcel),
+            });
         }
     }
 

@@ -47,6 +47,8 @@ const PASS: u32 = 4096;
 pub(crate) enum Errand {
     /// Somebody comes to wait.
     Put(Box<Parcel>),
+    /// Somebody is to be let go who waited in a keeper.
+    Shed(Box<Parcel>),
     /// The ledger may have room for this one.
     Wake(Key, Ticket),
     /// Gives out all that a successor can take, and keeps nobody: those who come later follow. The
@@ -219,6 +221,10 @@ impl Lane {
     fn do_errand(&mut self, shared: &Arc<Shared>, errand: Errand) {
         match errand {
             Errand::Put(parcel) => self.put(shared, *parcel),
+            Errand::Shed(parcel) => {
+                let key = self.holder.put(*parcel);
+                self.shed(shared, key);
+            }
             Errand::Wake(key, ticket) => match (self.holder.get(key), shared.pit.keepers.get()) {
                 // It went to a keeper meanwhile.
                 (None, Some(keepers)) => keepers.recall([ticket]),
@@ -289,27 +295,35 @@ impl Lane {
         let mine = self.holder.load();
         self.mailbox.publish(mine);
         let load = shared.pit.load();
-        let (strain, excess) = shared.pit.quota.judge(shared, load, mine.sessions);
-        self.is_shedding = excess > u64::from(PASS);
-        if excess == 0 {
+        let away = shared.pit.away();
+        let Some(surplus) = shared.pit.quota.judge(shared, load, away) else {
+            self.is_shedding = false;
             return;
-        }
-        let among = match strain {
-            Some(Strain::Unread) => Among::Unread,
-            _ => Among::All,
         };
+        let among = Among::of(surplus.strain);
+        if let Some(keepers) = shared.pit.keepers.get()
+            && surplus.strain != Strain::Sessions
+        {
+            keepers.shed(surplus);
+        }
+        let excess = surplus.of(mine.sessions);
+        self.is_shedding = excess > u64::from(PASS);
         let now = seconds(shared.clock.now());
         let count = usize::try_from(excess.min(u64::from(PASS))).unwrap_or(usize::MAX);
         let chosen = shed::choose(self.holder.slab(), among, count, now);
         // There may be fewer of this kind.
         self.is_shedding &= chosen.len() == count;
         for key in chosen {
-            if self.holder.get(key).is_some_and(|parcel| !parcel.is_over()) {
-                shared.pit.quota.note_shed(shared);
-            }
-            self.step(shared, key, Some(Input::Shed));
+            self.shed(shared, key);
         }
         self.mailbox.publish(self.holder.load());
+    }
+
+    fn shed(&mut self, shared: &Arc<Shared>, key: Key) {
+        if self.holder.get(key).is_some_and(|parcel| !parcel.is_over()) {
+            shared.pit.quota.note_shed(shared);
+        }
+        self.step(shared, key, Some(Input::Shed));
     }
 
     /// Draining comes in stages; each is told to everybody once.

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tarpit_core::budget::{Budget, Change, Load, Strain};
+use tarpit_core::budget::{Budget, Change, Load, Strain, Surplus};
 
 use crate::live::Live;
 use crate::shared::Shared;
@@ -23,6 +23,8 @@ struct State {
     budget: Budget,
     /// The most unread input that there may be.
     unread_max: u64,
+    /// What sessions were shed for last, and how many since that began.
+    reason: Strain,
     shed: u64,
 }
 
@@ -36,21 +38,27 @@ impl Default for Quota {
         Self(Mutex::new(State {
             budget: Budget::new(nothing_yet),
             unread_max: unread_max().unwrap_or(UNREAD_MAX),
+            reason: Strain::Sessions,
             shed: 0,
         }))
     }
 }
 
 impl Quota {
-    /// Looks at what is held in all; why sessions are to be shed, if they are, and how many of `mine`.
+    /// Looks at what is held in all, of which `away` sessions are in keepers: what there is too much of.
     /// The mode, its reason and its end are logged here, once.
-    pub(super) fn judge(&self, shared: &Shared, load: Load, mine: u64) -> (Option<Strain>, u64) {
+    pub(super) fn judge(&self, shared: &Shared, all: Load, away: u64) -> Option<Surplus> {
         let mut state = self.lock();
-        let quota = quota(shared, &shared.live.load(), state.unread_max);
+        let quota = quota(shared, &shared.live.load(), away, state.unread_max);
         state.budget.set_quota(quota);
+        let load = Load {
+            sessions: all.sessions.saturating_sub(away),
+            ..all
+        };
         match state.budget.judge(load) {
             Some(Change::Began(strain)) => {
                 state.shed = 0;
+                state.reason = strain;
                 tracing::warn!(
                     target: "tarpit::pit",
                     reason = strain.as_str(),
@@ -72,16 +80,15 @@ impl Quota {
             ),
             None => {}
         }
-        (state.budget.strained(), state.budget.excess(load, mine))
+        state.budget.surplus(load)
     }
 
-    /// One more was shed.
+    /// One more was shed. One that comes back from a keeper for it may be late: then it counts for what
+    /// was the reason.
     pub(super) fn note_shed(&self, shared: &Shared) {
         let mut state = self.lock();
         state.shed += 1;
-        if let Some(strain) = state.budget.strained() {
-            shared.metrics.sheds.add(strain, 1);
-        }
+        shared.metrics.sheds.add(state.reason, 1);
     }
 
     pub(super) fn strained(&self) -> Option<Strain> {
@@ -93,12 +100,14 @@ impl Quota {
     }
 }
 
-/// What the configuration allows, as far as there are descriptors.
-fn quota(shared: &Shared, live: &Live, unread_max: u64) -> Load {
+/// What the configuration allows beside `away` sessions in keepers, as far as there are descriptors.
+fn quota(shared: &Shared, live: &Live, away: u64, unread_max: u64) -> Load {
     let limits = &live.config.limits;
     let room = room(live, shared.pit.keepers.get().is_some());
     Load {
-        sessions: u64::from(limits.pit_sessions_max).min(room),
+        sessions: u64::from(limits.pit_sessions_max)
+            .saturating_sub(away)
+            .min(room),
         octets: limits.pit_octets_max,
         unread: unread_max,
     }

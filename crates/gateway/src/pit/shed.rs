@@ -8,6 +8,8 @@
 //! Two passes over the places and a table of ages, once for each time the pit is strained. To keep
 //! everybody sorted all the time was rejected: each hold would pay for what seldom happens.
 
+use tarpit_core::budget::Strain;
+
 use super::parcel::Parcel;
 use super::slab::{Key, Slab};
 
@@ -24,6 +26,30 @@ pub(crate) enum Among {
 }
 
 impl Among {
+    /// Its name for another process.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::All => 0,
+            Self::Unread => 1,
+        }
+    }
+
+    pub(crate) const fn of_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::All),
+            1 => Some(Self::Unread),
+            _ => None,
+        }
+    }
+
+    /// Whom to let go when there is too much of this.
+    pub(crate) const fn of(strain: Strain) -> Self {
+        match strain {
+            Strain::Unread => Self::Unread,
+            Strain::Sessions | Strain::Memory => Self::All,
+        }
+    }
+
     fn has(self, parcel: &Parcel) -> bool {
         match self {
             Self::All => true,

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::process::Child;
 
 use tarpit_core::Source;
+use tarpit_core::budget::Load;
 
 use super::super::link::{Link, LinkError, Sent};
 use super::super::message::{Message, TICKETS_MAX, fitting};
@@ -24,6 +25,11 @@ pub(super) struct Line {
     pub(super) sources: Sources,
     pub(super) veils: Veils,
     is_parting: bool,
+    /// What its sessions take.
+    pub(super) load: Load,
+    /// How often it was asked to shed some, and how often of these what became of it is in the load.
+    pub(super) sheds_asked: u64,
+    pub(super) sheds_told: u64,
     orders: VecDeque<Message>,
 }
 
@@ -53,6 +59,9 @@ impl Line {
             sources: Sources::default(),
             veils: Veils::default(),
             is_parting: false,
+            load: Load::default(),
+            sheds_asked: 0,
+            sheds_told: 0,
             orders: VecDeque::from([Message::Hello { farewell }]),
         }
     }

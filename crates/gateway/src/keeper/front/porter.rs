@@ -14,14 +14,16 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::read;
 use rustix::process::{Resource, getrlimit};
 use tarpit_core::Tick;
+use tarpit_core::budget::{Load, Strain, Surplus};
 
 use super::super::link::{self, LinkError, Packet, Sent};
 use super::super::message::{Freight, Message, Unreadable, Why};
 use super::super::place;
 use super::line::Line;
 use super::veils::Numbers;
-use super::{Cargo, Counter, KEEPERS_MAX, Keepers, Settings};
+use super::{Cargo, Counter, KEEPERS_MAX, Keepers, Settings, Sheds};
 use crate::pit::parcel::Veil;
+use crate::pit::shed::Among;
 use crate::shared::{Shared, Stop};
 
 /// Sockets of one user that may be in flight at once, to keepers and from them, half for each
@@ -108,6 +110,7 @@ impl Porter {
             self.fetch();
             self.keep_stage(&shared);
             self.start_one(&shared, now);
+            self.shed(&shared);
             self.say(&shared);
             self.post();
             self.ended
@@ -309,6 +312,35 @@ impl Porter {
         Ok((child, ours))
     }
 
+    /// If there is too much of something, lets keepers give back their part; and what they hold more
+    /// than a new configuration allows.
+    fn shed(&mut self, shared: &Shared) {
+        let is_told = |line: &Line| line.sheds_told == line.sheds_asked;
+        let held = self.keepers.held() as u64;
+        let most = u64::from(shared.live.load().config.limits.pit_sessions_max);
+        let mut desk = self.keepers.lock();
+        let surplus = match desk.sheds {
+            Sheds::Asked(_) if !self.lines.iter().all(is_told) => return,
+            Sheds::Wanted(surplus) => surplus,
+            Sheds::Asked(_) | Sheds::No if held > most => Surplus {
+                strain: Strain::Sessions,
+                over: held - most,
+                whole: held,
+            },
+            Sheds::Asked(_) | Sheds::No => {
+                desk.sheds = Sheds::No;
+                return;
+            }
+        };
+        desk.sheds = Sheds::Asked(surplus);
+        drop(desk);
+        for line in &mut self.lines {
+            line.sheds_asked += 1;
+            let count = surplus.of(line.sources.all as u64);
+            line.order(Message::Shed(Among::of(surplus.strain), count));
+        }
+    }
+
     /// Sends what is to be sent, and grants what there is room for.
     fn say(&mut self, shared: &Arc<Shared>) {
         let share = (self.flight / self.lines.len().max(1)).max(1);
@@ -350,6 +382,10 @@ impl Porter {
         self.keepers
             .veil_octets
             .store(octets as u64, Ordering::Relaxed);
+        let sum = |of: fn(&Load) -> u64| self.lines.iter().map(|line| of(&line.load)).sum();
+        let (octets, unread) = (sum(|load| load.octets), sum(|load| load.unread));
+        self.keepers.octets.store(octets, Ordering::Relaxed);
+        self.keepers.unread.store(unread, Ordering::Relaxed);
         let mut desk = self.keepers.lock();
         for line in &self.lines {
             let found = desk.counters.iter_mut().find(|one| one.line == line.number);
@@ -379,6 +415,10 @@ fn heed(
 ) -> Result<(), LinkError> {
     match packet.message {
         Message::Credit(_) => {}
+        Message::Load { load, sheds } => {
+            line.load = load;
+            line.sheds_told = sheds;
+        }
         Message::Back(parcels) => {
             let mut sockets: VecDeque<OwnedFd> = packet.sockets.into();
             for (why, freight) in parcels {
@@ -422,11 +462,13 @@ fn heed(
                 .each()
                 .for_each(|source| shared.places.end_held(source));
             line.sources = super::line::Sources::default();
+            line.load = Load::default();
             return Err(LinkError::Closed);
         }
         Message::Hello { .. }
         | Message::Park(_)
         | Message::Recall(_)
+        | Message::Shed(..)
         | Message::Drain
         | Message::Unveil
         | Message::Release => return Err(LinkError::WrongWay),

@@ -45,7 +45,8 @@ fn why() -> impl Strategy<Value = Why> {
         Just(Why::Input),
         Just(Why::Due),
         Just(Why::Recalled),
-        Just(Why::Drain)
+        Just(Why::Drain),
+        Just(Why::Shed)
     ]
 }
 
@@ -60,6 +61,18 @@ fn message() -> impl Strategy<Value = Message> {
         vec(freight(), 0..20).prop_map(Message::Gone),
         vec(source(), 0..50).prop_map(Message::Holds),
         vec(any::<u64>(), 0..50).prop_map(Message::Recall),
+        any::<[u64; 4]>().prop_map(|[sessions, octets, unread, sheds]| {
+            let load = Load {
+                sessions,
+                octets,
+                unread,
+            };
+            Message::Load { load, sheds }
+        }),
+        (any::<bool>(), any::<u64>()).prop_map(|(all, count)| {
+            let among = if all { Among::All } else { Among::Unread };
+            Message::Shed(among, count)
+        }),
         Just(Message::Drain),
         Just(Message::Unveil),
         Just(Message::Release),

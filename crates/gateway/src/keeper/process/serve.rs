@@ -2,11 +2,16 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
+use tarpit_core::Tick;
+use tarpit_core::budget::Load;
+
 use super::{
-    Door, Freight, Keeper, Link, LinkError, MESSAGES, Message, READY, Releasing, Sent, Tail, Walk,
-    Whom, Why, fitting, freight_of, is_veiled, parcel_of,
+    Door, Freight, Keeper, LOAD_EVERY, Link, LinkError, MESSAGES, Message, READY, Releasing, Sent,
+    Tail, Walk, Whom, Why, fitting, freight_of, is_veiled, parcel_of,
 };
 use crate::keeper::message::{SOCKETS_MAX, SOURCES_MAX};
+use crate::pit::parcel::seconds;
+use crate::pit::shed::{self, Among};
 
 impl Keeper {
     /// What the front has to say.
@@ -50,12 +55,17 @@ impl Keeper {
                     }
                 }
             }
+            Message::Shed(among, count) => self.shed(among, count),
             Message::Drain => self.give_all_back(Whom::All),
             // If a walk over all is under way, it meets these too.
             Message::Unveil if self.walk.is_some() => {}
             Message::Unveil => self.give_all_back(Whom::Veiled),
             Message::Release => self.releasing = Releasing::Asked,
-            Message::Back(_) | Message::Gone(_) | Message::Holds(_) | Message::Released => {
+            Message::Back(_)
+            | Message::Gone(_)
+            | Message::Holds(_)
+            | Message::Load { .. }
+            | Message::Released => {
                 self.lose_front(&LinkError::WrongWay);
             }
         }
@@ -80,6 +90,26 @@ impl Keeper {
                 self.give_back(key, Why::Due);
             }
         }
+    }
+
+    /// Those that teach the least go back, to be told by the front.
+    fn shed(&mut self, among: Among, count: u64) {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let now = seconds(self.clock.now());
+        for key in shed::choose(self.holder.slab(), among, count, now) {
+            self.give_back(key, Why::Shed);
+        }
+        self.sheds += 1;
+        self.tell_load_now();
+    }
+
+    /// The front hears the load with the next words, changed or not.
+    fn tell_load_now(&mut self) {
+        self.told = Load {
+            sessions: u64::MAX,
+            ..Load::default()
+        };
+        self.tell_at = Tick::ZERO;
     }
 
     fn lose_front(&mut self, error: &LinkError) {
@@ -126,6 +156,8 @@ impl Keeper {
             .filter_map(|parcel| Tail::unpack(&parcel.record).ok())
             .map(|tail| tail.source);
         self.tell = sources.collect();
+        self.sheds = 0;
+        self.tell_load_now();
         tracing::info!(target: "tarpit::keeper", pid = std::process::id(), held = self.held(), "a new front");
         // Its ledger knows nothing of those that wait for room in the old one.
         let waiting: Vec<_> = self.tickets.values().copied().collect();
@@ -167,6 +199,11 @@ impl Keeper {
             || !self.gone.is_empty()
             || (!self.returning.is_empty() && link.credit() > 0)
             || link.has_untold()
+            || self.is_load_due()
+    }
+
+    fn is_load_due(&self) -> bool {
+        self.told != self.holder.load() && self.clock.now() >= self.tell_at
     }
 
     /// What the front is to know, as far as the line takes it.
@@ -234,6 +271,17 @@ impl Keeper {
                 Sent::Yes => self.gone.drain(..count),
                 sent => return Ok(sent),
             };
+        }
+        if self.is_load_due() {
+            let load = self.holder.load();
+            let sheds = self.sheds;
+            match link.send(&Message::Load { load, sheds }, &[])? {
+                Sent::Yes => {
+                    self.told = load;
+                    self.tell_at = self.clock.now() + LOAD_EVERY;
+                }
+                sent => return Ok(sent),
+            }
         }
         while !self.returning.is_empty() && link.credit() > 0 {
             match self.send_back(link)? {

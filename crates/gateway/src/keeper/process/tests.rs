@@ -1,3 +1,5 @@
+mod load;
+
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
@@ -67,7 +69,7 @@ impl Scene {
     fn next(&mut self) -> Packet {
         loop {
             let packet = self.any();
-            if !matches!(packet.message, Message::Credit(_)) {
+            if !matches!(packet.message, Message::Credit(_) | Message::Load { .. }) {
                 return packet;
             }
         }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tarpit_core::Tick;
-use tarpit_core::budget::Strain;
 
 use super::{LONGEST_SLEEP, Lane};
 use crate::keeper::Keepers;
@@ -51,8 +50,6 @@ impl Lane {
     fn send_away(&mut self, shared: &Arc<Shared>, keepers: &Keepers, spared: usize) {
         let now = shared.clock.now();
         let worth = now + WORTH;
-        // What stays here of those over TLS can't be shed.
-        let has_memory = shared.pit.strained() != Some(Strain::Memory);
         let places = self.holder.slab().places();
         for _ in 0..PLACES.min(places) {
             if self.holder.len() <= spared {
@@ -62,10 +59,9 @@ impl Lane {
             let Some((key, parcel)) = self.holder.slab().at(self.leave_at) else {
                 continue;
             };
-            // Who has more to say is heard here first.
+            // Who has more to say than one step looks at is heard here first.
             let is_worth = parcel.until >= worth
-                && parcel.unread_pages == 0
-                && (parcel.veil.is_none() || (has_memory && is_fit(parcel, now)))
+                && (parcel.veil.is_none() || is_fit(parcel, now))
                 && !self.again.iter().any(|(again, _)| *again == key);
             if is_worth && !self.part_with(shared, keepers, key) {
                 return;

@@ -335,10 +335,8 @@ impl Lane {
                 veil.secure.rest();
             }
         });
-        // While it may speak, everything is read.
-        if listens || step.more {
-            self.holder.note_unread(step.key, !listens);
-        }
+        // While it may speak, everything is read. Else what it sent ahead may be read by now too.
+        self.holder.note_unread(step.key, step.more && !listens);
         if let Err(error) = self.holder.watch(step.key) {
             tracing::warn!(target: "tarpit::pit", %error, "a held session can't be watched, and ends");
             self.again.push((step.key, Some(Input::Shed)));
