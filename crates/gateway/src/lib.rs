@@ -15,6 +15,8 @@ extern crate self as tarpit_gateway;
 #[cfg(test)]
 #[path = "../tests/common/config.rs"]
 mod sample;
+#[cfg(test)]
+mod scene;
 
 mod buffers;
 pub mod clock;

@@ -159,6 +159,8 @@ metrics! {
     tls_handshakes_failed,
     /// Accepts that failed for want of descriptors or memory.
     accept_errors,
+    /// Sessions whose record another process wrote and this one can't read.
+    sessions_unreadable,
     /// Sessions that ended by a bug of ours.
     panics,
 }

@@ -41,7 +41,7 @@ use crate::keeper::Keepers;
 use crate::metrics::State;
 use crate::shared::{Shared, Stop};
 use crate::stream::Left;
-pub(crate) use away::farewell;
+pub(crate) use away::{farewell, note_unreadable, turn_away};
 use lane::{Errand, Lane, Mailbox};
 use parcel::{Parcel, Veil, Waits};
 use quota::Quota;

@@ -49,6 +49,8 @@ pub(crate) fn handle<S>(
     out: &mut Outbox,
     input: Input<'_>,
 ) -> Then {
+    #[cfg(test)]
+    crate::scene::meet_bug(conn);
     let now = shared.clock.now();
     let Conn {
         session,

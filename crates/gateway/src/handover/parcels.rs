@@ -10,7 +10,6 @@ use std::net::TcpStream;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
-use rustix::net::{SendFlags, send};
 use tarpit_core::ledger::Account;
 use tarpit_core::{Paced, SessionId, Source, Tick};
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
@@ -22,8 +21,8 @@ use super::message::{Held, Message};
 use super::wire::SOCKETS_MAX;
 use crate::conn::Conn;
 use crate::keeper::message::{Flags, Freight, fitting};
-use crate::pit::farewell;
 use crate::pit::parcel::{Parcel, Waits};
+use crate::pit::{note_unreadable, turn_away};
 use crate::shared::Shared;
 
 /// The debts that go along, in this order.
@@ -167,12 +166,9 @@ async fn carry_some(
     let count = fitting(freights, SOCKETS_MAX);
     if count == 0 {
         // More octets than any message has, by a configuration that lets clients send so much ahead.
-        let one = waiting.remove(0);
-        turn_away(
-            shared,
-            &one.socket,
-            "a session that waits is too long to be handed over, and ends",
-        );
+        let Packed { held, socket, .. } = waiting.remove(0);
+        tracing::warn!(target: "tarpit::upgrade", "a session that waits is too long to be handed over, and ends");
+        turn_away(shared, unpack(held.freight, socket.into()));
         return Ok(0);
     }
     let some = waiting.get_mut(..count).unwrap_or_default();
@@ -202,21 +198,14 @@ pub(super) fn take(shared: &Arc<Shared>, held: Held, socket: OwnedFd) {
     let conn = match Conn::thaw(&freight.record, shared) {
         Ok(conn) => conn,
         Err(error) => {
-            let socket = socket.into();
-            return turn_away(shared, &socket, &error.to_string());
+            note_unreadable(shared, &error);
+            return turn_away(shared, unpack(freight, socket));
         }
     };
     let id = conn.session.id();
     let source = conn.place.into_held();
     shared.places.add_held(source);
     shared.pit.put(id, Box::new(unpack(freight, socket)));
-}
-
-/// Nobody can serve it.
-fn turn_away(shared: &Shared, socket: &TcpStream, reason: &str) {
-    tracing::warn!(target: "tarpit::upgrade", reason, "a session that waited is told to come again");
-    // It may be gone, or not read; there is nothing more to do for it.
-    let _ = send(socket, &farewell(shared), SendFlags::NOSIGNAL);
 }
 
 fn debts(shared: &Shared, source: Source) -> [Tick; 2] {
@@ -229,7 +218,8 @@ fn pack(parcel: Parcel, shared: &Arc<Shared>) -> Option<Packed> {
     let conn = match Conn::thaw(&parcel.record, shared) {
         Ok(conn) => conn,
         Err(error) => {
-            turn_away(shared, &parcel.socket, &error.to_string());
+            note_unreadable(shared, &error);
+            turn_away(shared, parcel);
             // The lane could not read it either, so it gave no count back.
             shared.places.end_unknown();
             return None;

@@ -5,6 +5,7 @@ use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 
 use tarpit_core::answer::Finding;
+use tarpit_core::octets::Unreadable;
 use tarpit_core::{Input, Outbox, Paced};
 
 use super::Pit;
@@ -75,13 +76,9 @@ impl Pit {
                 conn.place.into_held();
             }
             Err(error) => {
-                tracing::warn!(target: "tarpit::keeper", %error, "a session that a keeper held can't be read, and ends");
+                note_unreadable(shared, &error);
                 shared.places.end_held(cargo.freight.source);
-                let mut parcel = unpack(shared, cargo);
-                // It may be gone, or not read; there is nothing more to do for it.
-                let _ = parcel.write(&farewell(shared));
-                let _ = parcel.say_farewell();
-                parcel.shut_down();
+                turn_away(shared, unpack(shared, cargo));
                 return;
             }
         }
@@ -101,9 +98,13 @@ impl Pit {
     /// A session whose client is gone from a keeper: what it was doing is charged, and its record
     /// written.
     pub(crate) fn bury(&self, shared: &Arc<Shared>, freight: &Freight, veil: Option<Box<Veil>>) {
-        let Ok(mut conn) = Conn::thaw(&freight.record, shared) else {
-            shared.places.end_held(freight.source);
-            return;
+        let mut conn = match Conn::thaw(&freight.record, shared) {
+            Ok(conn) => conn,
+            Err(error) => {
+                note_unreadable(shared, &error);
+                shared.places.end_held(freight.source);
+                return;
+            }
         };
         conn.session.note_said(freight.said);
         if freight.flags.half_closed {
@@ -120,6 +121,24 @@ impl Pit {
         conn.tls = veil.map(|veil| veil.info);
         front::finish(shared, &mut conn);
     }
+}
+
+/// Another process wrote a record that this one can't read: it is of another version.
+pub(crate) fn note_unreadable(shared: &Shared, error: &Unreadable) {
+    shared.metrics.sessions_unreadable.add(1);
+    tracing::warn!(target: "tarpit::pit", %error, "a session that waited in another process can't be read, and ends");
+}
+
+/// Nobody can serve it: it is told so, unless that would stand in the middle of another reply.
+pub(crate) fn turn_away(shared: &Shared, mut parcel: Parcel) {
+    if parcel.said == 0 || parcel.paced.is_none() {
+        // It may be gone, or not read; there is nothing more to do for it.
+        let _ = parcel.write(&farewell(shared));
+    }
+    let _ = parcel.say_farewell();
+    parcel.shut_down();
+    // Octets that nobody has read would reset the connection, and overtake what was said.
+    parcel.throw_away(&mut [0; 4096]);
 }
 
 /// What clients of a keeper hear that nobody can serve any more.

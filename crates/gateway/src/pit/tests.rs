@@ -1,6 +1,7 @@
 //! The places and the watch over sockets, each alone; sessions in the pit are tested by the golden
 //! dialogues, which the gateway plays over loopback.
 
+mod bug;
 mod holder;
 mod pieces;
 mod shed;

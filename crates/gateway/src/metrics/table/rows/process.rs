@@ -123,6 +123,14 @@ pub(super) const PROCESS: &[Family] = &[
     Family::new(
         Process,
         Counter,
+        "tarpit_sessions_unreadable_total",
+        "Sessions that waited in another process, of another version, and could not be read: they were told 421.",
+        &[],
+        |figures, push| one(push, figures.counts.sessions_unreadable),
+    ),
+    Family::new(
+        Process,
+        Counter,
         "tarpit_panics_total",
         "Sessions that a bug in Tarpit ended.",
         &[],
