@@ -31,6 +31,10 @@ pub(crate) enum Command {
     Recipe(Recipe),
     /// Tell from the records who waited, or would have, the harm first
     Report(Report),
+    /// Print a configuration made from that of another mail server
+    Import(Import),
+    /// Hold every listener against a rule for auditors
+    Audit(Audit),
     /// Print or write pages that are derived from the tables of options and commands
     #[command(hide = true)]
     Generate(Generate),
@@ -170,6 +174,50 @@ pub(crate) enum Way {
     A,
     /// The mail server keeps port 25, and gets the mail whenever Tarpit is not there
     B,
+}
+
+/// `tarpit import`
+#[derive(Args, Debug)]
+pub(crate) struct Import {
+    /// Whose configuration it is
+    pub(crate) from: From,
+    /// The file: main.cf, Exim's or Debian's update-exim4.conf.conf, sendmail.mc or .cf, what
+    /// Get-ReceiveConnector | Format-List prints or a registry export
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+/// Whose configuration is taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum From {
+    /// Postfix: main.cf, with the master.cf beside it
+    Postfix,
+    /// Exim: its configuration, or Debian's update-exim4.conf.conf with what lies beside it
+    Exim,
+    /// Sendmail: sendmail.mc or sendmail.cf, with the access file beside it
+    Sendmail,
+    /// Microsoft Exchange and the SMTP service of Windows: receive connectors, or TarpitTime
+    Exchange,
+}
+
+/// `tarpit audit`
+#[derive(Args, Debug)]
+pub(crate) struct Audit {
+    /// The rule
+    pub(crate) rule: Rule,
+    /// The configuration file (TOML); without, /etc/tarpit/tarpit.toml
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// For programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Rules for auditors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Rule {
+    /// DISA's STIG for Exchange Edge, EX19-ED-000135: every connector delays at least 5 s
+    Stig,
 }
 
 /// `tarpit generate`

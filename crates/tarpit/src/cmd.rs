@@ -1,7 +1,9 @@
 //! One module for each subcommand, and the exit codes they share.
 
+mod audit;
 mod check;
 mod generate;
+mod import;
 mod keeper;
 mod recipe;
 mod report;
@@ -22,6 +24,9 @@ const UNAVAILABLE: u8 = 69;
 /// keeps a service with a bad file from being started over and over.
 const BAD_CONFIG: u8 = 78;
 
+/// Where the package puts the configuration.
+const USUAL_CONFIG: &str = "/etc/tarpit/tarpit.toml";
+
 /// Runs the subcommand that was asked for. An error that has no exit code of its own gives 1.
 pub(crate) fn dispatch(args: Tarpit) -> ExitCode {
     let outcome = match args.command {
@@ -32,6 +37,8 @@ pub(crate) fn dispatch(args: Tarpit) -> ExitCode {
         Command::Try(args) => block_on(try_it::run(args)),
         Command::Recipe(args) => recipe::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Keeper(args) => keeper::run(&args),
     };

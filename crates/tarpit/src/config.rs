@@ -11,7 +11,7 @@ mod effective;
 mod finding;
 pub(crate) mod generate;
 mod nearest;
-mod options;
+pub(crate) mod options;
 mod read;
 mod reader;
 mod resolve;
@@ -29,7 +29,7 @@ use crate::{log, records};
 pub(crate) use effective::{Effective, as_toml, restart_needed};
 pub(crate) use finding::Findings;
 use finding::{Finding, Notebook, Place};
-pub(crate) use read::span;
+pub(crate) use read::{quote, show_text, show_time, span};
 use reader::Reader;
 
 /// A file that was read and is right.
@@ -104,7 +104,11 @@ fn one_finding(file: &Path, before: &str, text: String) -> Findings {
 }
 
 /// Reads the text of a file.
-fn parse(file: &Path, text: &str) -> Result<Loaded, Findings> {
+///
+/// # Errors
+///
+/// Everything that is wrong with it.
+pub(crate) fn parse(file: &Path, text: &str) -> Result<Loaded, Findings> {
     let (root, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         let mut notes = Notebook::new(text);

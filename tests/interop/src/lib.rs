@@ -47,7 +47,7 @@ pub use message::{
 };
 pub use netns::{Behind, Net};
 pub use opensmtpd::OpenSmtpd;
-pub use place::{free_port, gateway_binary, own_address, repository};
+pub use place::{config_of_package, free_port, gateway_binary, own_address, repository};
 pub use postfix::{Postfix, PostfixBuilder};
 pub use process::{Group, wait_for};
 pub use rustix::process::Signal;

@@ -82,6 +82,18 @@ pub(crate) fn unpacked(server: &str) -> Result<PathBuf> {
     Ok(installed(server)?.join("root"))
 }
 
+/// A file of the package of `server`, as it is shipped.
+///
+/// # Errors
+/// When the package was not unpacked, or has no such file.
+pub fn config_of_package(server: &str, file: &str) -> Result<PathBuf> {
+    let path = unpacked(server)?.join(file);
+    if !path.is_file() {
+        bail!("{} is not there: run `cargo xtask install`", path.display());
+    }
+    Ok(path)
+}
+
 /// The folder of one thing that `cargo xtask install` brought in.
 pub(crate) fn installed(name: &str) -> Result<PathBuf> {
     let mut places = Vec::new();

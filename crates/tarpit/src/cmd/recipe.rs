@@ -17,13 +17,10 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-use super::BAD_CONFIG;
+use super::{BAD_CONFIG, USUAL_CONFIG};
 use crate::cli::{Recipe, Way};
 use crate::config;
 use plan::Facts;
-
-/// Where the package puts the configuration.
-const USUAL_CONFIG: &str = "/etc/tarpit/tarpit.toml";
 
 /// Prints a recipe, or a part of one. Exit code 78 if the configuration is bad.
 ///

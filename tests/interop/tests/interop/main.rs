@@ -29,6 +29,7 @@ mod several;
 mod smuggling;
 mod strained;
 mod successor;
+mod takeover;
 mod talker;
 mod thousand;
 mod transparent;

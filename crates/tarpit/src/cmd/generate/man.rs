@@ -24,9 +24,12 @@ fn exit_codes() -> [(String, &'static str); 5] {
         ("0".to_owned(), "Done; or served, and ended in good order."),
         (
             "1".to_owned(),
-            "Failed; check: the configuration can't work with this upstream.",
+            "Failed; check: the configuration can't work with this upstream; audit: a finding.",
         ),
-        ("2".to_owned(), "The command line is wrong."),
+        (
+            "2".to_owned(),
+            "The command line is wrong; audit: the configuration can't be read.",
+        ),
         (
             UNAVAILABLE.to_string(),
             "A resource is not available: an address to listen on, a maildir; or the upstream would relay for anyone.",
