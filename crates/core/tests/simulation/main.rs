@@ -7,6 +7,7 @@
 //! names than the price allows, and wanted mail does not wait.
 
 mod client;
+mod pit;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -21,6 +22,7 @@ use tarpit_smtp::{Capabilities, Reply, ReplyCode, ReplyReader, ReplyStep};
 use tarpit_testkit::{Rest, Rules, World};
 
 use client::{Client, Kind, Random};
+use pit::Pit;
 
 const CLIENTS: u64 = 2_000;
 
@@ -38,9 +40,8 @@ const DRAINED: [u32; 2] = [2_100, 2_300];
 /// Steps in which the pit is strained.
 const STRAINED: Range<u32> = 700..1_000;
 
-/// Held sessions above which holds are let go, and down to how many.
+/// Held sessions above which holds are let go then.
 const HIGH: usize = 600;
-const LOW: usize = 500;
 
 const PRICE: Duration = Duration::from_secs(5);
 const HOLD_MAX: Duration = Duration::from_secs(25);
@@ -100,6 +101,7 @@ struct Outcome {
 
 struct Simulation {
     world: World,
+    pit: Pit,
     random: Random,
     clients: Vec<Client>,
     /// Sessions that are not over.
@@ -117,8 +119,10 @@ struct Simulation {
 
 impl Simulation {
     fn new(seed: u64, way: Way) -> Self {
+        let world = World::new(rules(way));
         Self {
-            world: World::new(rules(way)),
+            pit: Pit::new(world.now()),
+            world,
             random: Random(seed),
             clients: (0..CLIENTS).map(Client::new).collect(),
             live: Vec::new(),
@@ -144,17 +148,14 @@ impl Simulation {
             }
             let later = self.world.now() + STEP;
             self.world.advance(later);
+            self.who_was_due_went_on(later);
             for number in self.live.clone() {
                 self.upstream(number);
             }
             for client in 0..self.clients.len() {
                 self.act(client);
             }
-            self.shed(if STRAINED.contains(&step) {
-                HIGH
-            } else {
-                usize::MAX
-            });
+            self.shed(STRAINED.contains(&step).then_some(HIGH));
             self.look();
         }
         self.end()
@@ -239,16 +240,26 @@ impl Simulation {
         client.act(number, &mut self.random, &mut self.world);
     }
 
+    /// By the wheel; the world has looked at all.
+    fn who_was_due_went_on(&mut self, now: Tick) {
+        for number in self.pit.turn(now) {
+            if let Rest::Hold { until } = self.world.peer(number).rest {
+                assert!(until > now, "{number} is held although it is due");
+            }
+        }
+    }
+
     /// The longest held first.
-    fn shed(&mut self, high: usize) {
+    fn shed(&mut self, most: Option<usize>) {
         let mut held: Vec<usize> = self.live.clone();
         held.retain(|number| matches!(self.world.peer(*number).rest, Rest::Hold { .. }));
         self.seen_held.extend(&held);
-        if held.len() <= high {
+        let excess = self.pit.excess(held.len(), most);
+        if excess == 0 {
             return;
         }
         held.sort_by_key(|number| (self.world.peer(*number).taken, *number));
-        for number in held.iter().take(held.len() - LOW) {
+        for number in held.iter().take(excess) {
             let (before, peer) = (self.outcome.shed, self.world.peer(*number));
             // Somebody else's end may have let it go meanwhile.
             if !matches!(peer.rest, Rest::Hold { .. }) {
@@ -265,6 +276,11 @@ impl Simulation {
         for number in std::mem::take(&mut self.live) {
             self.hear(number);
             self.owes_what_it_is_held_for(number);
+            let until = match self.world.peer(number).rest {
+                Rest::Hold { until } => Some(until),
+                _ => None,
+            };
+            self.pit.note(number, until);
             if !matches!(self.world.peer(number).rest, Rest::Closed) {
                 self.live.push(number);
             }
@@ -342,6 +358,12 @@ impl Simulation {
         }
         self.look();
         assert_eq!(self.live, [0; 0], "sessions that never end");
+        let [began, ended] = self.pit.strains;
+        assert!(
+            began == ended && began > 0,
+            "strained {began}, ended {ended}"
+        );
+        assert!(self.pit.due > 1_000, "{} were due", self.pit.due);
         self.outcome.sessions = self.world.peers().len();
         self.add_up();
         self.no_more_names_than_paid_for();
