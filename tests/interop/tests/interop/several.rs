@@ -1,7 +1,9 @@
 //! Several real servers of one upstream, and TLS on the way to them.
 
-use anyhow::{Result, ensure};
-use tarpit_interop::{Certificates, Client, Gateway, Postfix, plain, received_part, stuffed};
+use anyhow::{Context as _, Result, ensure};
+use tarpit_interop::{
+    Certificates, Client, Gateway, Postfix, Record, plain, received_part, stuffed,
+};
 
 fn config(ports: [u16; 2], rest: &str) -> String {
     let [first, second] = ports;
@@ -19,6 +21,15 @@ fn deliver(port: u16, tag: &str) -> Result<()> {
         .deliver("s@example.net", &["alice@example.org"], &wire)?
         .expect(250)?;
     client.quit()
+}
+
+/// Waits until servers were found well so many times. One that is slow at its first probe gets no mail
+/// before the next one; the other does.
+fn came_up(gateway: &Gateway, times: usize) -> Result<()> {
+    gateway.wait_records(|records| {
+        let up = |record: &&Record| record.text("message") == "the upstream is up";
+        (records.iter().filter(up).count() >= times).then_some(())
+    })
 }
 
 /// Killed, the first one costs no client anything; back again, it has the mail again.
@@ -50,11 +61,8 @@ fn a_server_that_dies_costs_nothing() -> Result<()> {
     }
     second.wait_mailbox("alice", 21)?;
     first.restart(&[])?;
-    gateway.wait_records(|records| {
-        let up = |record: &&tarpit_interop::Record| record.text("message") == "the upstream is up";
-        // Both at the start, and now.
-        (records.iter().filter(up).count() >= 3).then_some(())
-    })?;
+    // Both at the start, and now.
+    came_up(&gateway, 3)?;
     deliver(port, "back")?;
     first.wait_mailbox("alice", 2)?;
     gateway.stop()
@@ -102,8 +110,11 @@ fn required_tls_is_verified() -> Result<()> {
     };
     let right = config(ports, &rest("mail.example.org", &certificates.authority()));
     let gateway = Gateway::start(&right)?;
+    came_up(&gateway, 2)?;
     deliver(gateway.port()?, "secret")?;
-    first.wait_mailbox("alice", 1)?;
+    first
+        .wait_mailbox("alice", 1)
+        .with_context(|| gateway.log())?;
     first.wait_log("TLS connection established from")?;
     gateway.stop()?;
 
