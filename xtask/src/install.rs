@@ -37,6 +37,8 @@ const UNPACKED: &[(&str, &[&str])] = &[
     (PROXIES, PROXY_PACKAGES),
     // It reads the gateway's figures; promtool, beside it, judges them.
     ("prometheus", &["prometheus"]),
+    // For fail2ban-regex, which reads records by the filter that we ship.
+    ("fail2ban", &["fail2ban"]),
     // For systemd-analyze, which judges the unit that we ship.
     ("systemd", &["systemd"]),
 ];

@@ -54,7 +54,7 @@ pub use rustix::process::Signal;
 pub use server::{MailServer, count_messages, tail, wait_message};
 pub use site::Site;
 pub use supervisor::{Service, State};
-pub use tools::{haproxy, prometheus, python, swaks, systemd_analyze};
+pub use tools::{fail2ban_regex, haproxy, prometheus, python, swaks, systemd_analyze};
 pub use unit::{ExecLine, Unit};
 
 /// The users that every server of this crate knows, in `example.org`.

@@ -58,6 +58,19 @@ pub fn prometheus(program: &str) -> Result<Command> {
     ))
 }
 
+/// `fail2ban-regex` of the package, with the package's own configuration.
+///
+/// # Errors
+/// When it is not installed.
+pub fn fail2ban_regex() -> Result<Command> {
+    let root = unpacked("fail2ban")?;
+    let mut command = Command::new("python3");
+    command.env("PYTHONPATH", root.join("usr/lib/python3/dist-packages"));
+    command.arg(root.join("usr/bin/fail2ban-regex"));
+    command.arg("--config").arg(root.join("etc/fail2ban"));
+    Ok(command)
+}
+
 /// HAProxy, as its package has it.
 ///
 /// # Errors

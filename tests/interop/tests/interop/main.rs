@@ -6,6 +6,7 @@ mod crash;
 mod doors;
 mod drain;
 mod evaluate;
+mod fail2ban;
 mod faults;
 mod fifteen_thousand;
 mod flood;
