@@ -19,7 +19,7 @@ pub enum Input<'a> {
     /// Bytes of the client that were not consumed yet. The machine takes one command at most and
     /// says in the outbox how many bytes it consumed.
     Bytes(&'a [u8]),
-    /// A hold is over, or the ledger may have room now.
+    /// A hold is over, the ledger may have room now, or the policy no longer holds anybody.
     Resume,
     /// What came of an [`Ask`].
     Answer(Answer),

@@ -52,6 +52,7 @@
 mod account;
 mod grant;
 mod known;
+mod look;
 mod shard;
 mod snapshot;
 #[cfg(test)]
@@ -69,6 +70,7 @@ use crate::{Source, Tick};
 use account::{Ask, Bounds, Outcome, Verdict};
 pub use grant::{Account, Charge, Grant, LedgerConfig, LedgerStats, Reservation, Terms, Ticket};
 use known::Known;
+pub use look::{Debt, Standing};
 use shard::Shard;
 use woken::Woken;
 

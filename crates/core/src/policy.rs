@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// Whether the pit is at work (DESIGN promise 5: off until it is turned on).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Mode {
     /// No accounts are kept; nothing is delayed.
     Off,
@@ -13,6 +13,21 @@ pub enum Mode {
     Observe,
     /// Offences cost time.
     Enforce,
+}
+
+impl Mode {
+    /// All of them, the laxest first.
+    pub const ALL: [Self; 3] = [Self::Off, Self::Observe, Self::Enforce];
+
+    /// The word for configuration, logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Observe => "observe",
+            Self::Enforce => "enforce",
+        }
+    }
 }
 
 /// Whose account an offence is booked to.

@@ -83,6 +83,8 @@ pub enum HoldEnd {
     Drained,
     /// The pit was too full. The charge stands.
     Shed,
+    /// The mode was left in which it was to be waited out; its true reply was said at once.
+    Released,
     /// Nothing was held: mode `observe`.
     Observed,
 }
@@ -99,6 +101,7 @@ impl HoldEnd {
             Self::Limit => "limit",
             Self::Drained => "drained",
             Self::Shed => "shed",
+            Self::Released => "released",
             Self::Observed => "observed",
         }
     }

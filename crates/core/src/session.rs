@@ -197,8 +197,9 @@ impl Session {
     /// waited: else debts would pile up that `enforce` would have seen paid.
     fn lived(&self, now: Tick, policy: &Policy) -> Tick {
         match policy.mode {
-            Mode::Observe => now + self.record.held,
-            Mode::Off | Mode::Enforce => now,
+            // One that waits began to when the mode was `enforce`: it really did.
+            Mode::Observe if !self.is_held() => now + self.record.held,
+            Mode::Off | Mode::Observe | Mode::Enforce => now,
         }
     }
 
@@ -253,7 +254,7 @@ impl Session {
 
     /// The client left. Charges stand, and what is being looked up is charged.
     fn gone(&mut self, turn: &mut Turn<'_>) -> Then {
-        let held = matches!(self.state, State::Holding(_) | State::Waiting(_));
+        let held = self.is_held();
         self.abandon(HoldEnd::HangUp, turn);
         self.close(if held {
             SessionEnd::HangUpHeld
@@ -371,6 +372,11 @@ impl Session {
     #[must_use]
     pub const fn is_exempt(&self) -> bool {
         self.exempt
+    }
+
+    /// Whether it waits: for the end of a hold, or for room.
+    const fn is_held(&self) -> bool {
+        matches!(self.state, State::Holding(_) | State::Waiting(_))
     }
 
     /// Whether the session waits for room in the ledger, and so may be named in

@@ -5,10 +5,11 @@ use std::collections::hash_map::RandomState;
 use std::time::Duration;
 
 use tarpit_core::filter::Filter;
-use tarpit_core::ledger::{Ledger, LedgerConfig};
+use tarpit_core::ledger::{Account, Ledger, LedgerConfig, Terms};
 use tarpit_core::policy::{Mode, Policy, Scope, Way};
+use tarpit_core::record::HoldEnd;
 use tarpit_core::{
-    Admission, Door, Env, Input, Outbox, Prefixes, Session, SessionId, Source, Then, Tick,
+    Admission, Answer, Door, Env, Input, Outbox, Prefixes, Session, SessionId, Source, Then, Tick,
 };
 use tarpit_smtp::{Capabilities, Reply, ReplyCode};
 
@@ -18,6 +19,7 @@ struct Scene {
     capabilities: Capabilities,
     door: Door,
     session: Session,
+    ends: Vec<(HoldEnd, Duration)>,
 }
 
 fn upstream(keywords: &str) -> Capabilities {
@@ -51,6 +53,7 @@ impl Scene {
             capabilities: upstream(keywords),
             door,
             session: Session::new(SessionId(1), source("192.0.2.1"), false),
+            ends: Vec::new(),
         };
         scene.input(Input::Opened(Admission::Open));
         scene.say("EHLO c");
@@ -71,6 +74,9 @@ impl Scene {
         };
         let now = Tick::from_millis(1_000);
         let then = self.session.handle(now, input, &env, &mut out);
+        let held = out.holds.iter().filter(|hold| hold.mode != Mode::Enforce);
+        let held = held.filter(|hold| hold.end != HoldEnd::Observed);
+        self.ends.extend(held.map(|hold| (hold.end, hold.held)));
         let said = String::from_utf8_lossy(&out.bytes).into_owned();
         (then, said)
     }
@@ -146,6 +152,76 @@ fn a_client_that_was_introduced_finds_no_place() {
         assert_eq!(scene.session.source(), source("192.0.2.7"));
         assert_eq!(matches!(then, Then::Close), admission != Admission::Open);
     }
+}
+
+/// A session that is held for a guess, or waits for room to make one.
+fn held(scope: Scope, guesses: u32) -> Scene {
+    let mut scene = Scene::new("", Door::default());
+    scene.policy.mode = Mode::Enforce;
+    scene.policy.scope = scope;
+    scene.policy.delay = Duration::from_secs(25);
+    scene.expect("MAIL FROM:<a@b.example>", "250 ");
+    for _ in 0..guesses {
+        scene.guess();
+    }
+    scene
+}
+
+impl Scene {
+    fn guess(&mut self) -> Then {
+        let (then, said) = self.say("RCPT TO:<nobody@example.org>");
+        assert_eq!(said, "");
+        match then {
+            Then::Ask(_) => self.refuse().0,
+            then => then,
+        }
+    }
+
+    fn refuse(&mut self) -> (Then, String) {
+        let reply = Reply::new(ReplyCode::new(550).unwrap(), "5.1.1 nobody there");
+        self.input(Input::Answer(Answer::Reply(reply)))
+    }
+}
+
+#[test]
+fn leaving_enforce_lets_held_replies_go() {
+    for scope in [Scope::Session, Scope::Source] {
+        for mode in [Mode::Off, Mode::Observe] {
+            let mut scene = held(scope, 1);
+            let (then, said) = scene.input(Input::Resume);
+            assert!(matches!(then, Then::Hold { .. }) && said.is_empty());
+            scene.policy.mode = mode;
+            let (then, said) = scene.input(Input::Resume);
+            assert!(matches!(then, Then::Read), "{then:?}");
+            assert_eq!(said, "550 5.1.1 nobody there\r\n");
+            assert_eq!(scene.ends, [(HoldEnd::Released, Duration::ZERO)]);
+            // And the next guess does not wait either.
+            let (then, _) = scene.say("RCPT TO:<nobody@example.org>");
+            assert!(matches!(then, Then::Ask(_)), "{then:?}");
+            assert_eq!(scene.refuse().1, "550 5.1.1 nobody there\r\n");
+        }
+    }
+}
+
+#[test]
+fn leaving_enforce_lets_those_be_looked_at_who_wait_for_room() {
+    let mut scene = held(Scope::Source, 0);
+    let other = source("192.0.2.1");
+    let terms = Terms {
+        price: Duration::from_secs(25),
+        allowance: Duration::ZERO,
+        hold_max: Duration::from_secs(25),
+    };
+    let now = Tick::from_millis(1_000);
+    scene.ledger.offence(now, other, Account::Rcpt, &terms);
+    let then = scene.guess();
+    assert!(matches!(then, Then::Hold { .. }), "{then:?}");
+    assert!(scene.session.waits_for_room());
+    scene.policy.mode = Mode::Off;
+    let (then, said) = scene.input(Input::Resume);
+    assert!(matches!(then, Then::Ask(_)) && said.is_empty(), "{then:?}");
+    assert_eq!(scene.ledger.standing(now, other).rcpt.waiting, 0);
+    assert_eq!(scene.refuse().1, "550 5.1.1 nobody there\r\n");
 }
 
 #[test]

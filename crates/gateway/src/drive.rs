@@ -76,6 +76,11 @@ pub(crate) async fn serve(
             Next::Done(conn) => return Some(conn),
             Next::Hold(conn, until) => (conn, until),
         };
+        // The mode may have been left meanwhile: its client was slow to take what came before.
+        if !shared.policy(&conn.live, conn.listener).enforces() {
+            next = Box::pin(drive(shared, conn, Start::Input(Input::Resume))).await;
+            continue;
+        }
         let mut conn = match shared.pit.cross(shared, conn, until) {
             Ok(()) => return None,
             Err(conn) => conn,

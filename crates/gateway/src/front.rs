@@ -25,6 +25,7 @@ use crate::clock::unix_now;
 use crate::config::{Limits, Listener, ListenerTls};
 use crate::conn::Conn;
 use crate::drive::{self, Start};
+use crate::history;
 use crate::live::Live;
 use crate::log;
 use crate::places::Place;
@@ -222,7 +223,9 @@ pub(crate) fn finish<S>(shared: &Shared, conn: &mut Conn<S>) {
     if let Some(upstream) = conn.link.asked() {
         conn.session.note_upstream(&upstream);
     }
-    log::session(conn, shared.clock.now(), &shared.metrics);
+    let now = shared.clock.now();
+    log::session(conn, now, &shared.metrics);
+    history::note_session(shared, conn, now);
 }
 
 /// What comes before the greeting: TLS, where it is spoken from the first octet.

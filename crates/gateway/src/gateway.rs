@@ -1,5 +1,7 @@
 //! One gateway: start, reload, drain.
 
+mod control;
+
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicU64;
@@ -20,6 +22,7 @@ use crate::recipients;
 use crate::shared::{Shared, Stop};
 use crate::tls;
 use crate::upstream::{Health, Upstream, relay_warning};
+pub use control::{Adjustment, SourceView};
 
 /// Why a gateway does not start, or does not take a new configuration.
 #[derive(Debug, thiserror::Error)]
@@ -339,8 +342,8 @@ impl Handle {
         *watches = stay;
         watches.extend(added);
         let live = Arc::new(live);
-        shared.live_before.store(Some(before));
-        shared.live.store(Arc::clone(&live));
+        shared.live_before.store(Some(Arc::clone(&before)));
+        self.put_in_force(&before, Arc::clone(&live));
         self.swap_listeners(&live.config, bound);
         tracing::info!(target: "tarpit::reload", "new configuration in force");
         Ok(())

@@ -27,6 +27,8 @@ mod drive;
 mod front;
 mod gateway;
 pub mod handover;
+mod harm;
+mod history;
 pub mod keeper;
 mod link;
 mod listen;
@@ -45,6 +47,8 @@ pub mod tls;
 mod trace;
 pub mod upstream;
 
-pub use gateway::{Gateway, Handle, StartError, Unready};
+pub use gateway::{Adjustment, Gateway, Handle, SourceView, StartError, Unready};
+pub use harm::{HarmEvent, HarmFigures};
+pub use history::{RecentHold, RecentSession};
 pub use live::LiveError;
 pub use recipients::{ReadError, read as read_recipients};

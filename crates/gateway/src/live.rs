@@ -81,6 +81,18 @@ impl Live {
         })
     }
 
+    /// The same under other modes and exemptions, which nothing else in it depends on. It opens no
+    /// file, so it can't fail.
+    pub(crate) fn adjusted(&self, config: Config) -> Self {
+        Self {
+            config,
+            mails: self.mails.clone(),
+            filter: ArcSwap::new(self.filter.load_full()),
+            tls: self.tls.clone(),
+            descriptors: self.descriptors,
+        }
+    }
+
     /// Takes a new list of names; everything else stays.
     pub(crate) fn replace_names(&self, names: Names) {
         self.filter

@@ -117,6 +117,12 @@ metrics! {
     holds_observed: Tally<HoldReason>,
     /// Milliseconds of those.
     observed_millis: Tally<HoldReason>,
+    /// Milliseconds that sources waited whose mail the upstream accepted.
+    harm_millis,
+    /// Holds in which such a source hung up.
+    harm_hang_ups,
+    /// Milliseconds that such sources would have waited (mode observe).
+    harm_observed_millis,
     /// Sessions that were let go to get below a bound, by which.
     sheds: Tally<Strain>,
     /// RCPTs that got 2yz.

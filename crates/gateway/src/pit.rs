@@ -231,6 +231,16 @@ impl Pit {
         }
     }
 
+    /// A mode was left: whoever need not wait any more is let go, here and in keepers.
+    pub(crate) fn ease(&self) {
+        for mailbox in self.lanes.get().into_iter().flatten() {
+            mailbox.leave(Errand::Ease);
+        }
+        if let Some(keepers) = self.keepers.get() {
+            keepers.ease();
+        }
+    }
+
     /// What all held sessions take, those in keepers included.
     pub(crate) fn load(&self) -> Load {
         let away = self.keepers.get().map(|keepers| keepers.load());
@@ -324,6 +334,10 @@ pub(crate) async fn hold(
     let due = shared.clock.instant(until);
     let grace = conn.grace_end();
     let mut stop = shared.stop.subscribe();
+    let mut eased = shared.eased.subscribe();
+    if !shared.policy(&conn.live, conn.listener).enforces() {
+        return Woken::Resume;
+    }
     let mut paced = conn.paced();
     let mut said = 0;
     loop {
@@ -335,6 +349,8 @@ pub(crate) async fn hold(
             biased;
             () = reached(&mut stop, Stop::Draining) => return Woken::Stopped,
             () = woken(room) => return Woken::Resume,
+            // If it still has to wait, the machine says so.
+            Ok(()) = eased.changed() => return Woken::Resume,
             () = tokio::time::sleep_until(due) => return Woken::Resume,
             () = tokio::time::sleep_until(piece), if paced.is_some() => {
                 let paced_text = paced.as_ref().map(|paced| paced.piece(shared.clock.now(), said));

@@ -179,8 +179,8 @@ impl Places {
     }
 
     /// Sessions of a source, in the pit or not.
-    #[cfg(test)]
-    fn of_source(&self, source: Source) -> u32 {
+    #[must_use]
+    pub(crate) fn of_source(&self, source: Source) -> u32 {
         let (print, shard) = self.find(source);
         lock(shard).get(&print).copied().unwrap_or(0)
     }

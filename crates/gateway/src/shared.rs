@@ -1,5 +1,6 @@
 //! What all sessions share: one of each for the process.
 
+use std::borrow::Cow;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,10 +9,13 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tarpit_core::SessionId;
 use tarpit_core::ledger::{Ledger, LedgerConfig};
+use tarpit_core::policy::{Mode, Policy};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::front::Crowd;
+use crate::harm::Harm;
+use crate::history::History;
 use crate::live::Live;
 use crate::metrics::{Metrics, Reloads};
 use crate::pit::Pit;
@@ -46,11 +50,15 @@ pub(crate) struct Shared {
     pub(crate) reloads: Reloads,
     /// Lines lost on their way to the record file, which the front door keeps.
     pub(crate) records_dropped: OnceLock<Arc<AtomicU64>>,
+    pub(crate) harm: Harm,
+    pub(crate) history: History,
     pub(crate) live: ArcSwap<Live>,
     /// The generation of the configuration before: held sessions of a listener that it no longer
     /// has go on under it.
     pub(crate) live_before: ArcSwapOption<Live>,
     pub(crate) stop: watch::Sender<Stop>,
+    /// Changes when a mode is left in which sessions are held.
+    pub(crate) eased: watch::Sender<u64>,
     next_id: AtomicU64,
 }
 
@@ -74,9 +82,12 @@ impl Shared {
             metrics: Metrics::default(),
             reloads: Reloads::start(),
             records_dropped: OnceLock::new(),
+            harm: Harm::default(),
+            history: History::default(),
             live: ArcSwap::from_pointee(live),
             live_before: ArcSwapOption::empty(),
             stop: watch::Sender::new(Stop::No),
+            eased: watch::Sender::new(0),
             next_id: AtomicU64::new(first_id),
         })
     }
@@ -98,6 +109,39 @@ impl Shared {
             return Some((before, place));
         }
         None
+    }
+
+    /// The policy of a client of this generation of the configuration now. Who came under a stricter
+    /// mode than the one in force is let go at once; who came under a laxer one keeps it to the end.
+    pub(crate) fn policy<'l>(&self, own: &'l Arc<Live>, listener: usize) -> Cow<'l, Policy> {
+        let named = &own.config.listeners[listener];
+        let live = self.live.load();
+        if Arc::ptr_eq(&live, own) {
+            return Cow::Borrowed(&named.policy);
+        }
+        let mut listeners = live.config.listeners.iter();
+        let Some(now) = listeners.find(|one| one.name == named.name) else {
+            return Cow::Borrowed(&named.policy);
+        };
+        let mode = if now.policy.counts() {
+            now.policy.mode
+        } else {
+            Mode::Off
+        };
+        if mode >= named.policy.mode {
+            return Cow::Borrowed(&named.policy);
+        }
+        Cow::Owned(Policy {
+            mode,
+            ..named.policy.clone()
+        })
+    }
+
+    /// Whoever is held under a policy that no longer holds anybody hears its true reply now. To be
+    /// called when the new configuration is in force.
+    pub(crate) fn ease(&self) {
+        self.eased.send_modify(|count| *count += 1);
+        self.pit.ease();
     }
 
     /// What is owed and who is known, for a successor.

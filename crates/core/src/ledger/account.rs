@@ -110,6 +110,12 @@ impl Account {
         Duration::from_millis(pending.map_or(0, |pending| pending.reserved_ms))
     }
 
+    /// Tickets that wait for room.
+    pub(super) fn waiting(&self) -> usize {
+        let pending = self.pending.as_ref();
+        pending.map_or(0, |pending| pending.queue.len())
+    }
+
     /// Whether there are reservations or waiters: such an account is never forgotten.
     pub(super) const fn is_pending(&self) -> bool {
         self.pending.is_some()
@@ -206,6 +212,13 @@ impl Account {
     /// A debt that was booked elsewhere. Room only gets less, so nobody is woken.
     pub(super) fn merge(&mut self, free_at: Tick) {
         self.free_at = self.free_at.max(free_at);
+    }
+
+    /// Forgets the debt. Whoever is first in the queue may have room now.
+    pub(super) fn forgive(&mut self, now: Tick) -> Option<Ticket> {
+        self.free_at = self.free_at.min(now);
+        self.tidy(now);
+        self.settle(now)
     }
 
     /// Gives back what was reserved for one look-up.

@@ -80,6 +80,13 @@ impl Known {
             .is_some_and(|&last| self.is_fresh(now, last))
     }
 
+    /// How long ago mail of a known sender was accepted last.
+    pub(super) fn accepted_ago(&self, now: Tick, source: Source) -> Option<Duration> {
+        let last = self.last.get(&source).copied();
+        last.filter(|last| self.is_fresh(now, *last))
+            .map(|last| now.since(last))
+    }
+
     fn is_fresh(&self, now: Tick, last: Tick) -> bool {
         now.since(last) <= self.lasts
     }

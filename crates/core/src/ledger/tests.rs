@@ -2,6 +2,7 @@
 
 mod attack;
 mod bounds;
+mod look;
 mod model;
 mod queue;
 mod snapshot;

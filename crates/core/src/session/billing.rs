@@ -14,7 +14,7 @@ use crate::{Env, Tick};
 
 impl Policy {
     /// What the ledger needs to know of an offence.
-    pub(super) fn terms(&self, offence: Offence) -> Terms {
+    pub(crate) fn terms(&self, offence: Offence) -> Terms {
         Terms {
             price: self.price(offence),
             allowance: self.allowance(),

@@ -167,16 +167,33 @@ impl Session {
         }
     }
 
-    /// A hold is over, or there may be room.
+    /// A hold is over, there may be room, or nothing is held any more: whoever waited when `enforce`
+    /// was left hears its true reply at once.
     pub(super) fn resume(&mut self, turn: &mut Turn<'_>) -> Then {
+        let released = !turn.env.policy.enforces();
         match std::mem::replace(&mut self.state, State::Command) {
-            State::Holding(holding) if holding.until <= turn.now => {
-                self.write_holding(&holding, HoldEnd::Paid, turn);
+            State::Holding(holding) if holding.until <= turn.now || released => {
+                let end = if holding.until <= turn.now {
+                    HoldEnd::Paid
+                } else {
+                    HoldEnd::Released
+                };
+                self.write_holding(&holding, end, turn);
                 self.say_rest(&holding, turn.out);
                 match holding.after {
                     After::Next => self.next(turn.out),
                     After::Close(end) => self.close(end),
                 }
+            }
+            State::Waiting(waiting) if released => {
+                self.cancel_wait(&waiting, turn);
+                self.write_waiting(&waiting, HoldEnd::Released, turn);
+                let mut command = waiting.command;
+                if let Pending::Rcpt { unlisted, .. } = &mut command {
+                    // Outside of `enforce` the upstream has the word (DESIGN promise 5).
+                    *unlisted = false;
+                }
+                self.seek_room(command, turn)
             }
             State::Waiting(waiting) => self.look_again(*waiting, turn),
             other => {

@@ -3,7 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use tarpit_core::{Door, Env, Input, Outbox, Then};
+use tarpit_core::record::HoldRecord;
+use tarpit_core::{Door, Env, Input, Outbox, Then, Tick};
 use tarpit_smtp::Capabilities;
 
 use crate::config::ListenerTls;
@@ -59,9 +60,11 @@ pub(crate) fn handle<S>(
         ..
     } = conn;
     let filter = live.filter.load();
+    let policy = shared.policy(live, *listener);
+    let accepted = session.record().messages_accepted;
     let env = Env {
         hostname: &live.config.hostname,
-        policy: &live.config.listeners[*listener].policy,
+        policy: &policy,
         ledger: &shared.ledger,
         capabilities: &scene.capabilities,
         filter: &filter,
@@ -76,7 +79,10 @@ pub(crate) fn handle<S>(
         out.bytes.truncate(said);
         session.break_off(now, &env, out)
     });
-    write_down(shared, conn, out);
+    write_down(shared, conn, out, now);
+    if conn.session.record().messages_accepted > accepted {
+        shared.harm.accepted(conn.session.source(), &shared.metrics);
+    }
     shared.pit.wake_woken(&shared.ledger);
     // A message in chunks that is not gone on with is given up, lest its connection be kept.
     let is_between = matches!(then, Then::Read | Then::Hold { .. } | Then::Ask(_));
@@ -88,14 +94,18 @@ pub(crate) fn handle<S>(
 
 /// Acts and holds, in the order in which they were: who reads the records knows by it which hold
 /// belongs to which act. A wait before a look-up comes before its act, the hold of a reply after it.
-fn write_down<S>(shared: &Shared, conn: &Conn<S>, out: &mut Outbox) {
-    for hold in out.holds.iter().filter(|hold| hold.is_before_look_up()) {
+fn write_down<S>(shared: &Shared, conn: &Conn<S>, out: &mut Outbox, now: Tick) {
+    let write_hold = |hold: &HoldRecord| {
         log::hold(hold, &shared.metrics);
+        shared.note_hold(hold, now);
+    };
+    for hold in out.holds.iter().filter(|hold| hold.is_before_look_up()) {
+        write_hold(hold);
     }
     for act in out.acts.drain(..) {
         log::act(&act, conn);
     }
     for hold in out.holds.drain(..).filter(|hold| !hold.is_before_look_up()) {
-        log::hold(&hold, &shared.metrics);
+        write_hold(&hold);
     }
 }

@@ -87,6 +87,8 @@ struct Desk {
     /// There was a parcel that nobody had room for, or will be soon.
     is_short: bool,
     is_closed: bool,
+    /// All are to come back: a mode was left.
+    is_eased: bool,
     sheds: Sheds,
 }
 
@@ -190,6 +192,12 @@ impl Keepers {
         if is_any {
             self.ring();
         }
+    }
+
+    /// Calls all back: a mode was left, and the front has the word.
+    pub(crate) fn ease(&self) {
+        self.lock().is_eased = true;
+        self.ring();
     }
 
     /// Sessions that they hold.

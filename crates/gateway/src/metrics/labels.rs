@@ -103,7 +103,7 @@ closed! {
 }
 
 closed! {
-    HoldEnd { Paid, NoRoom, HangUp, HalfClosed, Limit, Drained, Shed, } without Observed
+    HoldEnd { Paid, NoRoom, HangUp, HalfClosed, Limit, Drained, Shed, Released, } without Observed
 }
 
 closed! {

@@ -71,9 +71,12 @@ impl Pit {
             return self.bury(shared, &cargo.freight, None);
         }
         // It may have been written by another version of this program.
-        match Conn::thaw(&cargo.freight.record, shared) {
+        let is_let_go = match Conn::thaw(&cargo.freight.record, shared) {
             Ok(conn) => {
+                let policy = shared.policy(&conn.live, conn.listener);
+                let is_let_go = !cargo.freight.flags.listens && !policy.enforces();
                 conn.place.into_held();
+                is_let_go
             }
             Err(error) => {
                 note_unreadable(shared, &error);
@@ -81,10 +84,13 @@ impl Pit {
                 turn_away(shared, unpack(shared, cargo));
                 return;
             }
-        }
+        };
         tracing::debug!(target: "tarpit::keeper", ?why, said = cargo.freight.said, "a session is back from a keeper");
         let number = usize::try_from(cargo.socket.as_raw_fd()).unwrap_or(0);
-        let parcel = unpack(shared, cargo);
+        let mut parcel = unpack(shared, cargo);
+        if is_let_go {
+            parcel.until = shared.clock.now();
+        }
         let lanes = self.lanes.get().map_or(&[][..], Vec::as_slice);
         if let Some(lane) = number.checked_rem(lanes.len()).and_then(|at| lanes.get(at)) {
             let parcel = Box::new(parcel);

@@ -51,6 +51,8 @@ pub(crate) enum Errand {
     Shed(Box<Parcel>),
     /// The ledger may have room for this one.
     Wake(Key, Ticket),
+    /// A mode was left: who is held asks the machine whether it has to be.
+    Ease,
     /// Gives out all that a successor can take, and keeps nobody: those who come later follow. The
     /// second sender is dropped when all were looked at that are here.
     HandOver(UnboundedSender<Box<Parcel>>, Sender<Infallible>),
@@ -134,6 +136,8 @@ pub(super) struct Lane {
     stage: Stop,
     /// The place at which a walk over all goes on, if one is under way.
     walk: Option<u32>,
+    /// Until then whoever comes is asked again: it may have come to wait under the mode before.
+    eased_until: Tick,
     successor: Option<UnboundedSender<Box<Parcel>>>,
     walks: Option<Sender<Infallible>>,
     /// When some leave for keepers again, and at which place the search for them goes on.
@@ -167,6 +171,7 @@ impl Lane {
             is_shedding: false,
             stage: Stop::No,
             walk: None,
+            eased_until: Tick::ZERO,
             successor: None,
             walks: None,
             next_leave: Tick::ZERO,
@@ -230,6 +235,10 @@ impl Lane {
                 (None, Some(keepers)) => keepers.recall([ticket]),
                 _ => self.step(shared, key, Some(Input::Resume)),
             },
+            Errand::Ease => {
+                self.eased_until = shared.clock.now() + LONGEST_SLEEP;
+                self.walk = Some(0);
+            }
             Errand::HandOver(successor, walks) => {
                 self.successor = Some(successor);
                 self.walks = Some(walks);
@@ -249,7 +258,7 @@ impl Lane {
         if self.stage != Stop::No || self.successor.is_some() {
             return self.visit(shared, key);
         }
-        if for_room {
+        if for_room || shared.clock.now() < self.eased_until {
             // A wake that came before this went nowhere, so the ledger is asked once more.
             self.step(shared, key, Some(Input::Resume));
         }
@@ -357,11 +366,19 @@ impl Lane {
                 self.hand_over(shared, key, &successor);
             }
             None => match self.stage {
-                // The successor they were to go to is gone; they stay.
-                Stop::No | Stop::Leaving => {}
+                // The successor they were to go to is gone, or a mode was left.
+                Stop::No | Stop::Leaving => self.let_go(shared, key),
                 Stop::Draining => self.step(shared, key, Some(Input::Drain)),
                 Stop::Now => self.step(shared, key, Some(Input::Expired)),
             },
+        }
+    }
+
+    /// Lets somebody go whom the policy no longer holds. Who has to wait on does not notice.
+    fn let_go(&mut self, shared: &Arc<Shared>, key: Key) {
+        let is_held = |parcel: &Parcel| !parcel.state.listens && !parcel.is_over();
+        if self.holder.get(key).is_some_and(is_held) {
+            self.step(shared, key, Some(Input::Resume));
         }
     }
 

@@ -266,6 +266,12 @@ impl Porter {
                 line.order(Message::Drain);
             }
         }
+        let is_eased = std::mem::take(&mut self.keepers.lock().is_eased);
+        if is_eased && !self.drained && !self.released {
+            for line in &mut self.lines {
+                line.order(Message::Drain);
+            }
+        }
     }
 
     /// Another keeper, if those that there are will soon be full. One at a time.

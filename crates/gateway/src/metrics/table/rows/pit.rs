@@ -54,6 +54,31 @@ pub(super) const PIT: &[Family] = &[
     Family::new(
         Pit,
         Counter,
+        "tarpit_harm_seconds_total",
+        "The harm: how long sources waited whose mail the upstream accepted. Counted when a hold of a known sender \
+         ends, and when mail of a source is accepted that had waited before.",
+        &[],
+        |figures, push| push(&[], seconds(figures.counts.harm_millis)),
+    ),
+    Family::new(
+        Pit,
+        Counter,
+        "tarpit_harm_hang_ups_total",
+        "Holds in which such a source hung up.",
+        &[],
+        |figures, push| one(push, figures.counts.harm_hang_ups),
+    ),
+    Family::new(
+        Pit,
+        Counter,
+        "tarpit_observed_harm_seconds_total",
+        "How long such sources would have waited: mode observe.",
+        &[],
+        |figures, push| push(&[], seconds(figures.counts.harm_observed_millis)),
+    ),
+    Family::new(
+        Pit,
+        Counter,
         "tarpit_unseen_total",
         "RCPTs and AUTHs that got 450 or 454 without being looked at, since their source owed too much.",
         &[],

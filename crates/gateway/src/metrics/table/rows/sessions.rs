@@ -92,7 +92,7 @@ pub(super) const SESSIONS: &[Family] = &[
         &[LISTENER, words("mode", Mode::words)],
         |figures, push| {
             for listener in &figures.listeners {
-                for mode in Mode::ALL {
+                for mode in <Mode as Closed>::ALL {
                     let holds = u64::from(*mode == listener.mode);
                     push(&[&listener.name, mode.word()], Value::Count(holds));
                 }
