@@ -30,6 +30,15 @@ pub enum Source {
 }
 
 impl Source {
+    /// Its first address.
+    #[must_use]
+    pub fn address(self) -> IpAddr {
+        match self {
+            Self::V4(network, _) => Ipv4Addr::from(network).into(),
+            Self::V6(network, _) => Ipv6Addr::from(network).into(),
+        }
+    }
+
     /// The source that `address` belongs to. An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) is
     /// the IPv4 address, so that a dual-stack listener and an IPv4 one share a ledger.
     #[must_use]

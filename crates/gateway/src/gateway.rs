@@ -243,8 +243,8 @@ async fn begin(upstreams: Vec<Arc<Upstream>>) -> Vec<Watch> {
 impl Handle {
     /// Stops to accept, cuts holds short with 421, lets running transactions finish.
     pub fn drain(&self) {
-        tracing::info!(target: "tarpit::drain", sessions = self.inner.shared.places.all(), "draining");
         self.inner.shared.stop.send_replace(Stop::Draining);
+        tracing::info!(target: "tarpit::drain", sessions = self.inner.shared.places.all(), "draining");
         self.inner.shared.pit.ring();
         for served in self.served().drain(..) {
             served.close();

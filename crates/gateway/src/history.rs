@@ -34,7 +34,7 @@ pub struct RecentSession {
     pub id: SessionId,
     /// Who is charged.
     pub source: Source,
-    /// Its last holds, oldest first, [`HOLDS_MAX`] at most.
+    /// Its last holds, oldest first, 16 at most.
     pub holds: VecDeque<RecentHold>,
     /// What is known since it ended.
     pub ended: Option<Box<Ended>>,

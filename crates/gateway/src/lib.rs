@@ -49,6 +49,6 @@ pub mod upstream;
 
 pub use gateway::{Adjustment, Gateway, Handle, SourceView, StartError, Unready};
 pub use harm::{HarmEvent, HarmFigures};
-pub use history::{RecentHold, RecentSession};
+pub use history::{Ended, RecentHold, RecentSession};
 pub use live::LiveError;
 pub use recipients::{ReadError, read as read_recipients};

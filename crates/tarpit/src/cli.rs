@@ -1,6 +1,8 @@
 //! The command line. Usage errors end with exit code 2, which is clap's own and LSB's "invalid
 //! argument".
 
+pub(crate) mod control;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -21,6 +23,24 @@ pub(crate) enum Command {
     Run(Run),
     /// Let a new process take over from the one that runs, and lose nobody
     Upgrade(Upgrade),
+    /// Show what the running gateway does now: the pit, mail, upstreams, the mode
+    Status(control::Reach),
+    /// The same, live in the terminal
+    Top(control::Top),
+    /// Show the sources that owe most
+    Sources(control::Sources),
+    /// Why does this client wait? What is known of an address or a session, and what it would take to get out
+    Explain(control::Explain),
+    /// Forget what a source owes
+    Forgive(control::Forgive),
+    /// Networks whose sessions never wait: add, list, remove
+    Exempt(control::Exempt),
+    /// Set the mode, or try enforce for a while
+    Mode(control::Mode),
+    /// Keep enforce: the trial that runs does not end any more
+    Confirm(control::Reach),
+    /// Let the running gateway read its configuration again, and say what is wrong with it
+    Reload(control::Reach),
     /// Check a configuration file, show the values in effect, and probe the upstream
     Check(Check),
     /// Measure any server's answers to unknown and known recipients, as KB 842851 advises

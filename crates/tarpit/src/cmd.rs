@@ -2,6 +2,7 @@
 
 mod audit;
 mod check;
+mod control;
 mod generate;
 mod import;
 mod keeper;
@@ -32,6 +33,15 @@ pub(crate) fn dispatch(args: Tarpit) -> ExitCode {
     let outcome = match args.command {
         Command::Run(args) => run::run(&args),
         Command::Upgrade(args) => upgrade::run(&args),
+        Command::Status(args) => control::status(&args),
+        Command::Top(args) => control::top(&args),
+        Command::Sources(args) => control::sources(&args),
+        Command::Explain(args) => control::explain(&args),
+        Command::Forgive(args) => control::forgive(&args),
+        Command::Exempt(args) => control::exempt(&args.what),
+        Command::Mode(args) => control::mode(&args),
+        Command::Confirm(args) => control::confirm(&args),
+        Command::Reload(args) => control::reload(&args),
         Command::Check(args) => check::run(&args),
         Command::Verify(args) => block_on(verify::run(args)),
         Command::Try(args) => block_on(try_it::run(args)),

@@ -21,15 +21,17 @@ pub(crate) mod warnings;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use tarpit_gateway::config::Config;
+use tarpit_core::policy::Mode;
+use tarpit_gateway::config::{Config, Exemption};
 use toml::de::DeTable;
 
 use crate::{log, records};
 
+use effective::Origin;
 pub(crate) use effective::{Effective, as_toml, restart_needed};
 pub(crate) use finding::Findings;
 use finding::{Finding, Notebook, Place};
-pub(crate) use read::{quote, show_text, show_time, span};
+pub(crate) use read::{moment, network, quote, sentence, show_text, show_time, span};
 use reader::Reader;
 
 /// A file that was read and is right.
@@ -45,6 +47,8 @@ pub(crate) struct Loaded {
     pub(crate) records: Option<records::Settings>,
     /// Where figures are shown.
     pub(crate) admin: Admin,
+    /// Where commands reach it.
+    pub(crate) control: Control,
     /// Where the processes of this gateway find each other, if the file says so.
     runtime: Option<PathBuf>,
     /// Every value that holds, with its origin.
@@ -60,7 +64,39 @@ pub(crate) struct Admin {
     pub(crate) is_said: bool,
 }
 
+/// Where commands reach the gateway, and where it keeps what they set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Control {
+    /// The socket, if the file says where.
+    pub(crate) socket: Option<PathBuf>,
+    /// Whose members may connect.
+    pub(crate) group: Option<u32>,
+    /// Where it is kept, if the file says where.
+    pub(crate) directory: Option<PathBuf>,
+}
+
 impl Loaded {
+    /// What `[tarpit] mode` says, or its default.
+    pub(crate) fn mode(&self) -> Mode {
+        let found = self
+            .effective
+            .iter()
+            .find(|value| value.section.name == "tarpit" && value.option.key == "mode");
+        let word = found.map_or("", |value| value.value.trim_matches('"'));
+        let mut modes = Mode::ALL.into_iter();
+        modes.find(|mode| mode.as_str() == word).unwrap_or_default()
+    }
+
+    /// Whether the listener at this place has a mode of its own.
+    pub(crate) fn has_own_mode(&self, listener: usize) -> bool {
+        self.effective.iter().any(|value| {
+            value.section.name == "listener"
+                && value.instance == listener
+                && value.option.key == "tarpit.mode"
+                && matches!(value.origin, Origin::File(_))
+        })
+    }
+
     /// Where the processes of this gateway find each other, if the file says so.
     pub(crate) fn runtime_directory(&self) -> Option<&Path> {
         self.runtime.as_deref()
@@ -103,6 +139,42 @@ fn one_finding(file: &Path, before: &str, text: String) -> Findings {
     }
 }
 
+/// Reads a file that has nothing but `[[exempt]]` in it. One that is missing has none.
+///
+/// # Errors
+///
+/// Everything that is wrong with it.
+pub(crate) fn load_exemptions(file: &Path) -> Result<Vec<Exemption>, Findings> {
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(one_finding(file, "", format!("can't be read: {error}"))),
+    };
+    let (root, errors) = DeTable::parse_recoverable(&text);
+    let mut notes = Notebook::new(&text);
+    for error in errors {
+        let span = error.span().unwrap_or(0..0);
+        notes.wrong(&span, "", format!("not TOML: {}", error.message()));
+    }
+    for (key, value) in root.get_ref() {
+        if key.get_ref() != "exempt" {
+            let text = "it does not belong here; allowed: [[exempt]] alone";
+            notes.wrong(&value.span(), key.get_ref().as_ref(), text);
+        }
+    }
+    let findings = notes.close(file);
+    if !findings.list.is_empty() {
+        return Err(findings);
+    }
+    let mut reader = Reader::new(&text, root.get_ref(), Path::new(""));
+    let list = resolve::exemptions(&mut reader);
+    let findings = reader.notes.close(file);
+    match list {
+        Some(list) if findings.list.is_empty() => Ok(list),
+        _ => Err(findings),
+    }
+}
+
 /// Reads the text of a file.
 ///
 /// # Errors
@@ -135,6 +207,7 @@ pub(crate) fn parse(file: &Path, text: &str) -> Result<Loaded, Findings> {
             log: rest.log,
             records: rest.records,
             admin: rest.admin,
+            control: rest.control,
             runtime: rest.runtime,
             effective,
         }),
@@ -199,7 +272,7 @@ mod tests {
             !loaded
                 .effective
                 .iter()
-                .any(|value| value.origin == effective::Origin::Default)
+                .any(|value| value.origin == Origin::Default)
         );
     }
 

@@ -7,6 +7,7 @@
 mod cli;
 mod cmd;
 mod config;
+mod control;
 mod log;
 mod notify;
 mod records;

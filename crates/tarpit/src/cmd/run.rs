@@ -17,22 +17,26 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
+use tarpit_admin::Control;
+use tarpit_admin::control::{ORDERS_MAX, Office, Order};
 use tarpit_gateway::clock::unix_now;
+use tarpit_gateway::config::Config;
 use tarpit_gateway::handover::{self, Estate, Handed};
 use tarpit_gateway::{Gateway, LiveError, StartError};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use super::{BAD_CONFIG, UNAVAILABLE, block_on, keeper};
 use crate::cli::Run;
 use crate::config::{self, Loaded};
+use crate::control::Desk;
 use crate::log;
 use crate::notify::Manager;
 use crate::records::Records;
 use crate::signals::{ChangeSignals, EndSignals};
 use crate::successor::{self, Program};
 use change::Changes;
-use window::{Window, lock};
+use window::{Window, absolute, lock, open_control};
 
 /// Nothing that Tarpit does needs root: a port below 1024 and foreign source addresses take one
 /// capability each.
@@ -53,31 +57,53 @@ pub(crate) fn run(args: &Run) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(BAD_CONFIG));
         }
     };
-    // A place that the administrator named must be had; the service's own is nice to have.
-    let records = loaded.records.clone().map(|settings| {
-        let (file, is_said) = (settings.file.clone(), settings.is_said);
-        Records::open(settings).map_err(|error| {
-            (
-                format!("records.file: {}: {error}", file.display()),
-                is_said,
-            )
-        })
-    });
-    if let Some(Err((error, true))) = &records {
-        eprintln!("tarpit: can't start: {error}");
-        refuse(line, error)?;
-        return Ok(ExitCode::from(UNAVAILABLE));
-    }
-    let (records, failure) = match records {
-        Some(Ok(records)) => (Some(records), None),
-        Some(Err((error, _))) => (None, Some(error)),
-        None => (None, None),
+    let (records, failure) = match open_records(&loaded) {
+        Ok(opened) => opened,
+        Err(error) => {
+            eprintln!("tarpit: can't start: {error}");
+            refuse(line, &error)?;
+            return Ok(ExitCode::from(UNAVAILABLE));
+        }
     };
     log::start(loaded.log, log::USUAL, records.as_ref())?;
     if let Some(failure) = failure {
         warn!(target: "tarpit::records", failure, "no records are kept");
     }
-    block_on(serve(loaded, records.as_ref().map(Records::dropped), line))
+    let desk = match Desk::open(&loaded) {
+        Ok(desk) => desk,
+        Err(findings) => {
+            for finding in findings.lines() {
+                error!(target: "tarpit::run", finding, "can't start");
+            }
+            refuse(line, &findings.to_string())?;
+            return Ok(ExitCode::from(BAD_CONFIG));
+        }
+    };
+    let dropped = records.as_ref().map(Records::dropped);
+    block_on(serve(loaded, desk, dropped, line))
+}
+
+/// The records, if any are kept, or else why not.
+///
+/// # Errors
+///
+/// A place that the administrator named must be had; the service's own is nice to have.
+fn open_records(loaded: &Loaded) -> Result<(Option<Records>, Option<String>), String> {
+    let Some(settings) = loaded.records.clone() else {
+        return Ok((None, None));
+    };
+    let (file, is_said) = (settings.file.clone(), settings.is_said);
+    match Records::open(settings) {
+        Ok(records) => Ok((Some(records), None)),
+        Err(error) => {
+            let error = format!("records.file: {}: {error}", file.display());
+            if is_said {
+                Err(error)
+            } else {
+                Ok((None, Some(error)))
+            }
+        }
+    }
 }
 
 /// Tells the predecessor that there is no successor.
@@ -93,6 +119,7 @@ fn refuse(line: Option<OwnedFd>, reason: &str) -> anyhow::Result<()> {
 
 async fn serve(
     loaded: Loaded,
+    desk: Desk,
     records_dropped: Option<Arc<AtomicU64>>,
     line: Option<OwnedFd>,
 ) -> anyhow::Result<ExitCode> {
@@ -103,7 +130,7 @@ async fn serve(
     let program = Program::own()?;
     let version = env!("CARGO_PKG_VERSION");
     info!(target: "tarpit::run", version, config = %loaded.file.display(), successor = line.is_some(), "starting");
-    say_warnings(&loaded);
+    say_warnings(&desk.seen(&loaded));
     if config::system::is_root() {
         warn!(target: "tarpit::run", "{ROOT}");
     }
@@ -111,7 +138,7 @@ async fn serve(
     let takes_over = line.is_some();
     let manager = Arc::new(Manager::new(takes_over));
     let started = tokio::select! {
-        started = start(&loaded, line) => started,
+        started = start(desk.config(&loaded), line) => started,
         () = end.next() => return Ok(ExitCode::SUCCESS),
     };
     let (gateway, is_known) = match started {
@@ -122,8 +149,10 @@ async fn serve(
         gateway.handle().show_dropped_records(dropped);
     }
     keeper::start(&gateway.handle(), &loaded);
-    let window = match Window::open(&gateway.handle(), loaded.admin, takes_over) {
-        Ok(window) => window,
+    let (orders, order_queue) = mpsc::channel(ORDERS_MAX);
+    let windows = open_windows(&gateway, &desk, orders, &loaded, takes_over);
+    let (window, control) = match windows {
+        Ok(windows) => windows,
         Err(error) => {
             error!(target: "tarpit::run", %error, "can't start");
             return Ok(ExitCode::from(UNAVAILABLE));
@@ -137,6 +166,8 @@ async fn serve(
         manager: Arc::clone(&manager),
         program,
         loaded: Arc::new(loaded),
+        desk,
+        orders: order_queue,
     };
     let mut changes = tokio::spawn(changes.attend(signals));
     tokio::select! {
@@ -145,6 +176,7 @@ async fn serve(
         handed = &mut changes => {
             // The successor's figures are what counts now, and it waits for the address.
             lock(&window).close();
+            drop(control);
             return Ok(leave(&gateway, handed?, &manager, &mut end).await);
         }
     }
@@ -162,6 +194,28 @@ async fn serve(
     Ok(code)
 }
 
+/// The admin listener, and the control socket if it can be had.
+fn open_windows(
+    gateway: &Gateway,
+    desk: &Desk,
+    orders: mpsc::Sender<Order>,
+    loaded: &Loaded,
+    takes_over: bool,
+) -> anyhow::Result<(Window, Option<Control>)> {
+    let handle = gateway.handle();
+    desk.show(loaded, &handle);
+    let window = Window::open(&handle, loaded.admin, takes_over)?;
+    let office = Office {
+        handle,
+        orders,
+        rule: desk.rule(),
+        config: absolute(&loaded.file),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let control = open_control(office, loaded, takes_over)?;
+    Ok((window, control))
+}
+
 /// Keeps the service manager informed, once it knows us.
 async fn attend(manager: &Manager, gateway: &Gateway, doors: usize, is_known: Known) {
     if let Some(is_known) = is_known {
@@ -175,8 +229,7 @@ async fn attend(manager: &Manager, gateway: &Gateway, doors: usize, is_known: Kn
 type Known = Option<oneshot::Receiver<()>>;
 
 /// Starts, in the place of a predecessor if there is a line to one. The exit code if that can't be.
-async fn start(loaded: &Loaded, line: Option<OwnedFd>) -> Result<(Gateway, Known), ExitCode> {
-    let config = loaded.gateway.clone();
+async fn start(config: Config, line: Option<OwnedFd>) -> Result<(Gateway, Known), ExitCode> {
     let failed =
         |error: &dyn std::fmt::Display| error!(target: "tarpit::run", %error, "can't start");
     let Some(line) = line else {

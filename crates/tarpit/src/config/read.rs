@@ -12,8 +12,9 @@ use toml::de::DeValue;
 use super::nearest::nearest;
 use super::options::Refused;
 
-pub(crate) use place::{file, folder, listen, network, networks, output, pem, servers};
+pub(crate) use place::{file, folder, listen, network, networks, output, pem, servers, socket};
 pub(crate) use span::{moment, show_time, span, time};
+pub(crate) use text::group;
 pub(crate) use text::{addresses, domains, hostname, name, sentence};
 
 /// The value as it stands in the file, shortened, with its type where that isn't plain.

@@ -20,7 +20,7 @@ use toml::de::DeValue;
 use super::effective::Origin;
 use super::reader::{Reader, View};
 use super::system;
-use super::{Admin, options, read};
+use super::{Admin, Control, options, read};
 use crate::log;
 use pit::SessionBounds;
 
@@ -29,6 +29,7 @@ pub(super) struct Rest {
     pub(super) log: log::Format,
     pub(super) records: Option<crate::records::Settings>,
     pub(super) admin: Admin,
+    pub(super) control: Control,
     pub(super) runtime: Option<PathBuf>,
 }
 
@@ -51,6 +52,7 @@ pub(super) fn resolve(reader: &mut Reader<'_>) -> Option<(Config, Rest)> {
     let log = log_format(reader);
     let records = records::read(reader);
     let admin = admin::read(reader, &named);
+    let control = control(reader);
     let runtime = runtime(reader);
 
     let listeners = match (&pit, &limits) {
@@ -88,6 +90,7 @@ pub(super) fn resolve(reader: &mut Reader<'_>) -> Option<(Config, Rest)> {
         log: log?,
         records: records?,
         admin: admin?,
+        control,
         runtime,
     };
     Some((config, rest))
@@ -187,7 +190,8 @@ fn recipients(reader: &mut Reader<'_>) -> Option<Recipients> {
     }
 }
 
-fn exemptions(reader: &mut Reader<'_>) -> Option<Vec<Exemption>> {
+/// `[[exempt]]`
+pub(super) fn exemptions(reader: &mut Reader<'_>) -> Option<Vec<Exemption>> {
     let mut list = Some(Vec::new());
     for view in reader.many("exempt") {
         let network = reader.network(&view, "network");
@@ -287,6 +291,16 @@ fn log_format(reader: &mut Reader<'_>) -> Option<log::Format> {
         "json" => log::Format::Json,
         _ => log::Format::Human,
     })
+}
+
+/// `[control]`. A mistake in it is noted, which is enough.
+fn control(reader: &mut Reader<'_>) -> Control {
+    let view = reader.single("control");
+    Control {
+        socket: reader.path(&view, "socket"),
+        group: reader.count(&view, "group"),
+        directory: reader.path(&view, "directory"),
+    }
 }
 
 /// `[keepers] directory`. A mistake in it is noted, which is enough.

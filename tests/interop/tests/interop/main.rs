@@ -2,6 +2,7 @@
 
 mod auth;
 mod clients;
+mod control;
 mod crash;
 mod doors;
 mod drain;

@@ -1,17 +1,21 @@
-//! Reloads and upgrades, one after the other, in a task of their own: one may wait for the
+//! Reloads, upgrades and what commands ask for, one after the other, in a task of their own: one may wait for the
 //! upstream, and a signal to end must not wait for that.
 
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
+use tarpit_admin::api::Refusal;
+use tarpit_admin::control::{self, Order, Refused};
 use tarpit_gateway::Handle;
 use tarpit_gateway::handover::{self, FrontSocket, HandOverError, Handed, Request, Steps};
 use tarpit_gateway::runtime::Runtime;
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use super::reload::reload;
+use super::reload::{Why, reload};
 use super::window::Window;
 use crate::config::Loaded;
+use crate::control::Desk;
 use crate::notify::Manager;
 use crate::signals::{Change, ChangeSignals};
 use crate::successor::Program;
@@ -26,6 +30,10 @@ pub(super) struct Changes {
     pub(super) program: Program,
     /// The configuration in force.
     pub(super) loaded: Arc<Loaded>,
+    /// What was set by command.
+    pub(super) desk: Desk,
+    /// What commands ask for.
+    pub(super) orders: mpsc::Receiver<Order>,
 }
 
 impl Changes {
@@ -36,10 +44,20 @@ impl Changes {
             let (change, request) = tokio::select! {
                 change = signals.next() => (change, None),
                 request = next(socket.as_mut()) => (Change::Upgrade, Some(request)),
+                Some(order) = self.orders.recv() => {
+                    self.follow(order).await;
+                    continue;
+                }
+                () = self.desk.look_due() => {
+                    self.desk.look(&self.loaded, &self.handle).await;
+                    continue;
+                }
             };
             if change == Change::Reload && !self.program.is_replaced() {
-                self.reload().await;
+                // What came of it is in the log.
+                let _ = self.reload().await;
             } else if let Some(handed) = self.upgrade(change, request).await {
+                self.desk.leave(&self.handle);
                 return handed;
             }
         }
@@ -66,19 +84,42 @@ impl Changes {
     }
 
     /// Sessions that come during a reload make one more.
-    async fn reload(&mut self) {
+    async fn reload(&mut self) -> Result<(), Why> {
         self.manager.reloading();
-        let outcome = match reload(&self.handle, &self.loaded, &self.window).await {
-            Some(new) => {
+        let reloaded = reload(&self.handle, &self.loaded, &mut self.desk, &self.window).await;
+        let (outcome, came) = match reloaded {
+            Ok(new) => {
                 self.loaded = Arc::new(new);
-                "reloaded"
+                ("reloaded", Ok(()))
             }
-            None => {
+            Err(why) => {
                 self.handle.note_reload_failed();
-                "not reloaded: the old configuration stays in force, see the log"
+                let outcome = "not reloaded: the old configuration stays in force, see the log";
+                (outcome, Err(why))
             }
         };
         self.manager.reloaded(outcome);
+        came
+    }
+
+    /// Does what a command asks for. Whoever asked may be gone; it is done all the same.
+    async fn follow(&mut self, order: Order) {
+        let Order { what, user, answer } = order;
+        info!(target: "tarpit::control", user, ?what, "a command asks for a change");
+        let outcome = match what {
+            control::Change::Reload => match self.reload().await {
+                Ok(()) => {
+                    let text = "the configuration was read again and is in force".to_owned();
+                    Ok(self.desk.done(text, None))
+                }
+                Err(why) => Err(Refused::Wrong(Refusal {
+                    error: "not reloaded: the old configuration stays in force".to_owned(),
+                    findings: why.lines(),
+                })),
+            },
+            what => self.desk.change(what, &self.loaded, &self.handle).await,
+        };
+        let _ = answer.send(outcome);
     }
 
     /// Starts a successor, and gives it everything.

@@ -7,57 +7,102 @@ use tracing::{error, info};
 
 use super::say_warnings;
 use super::window::{Window, lock};
-use crate::config::{self, Loaded};
+use crate::config::{self, Findings, Loaded};
+use crate::control::Desk;
 
-/// The new configuration, if it is in force now.
+/// Why the old configuration stays in force.
+#[derive(Debug)]
+pub(super) enum Why {
+    /// A file is wrong: one line each.
+    Findings(Vec<String>),
+    /// A change needs a restart: one line each.
+    Restart(Vec<String>),
+    /// What it names can't be had.
+    Unavailable(String),
+}
+
+impl Why {
+    fn of(error: &dyn std::fmt::Display) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+
+    fn log(&self) {
+        match self {
+            Self::Findings(list) => {
+                for finding in list {
+                    error!(target: "tarpit::reload", finding, "bad configuration");
+                }
+            }
+            Self::Restart(list) => {
+                for change in list {
+                    error!(target: "tarpit::reload", change, "needs a restart");
+                }
+            }
+            Self::Unavailable(error) => {
+                error!(target: "tarpit::reload", error, "not reloaded: the old configuration stays in force");
+                return;
+            }
+        }
+        error!(target: "tarpit::reload", "not reloaded: the old configuration stays in force");
+    }
+
+    /// For whoever asked: one line each.
+    pub(super) fn lines(self) -> Vec<String> {
+        match self {
+            Self::Findings(list) => list,
+            Self::Restart(list) => list
+                .into_iter()
+                .map(|change| format!("needs a restart: {change}"))
+                .collect(),
+            Self::Unavailable(error) => vec![error],
+        }
+    }
+}
+
+/// The new configuration, which is in force now.
+///
+/// # Errors
+///
+/// Why it is not; that was logged.
 pub(super) async fn reload(
     handle: &Handle,
     old: &Arc<Loaded>,
+    desk: &mut Desk,
     window: &Mutex<Window>,
-) -> Option<Loaded> {
+) -> Result<Loaded, Why> {
+    info!(target: "tarpit::reload", config = %old.file.display(), "reading the configuration again");
+    let outcome = put_in_force(handle, old, desk, window).await;
+    if let Err(why) = &outcome {
+        why.log();
+    }
+    outcome
+}
+
+async fn put_in_force(
+    handle: &Handle,
+    old: &Arc<Loaded>,
+    desk: &mut Desk,
+    window: &Mutex<Window>,
+) -> Result<Loaded, Why> {
+    let findings = |findings: Findings| Why::Findings(findings.lines().collect());
     let file = old.file.clone();
-    info!(target: "tarpit::reload", config = %file.display(), "reading the configuration again");
     // It reads files and looks up names.
-    let new = match tokio::task::spawn_blocking(move || config::load(&file)).await {
-        Ok(Ok(new)) => new,
-        Ok(Err(findings)) => {
-            for finding in findings.lines() {
-                error!(target: "tarpit::reload", finding, "bad configuration");
-            }
-            error!(target: "tarpit::reload", "not reloaded: the old configuration stays in force");
-            return None;
-        }
-        Err(failure) => {
-            error!(target: "tarpit::reload", %failure, "not reloaded: the old configuration stays in force");
-            return None;
-        }
-    };
+    let read = tokio::task::spawn_blocking(move || config::load(&file));
+    let new = read.await.map_err(|failure| Why::of(&failure))?;
+    let new = new.map_err(findings)?;
     let restart_needed = config::restart_needed(&old.effective, &new.effective);
     if !restart_needed.is_empty() {
-        for change in restart_needed {
-            error!(target: "tarpit::reload", change, "needs a restart");
-        }
-        error!(target: "tarpit::reload", "not reloaded: the old configuration stays in force");
-        return None;
+        return Err(Why::Restart(restart_needed));
     }
-    let moved = match lock(window).moved(handle, new.admin) {
-        Ok(moved) => moved,
-        Err(error) => {
-            error!(target: "tarpit::reload", %error, "not reloaded: the old configuration stays in force");
-            return None;
-        }
-    };
-    match handle.reload(new.gateway.clone()).await {
-        Ok(()) => {
-            if let Some(moved) = moved {
-                *lock(window) = moved;
-            }
-            say_warnings(&new);
-            Some(new)
-        }
-        Err(error) => {
-            error!(target: "tarpit::reload", %error, "not reloaded: the old configuration stays in force");
-            None
-        }
+    let reloaded = desk.for_reload(&new).map_err(findings)?;
+    let moved = lock(window).moved(handle, new.admin);
+    let moved = moved.map_err(|error| Why::of(&error))?;
+    let outcome = handle.reload(reloaded.config.clone()).await;
+    outcome.map_err(|error| Why::of(&error))?;
+    if let Some(moved) = moved {
+        *lock(window) = moved;
     }
+    desk.reloaded(reloaded, &new, handle);
+    say_warnings(&desk.seen(&new));
+    Ok(new)
 }

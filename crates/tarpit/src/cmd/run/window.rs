@@ -1,12 +1,15 @@
 //! The admin listener of a running gateway: opened, moved by a reload, open until the end.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tarpit_admin::{Admin, OpenError, Taken};
+use tarpit_admin::control::{Office, PREFIX, Place, SUFFIX};
+use tarpit_admin::{Admin, Control, ControlError, OpenError, Taken};
 use tarpit_gateway::Handle;
-use tracing::info;
+use tarpit_gateway::runtime::Runtime;
+use tracing::{info, warn};
 
-use crate::config;
+use crate::config::{self, Loaded};
 
 /// What is shown to administrators, and where.
 #[derive(Debug)]
@@ -74,4 +77,42 @@ impl Drop for Window {
 /// Whoever panicked with it left it whole.
 pub(super) fn lock(window: &Mutex<Window>) -> MutexGuard<'_, Window> {
     window.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Opens the control socket. Mail is more important: where no folder for it can be had, and nobody
+/// named one, the gateway runs without.
+///
+/// # Errors
+///
+/// The file names a socket that can't be had.
+pub(super) fn open_control(
+    office: Office,
+    loaded: &Loaded,
+    takes_over: bool,
+) -> Result<Option<Control>, ControlError> {
+    let group = loaded.control.group;
+    if let Some(path) = loaded.control.socket.clone() {
+        return Control::open(office, &Place { path, group }, takes_over).map(Some);
+    }
+    let runtime = match Runtime::open(loaded.runtime_directory()) {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            warn!(target: "tarpit::control", %error, "no command will find this process");
+            return Ok(None);
+        }
+    };
+    let name = format!("{PREFIX}{}{SUFFIX}", std::process::id());
+    let path = runtime.path().join(name);
+    // Of another process that had our number.
+    let opened = Control::open(office, &Place { path, group }, true);
+    Ok(opened
+        .inspect_err(|error| {
+            warn!(target: "tarpit::control", %error, "no command will find this process");
+        })
+        .ok())
+}
+
+/// The configuration file's name for those in other folders.
+pub(super) fn absolute(file: &Path) -> PathBuf {
+    std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned())
 }

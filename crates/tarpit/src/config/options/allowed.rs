@@ -60,6 +60,10 @@ pub(crate) enum Allowed {
     Folder,
     /// A file that is written, which may not be there yet, or `off`.
     OutputOrOff,
+    /// The path of a socket.
+    Socket,
+    /// A group of users, by its name or number.
+    Group,
 }
 
 /// A value that has been read.
@@ -87,7 +91,7 @@ pub(crate) enum Value {
     Networks(Vec<IpNet>),
     /// Of `Moment`: seconds since 1970.
     Moment(u64),
-    /// Of `File`, `Pem`, `Folder`, `OutputOrOff`.
+    /// Of `File`, `Pem`, `Folder`, `OutputOrOff`, `Socket`.
     Path(PathBuf),
 }
 
@@ -120,6 +124,8 @@ impl Allowed {
             Self::Folder => read::folder(value, folder).map(Value::Path),
             Self::OutputOrOff if value.as_str() == Some("off") => Ok(Value::Off),
             Self::OutputOrOff => read::output(value, folder).map(Value::Path),
+            Self::Socket => read::socket(value, folder).map(Value::Path),
+            Self::Group => read::group(value).map(|group| Value::Count(group.into())),
         }
     }
 
@@ -161,6 +167,8 @@ impl Allowed {
             Self::Pem => "the path of a file that can be read, with PEM in it".to_owned(),
             Self::Folder => "the path of a folder".to_owned(),
             Self::OutputOrOff => "the path of a file that can be written, or \"off\"".to_owned(),
+            Self::Socket => "the path of a socket, of 107 octets at most".to_owned(),
+            Self::Group => "a group of this system, such as \"adm\", or its number".to_owned(),
         }
     }
 }

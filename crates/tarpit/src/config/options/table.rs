@@ -7,7 +7,7 @@ mod pit;
 use std::time::Duration;
 
 use super::{Allowed, Apply, Default, Opt, Sample, Section, Shape};
-use bounds::{ADMIN, KEEPERS, LIMITS, LOG, RECORDS};
+use bounds::{ADMIN, CONTROL, KEEPERS, LIMITS, LOG, RECORDS};
 use doors::{CERTIFICATE, LISTENER, MAILDIR, TOP, UPSTREAM};
 use pit::{EXEMPT, PIT, RECIPIENTS, SOURCE, TARPIT};
 
@@ -160,6 +160,13 @@ pub(crate) const SECTIONS: &[Section] = &[
         what: "Live figures for Prometheus at /metrics, and /livez and /readyz: docs/monitoring.md.",
         sample: Sample::Used,
         options: ADMIN,
+    },
+    Section {
+        name: "control",
+        shape: Shape::Single,
+        what: "The control socket, for commands: docs/control.md.",
+        sample: Sample::Used,
+        options: CONTROL,
     },
     Section {
         name: "keepers",

@@ -193,6 +193,19 @@ pub(crate) fn output(value: &DeValue<'_>, base: &Path) -> Result<PathBuf, Refuse
     Ok(path)
 }
 
+/// The path of a socket, which may be missing.
+pub(crate) fn socket(value: &DeValue<'_>, base: &Path) -> Result<PathBuf, Refused> {
+    /// unix(7): `sun_path`, less the octet that a name beside it has more.
+    const LONGEST: usize = 106;
+    let text = string(value)?;
+    let path = join(base, text)?;
+    if path.as_os_str().len() > LONGEST {
+        let hint = format!("{} is too long for a socket", path.display());
+        return Err(Refused::with(show_text(text), hint));
+    }
+    Ok(path)
+}
+
 fn join(base: &Path, text: &str) -> Result<PathBuf, Refused> {
     if text.is_empty() {
         return Err(Refused::found(show_text(text)));

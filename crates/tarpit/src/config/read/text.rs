@@ -68,6 +68,23 @@ pub(crate) fn sentence(value: &DeValue<'_>) -> Result<Box<str>, Refused> {
     }
 }
 
+/// A group of this system, by its name in /etc/group or its number. Directories in a network are not
+/// asked: for those there is the number.
+pub(crate) fn group(value: &DeValue<'_>) -> Result<u32, Refused> {
+    if let Some(number) = super::integer(value).and_then(|number| u32::try_from(number).ok()) {
+        return Ok(number);
+    }
+    let text = string(value)?;
+    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    let number = groups.lines().find_map(|line| {
+        // group(5): name, password, number, members.
+        let mut fields = line.split(':');
+        let is_it = fields.next() == Some(text);
+        fields.nth(1).filter(|_| is_it)?.parse().ok()
+    });
+    number.ok_or_else(|| Refused::with(show_text(text), "/etc/group has no group of that name"))
+}
+
 /// A domain name in lower case. RFC 5321 §4.1.2, RFC 1035 §2.3.4
 fn domain(text: &str) -> Result<Box<str>, Refused> {
     let refuse = |hint: &str| Err(Refused::with(show_text(text), hint));

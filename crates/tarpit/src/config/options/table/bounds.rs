@@ -1,6 +1,6 @@
 //! Limits and records.
 
-use super::super::Allowed::{Folder, ListenOrOff, OutputOrOff, Word};
+use super::super::Allowed::{Folder, Group, ListenOrOff, OutputOrOff, Socket, Word};
 use super::super::{Default, Opt};
 use super::{count, opt, seconds};
 
@@ -188,6 +188,43 @@ pub(super) const ADMIN: &[Opt] = &[opt(
      are needed. If this default is taken, that is logged and tried again while Tarpit runs; an address that stands \
      here must be had.",
 )];
+
+/// `[control]`
+pub(super) const CONTROL: &[Opt] = &[
+    opt(
+        "socket",
+        Socket,
+        Default::Unset(
+            "\"/run/tarpit/control.sock\"",
+            "control-PID.sock in the folder of `[keepers] directory`",
+        ),
+        "The socket by which `tarpit status`, `explain`, `mode` and other commands reach the gateway: \
+         docs/control.md. Whoever may connect to it may do all that they can: our user, root, and the group.",
+        "Unset, so that several gateways may share a folder: commands find the one that is meant by its \
+         configuration file.",
+    )
+    .restart(),
+    opt(
+        "group",
+        Group,
+        Default::Unset("\"adm\"", "the group that Tarpit runs as"),
+        "Whose members may connect too, if they can reach the folder. Tarpit must run as a member of it.",
+        "Unset: whom an administrator trusts with this is not known here.",
+    )
+    .restart(),
+    opt(
+        "directory",
+        Folder,
+        Default::Unset(
+            "\"/var/lib/tarpit\"",
+            "STATE_DIRECTORY of the service manager, else the folder of this file",
+        ),
+        "Where exemptions.toml and mode.toml are kept: what was set by command, so that a reload and a restart \
+         keep it.",
+        "Unset, since a service has its place; the folder of the configuration is not for it to write in.",
+    )
+    .restart(),
+];
 
 /// `[keepers]`
 pub(super) const KEEPERS: &[Opt] = &[opt(

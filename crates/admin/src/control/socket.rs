@@ -1,0 +1,157 @@
+//! The socket's name in the file system.
+//!
+//! It appears whole: a socket is made beside it, gets its mode and group, and takes the name when it
+//! listens. So nobody connects who may not, and a name that nobody answers at is of a dead process.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::Place;
+
+/// Our user and the group.
+const MODE: u32 = 0o660;
+
+/// Connections that the kernel keeps for us.
+const BACKLOG: i32 = 64;
+
+/// The name of a socket in the runtime directory: `control-PID.sock`. It has the process in it, so
+/// that several gateways may share a directory, and a successor has its own before its predecessor is
+/// gone.
+pub const PREFIX: &str = "control-";
+/// Its end.
+pub const SUFFIX: &str = ".sock";
+
+/// Why there is no control socket.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("[control] socket {}: {why}", .path.display())]
+pub struct ControlError {
+    /// Its path.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub why: String,
+}
+
+/// A name; taken away when dropped, if it still is this socket's.
+#[derive(Debug)]
+pub(super) struct Name {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Name {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Binds. A name that nobody answers at is taken over; so is one of a predecessor.
+pub(super) fn bind(place: &Place, takes_over: bool) -> Result<(UnixListener, Name), ControlError> {
+    let path = &place.path;
+    let refused = |why: String| ControlError {
+        path: path.clone(),
+        why,
+    };
+    if let Some(folder) = path.parent() {
+        sweep(folder);
+    }
+    if !takes_over && UnixStream::connect(path).is_ok() {
+        return Err(refused("another gateway answers there".to_owned()));
+    }
+    if fs::symlink_metadata(path).is_ok_and(|found| {
+        use std::os::unix::fs::FileTypeExt as _;
+        !found.file_type().is_socket()
+    }) {
+        return Err(refused("there is something else of that name".to_owned()));
+    }
+    let made = make(path, place.group);
+    made.map_err(|error| refused(error.to_string()))
+}
+
+fn make(path: &Path, group: Option<u32>) -> io::Result<(UnixListener, Name)> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push("~");
+    let beside = PathBuf::from(beside);
+    let _ = fs::remove_file(&beside);
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(&beside)?)?;
+    let named = fs::set_permissions(&beside, Permissions::from_mode(MODE))
+        .and_then(|()| group.map_or(Ok(()), |group| chown(&beside, None, Some(group))))
+        .and_then(|()| socket.listen(BACKLOG))
+        .and_then(|()| fs::symlink_metadata(&beside))
+        .and_then(|found| fs::rename(&beside, path).map(|()| found.ino()));
+    let inode = named.inspect_err(|_| {
+        let _ = fs::remove_file(&beside);
+    })?;
+    let name = Name {
+        path: path.to_owned(),
+        inode,
+    };
+    Ok((UnixListener::from(socket), name))
+}
+
+/// Takes away the names of gateways that were killed.
+fn sweep(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let is_ours = name
+            .to_str()
+            .is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX));
+        let is_dead = || {
+            let error = UnixStream::connect(entry.path()).err();
+            error.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+        };
+        if is_ours && is_dead() {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_taken_when_nobody_answers_and_given_back_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place {
+            path: folder.path().join("control-1.sock"),
+            group: None,
+        };
+        let (listener, name) = bind(&place, false).unwrap();
+        let mode = fs::metadata(&place.path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, MODE);
+        let error = bind(&place, false).unwrap_err().to_string();
+        assert!(error.contains("another gateway answers"), "{error}");
+        // A successor takes the name; what the predecessor drops then is not its.
+        let (successor, its_name) = bind(&place, true).unwrap();
+        drop((listener, name));
+        assert!(UnixStream::connect(&place.path).is_ok());
+        // Of one that was killed.
+        drop(successor);
+        let (_, again) = bind(&place, false).unwrap();
+        drop(its_name);
+        assert!(place.path.exists());
+        drop(again);
+        assert!(!place.path.exists());
+        fs::write(&place.path, "precious").unwrap();
+        assert!(bind(&place, true).is_err());
+        assert_eq!(fs::read_to_string(&place.path).unwrap(), "precious");
+    }
+}
