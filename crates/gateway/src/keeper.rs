@@ -25,6 +25,7 @@ mod link;
 pub(crate) mod message;
 mod place;
 mod process;
+mod squeeze;
 mod tail;
 
 pub use front::Settings;

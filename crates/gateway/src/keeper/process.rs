@@ -10,6 +10,7 @@
 //! wait as others do was rejected: nobody could ever say anything to them.
 
 mod alone;
+mod parcels;
 mod serve;
 
 use std::collections::{HashMap, VecDeque};
@@ -25,13 +26,15 @@ use tarpit_core::budget::Load;
 use tarpit_core::{Paced, Source, Tick};
 
 use super::link::{Link, LinkError, Sent};
-use super::message::{Flags, Freight, Message, Unreadable, Why, fitting};
+use super::message::{Freight, Message, Why, fitting};
 use super::place::Door;
-use super::tail::Tail;
+use super::squeeze::Sample;
+use super::tail::{Body, Tail};
 use crate::clock::Clock;
 use crate::pit::holder::{Events, Holder, Stir};
-use crate::pit::parcel::{Parcel, Waits};
+use crate::pit::parcel::Parcel;
 use crate::pit::slab::Key;
+use parcels::{freight_of, is_veiled, parcel_of, sample_of};
 
 /// How long a client that spoke waits for a new front, when the old one is dead: a restart takes a
 /// few seconds. Clients wait for a reply for five minutes (RFC 5321 §4.5.3.2).
@@ -71,6 +74,9 @@ pub(crate) struct Keeper {
     farewell: Box<[u8]>,
     /// Sockets that it may hold.
     room: usize,
+    /// The first session that came: what others look like. It can't be changed while one of them is
+    /// kept.
+    sample: Option<Sample>,
     /// Those that may be recalled.
     tickets: HashMap<u64, Key>,
     returning: VecDeque<Returning>,
@@ -193,6 +199,7 @@ impl Keeper {
             link: Some(Link::new(line)),
             farewell: Box::default(),
             room,
+            sample: None,
             tickets: HashMap::new(),
             returning: VecDeque::new(),
             gone: VecDeque::new(),
@@ -312,6 +319,7 @@ impl Keeper {
 
     /// Its time has come: a piece of its reply, all of it, or the end of our patience.
     fn due(&mut self, key: Key, now: Tick) {
+        self.unfold(key);
         let Some(parcel) = self.holder.get(key) else {
             return;
         };
@@ -330,6 +338,28 @@ impl Keeper {
             Said::All if is_over => self.go_on(key, now),
             Said::All => {}
         }
+    }
+
+    /// Takes the reply out of what is squeezed: it is going to be said. One in a form that is not
+    /// known here is not.
+    fn unfold(&mut self, key: Key) {
+        let Some(sample) = &self.sample else {
+            return;
+        };
+        self.holder.change(key, |parcel| {
+            if parcel.paced.is_some() {
+                return;
+            }
+            let Ok((tail, octets)) = Tail::unpack_all(&parcel.record, sample) else {
+                return;
+            };
+            let Body { record, reply } = octets.body();
+            if !reply.is_empty() {
+                let paced = Paced::decode(reply).ok();
+                parcel.paced = paced.map(|(paced, _)| Box::new(paced));
+                parcel.record = tail.pack(Body { record, reply: &[] }, sample);
+            }
+        });
     }
 
     fn say(&mut self, key: Key, now: Tick) -> Said {
@@ -410,70 +440,11 @@ impl Keeper {
             self.counts.gone += 1;
             // A front that is not there does not count it; a new one is not told of it.
             if self.link.is_some()
-                && let Ok(freight) = freight_of(&parcel)
+                && let Ok(freight) = freight_of(&parcel, self.sample.as_ref())
             {
                 self.gone.push_back(freight);
             }
         }
-    }
-}
-
-/// A parcel for the line.
-fn freight_of(parcel: &Parcel) -> Result<Freight, Unreadable> {
-    let tail = Tail::unpack(&parcel.record)?;
-    let mut paced = Vec::new();
-    if let Some(text) = &parcel.paced {
-        text.encode(&mut paced);
-    }
-    Ok(Freight {
-        source: tail.source,
-        until: parcel.until,
-        since: parcel.since,
-        said: parcel.said,
-        patience: tail.patience,
-        ticket: tail.ticket,
-        veil: tail.veil,
-        flags: Flags {
-            listens: tail.listens,
-            half_closed: parcel.state.half_closed,
-            small_window: parcel.state.small_window,
-            prompt: tail.prompt,
-        },
-        paced: paced.into(),
-        record: tail.record.into(),
-    })
-}
-
-/// Whether TLS is spoken on its socket, so that nothing may be written there.
-fn is_veiled(parcel: &Parcel) -> bool {
-    // One that can't be read is left alone.
-    Tail::unpack(&parcel.record).map_or(true, |tail| tail.veil.is_some())
-}
-
-/// A parcel from the line. A reply in a form that is not known here is not said, nor any over TLS:
-/// the parcel goes back when it is due.
-fn parcel_of(freight: &Freight, socket: OwnedFd) -> Parcel {
-    let tail = Tail {
-        source: freight.source,
-        patience: freight.patience,
-        ticket: freight.ticket,
-        veil: freight.veil,
-        prompt: freight.flags.prompt,
-        listens: freight.flags.listens,
-        record: &freight.record,
-    };
-    let paced = Paced::decode(&freight.paced).ok();
-    let paced = paced.filter(|_| freight.veil.is_none());
-    Parcel {
-        socket: socket.into(),
-        until: freight.until,
-        since: freight.since,
-        paced: paced.map(|(paced, _)| Box::new(paced)),
-        said: freight.said,
-        unread_pages: 0,
-        state: Waits::of(freight),
-        record: tail.pack(),
-        veil: None,
     }
 }
 

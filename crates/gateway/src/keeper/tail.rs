@@ -1,13 +1,15 @@
-//! What a keeper keeps of a parcel beside its socket, deadline and reply: in front of the record, in
-//! one piece of memory, since a million of them are kept.
+//! What a keeper keeps of a parcel beside its socket and deadline: in one piece of memory, since a
+//! million of them are kept. The reply, which is said once, and the record are squeezed by what they
+//! have in common with others ([`Sample`]).
 
 use tarpit_core::Source;
 
 use super::message::{Reader, Unreadable, put_number, put_source};
+use super::squeeze::Sample;
 
-/// What stands in front of the record.
+/// What stands in front of the reply and the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tail<'a> {
+pub(super) struct Tail {
     pub(super) source: Source,
     /// Seconds.
     pub(super) patience: u32,
@@ -17,7 +19,21 @@ pub(super) struct Tail<'a> {
     pub(super) prompt: bool,
     /// It listened already when it came.
     pub(super) listens: bool,
+}
+
+/// What hangs on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Body<'a> {
     pub(super) record: &'a [u8],
+    /// What is said when it is due, in the form of `tarpit_core::paced`; nothing, if that is empty.
+    pub(super) reply: &'a [u8],
+}
+
+/// The octets of a [`Body`].
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Octets {
+    all: Vec<u8>,
+    record: usize,
 }
 
 mod flag {
@@ -27,11 +43,11 @@ mod flag {
     pub(super) const VEIL: u8 = 8;
 }
 
-impl<'a> Tail<'a> {
-    pub(super) fn pack(&self) -> Box<[u8]> {
-        // Flags, a source and three numbers at most.
-        const HEAD: usize = 1 + 18 + 5 + 2 * 10;
-        let mut out = Vec::with_capacity(HEAD + self.record.len());
+impl Tail {
+    pub(super) fn pack(&self, body: Body<'_>, sample: &Sample) -> Box<[u8]> {
+        // Flags, a source and four numbers at most.
+        const HEAD: usize = 1 + 18 + 5 + 2 * 10 + 5;
+        let mut out = Vec::with_capacity(HEAD + body.record.len() + body.reply.len());
         let mut flags = 0;
         for (is_set, bit) in [
             (self.prompt, flag::PROMPT),
@@ -47,16 +63,38 @@ impl<'a> Tail<'a> {
         for number in [self.ticket, self.veil].into_iter().flatten() {
             put_number(number, &mut out);
         }
-        out.extend_from_slice(self.record);
+        put_number(body.record.len() as u64, &mut out);
+        // The name that the reply quotes is in the record.
+        sample.squeeze(&body.concat(), &mut out);
         out.into_boxed_slice()
     }
 
+    /// What stands in front.
+    ///
     /// # Errors
     /// It is none that [`Tail::pack`] made.
-    pub(super) fn unpack(packed: &'a [u8]) -> Result<Self, Unreadable> {
+    pub(super) fn unpack(packed: &[u8]) -> Result<Self, Unreadable> {
+        Self::split(packed).map(|(tail, _)| tail)
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// It is none that [`Tail::pack`] made with this sample.
+    pub(super) fn unpack_all(packed: &[u8], sample: &Sample) -> Result<(Self, Octets), Unreadable> {
+        let (tail, mut reader) = Self::split(packed)?;
+        let record = reader.small("record")? as usize;
+        let all = sample.stretch(reader.0)?;
+        if record > all.len() {
+            return Err(Unreadable::Broken("record"));
+        }
+        Ok((tail, Octets { all, record }))
+    }
+
+    fn split(packed: &[u8]) -> Result<(Self, Reader<'_>), Unreadable> {
         let mut reader = Reader(packed);
         let flags = reader.octet("flags")?;
-        Ok(Self {
+        let tail = Self {
             source: reader.source()?,
             patience: reader.small("patience")?,
             ticket: (flags & flag::TICKET != 0)
@@ -67,8 +105,22 @@ impl<'a> Tail<'a> {
                 .transpose()?,
             prompt: flags & flag::PROMPT != 0,
             listens: flags & flag::LISTENS != 0,
-            record: reader.0,
-        })
+        };
+        Ok((tail, reader))
+    }
+}
+
+impl Body<'_> {
+    /// As it is squeezed.
+    pub(super) fn concat(&self) -> Vec<u8> {
+        [self.record, self.reply].concat()
+    }
+}
+
+impl Octets {
+    pub(super) fn body(&self) -> Body<'_> {
+        let (record, reply) = self.all.split_at(self.record);
+        Body { record, reply }
     }
 }
 
@@ -78,21 +130,29 @@ mod tests {
 
     #[test]
     fn comes_back() {
-        for (ticket, veil, prompt) in [
-            (None, Some(u64::MAX), true),
-            (Some(u64::MAX), None, false),
-            (Some(1), Some(2), false),
-        ] {
-            let tail = Tail {
-                source: Source::V6(1 << 64, 64),
-                patience: 300,
-                ticket,
-                veil,
-                prompt,
-                listens: !prompt,
-                record: b"a record",
-            };
-            assert_eq!(Tail::unpack(&tail.pack()), Ok(tail));
+        let body = Body {
+            record: b"a record",
+            reply: b"a reply",
+        };
+        for sample in [&b""[..], b"some record"].map(Sample::new) {
+            for (ticket, veil, prompt) in [
+                (None, Some(u64::MAX), true),
+                (Some(u64::MAX), None, false),
+                (Some(1), Some(2), false),
+            ] {
+                let tail = Tail {
+                    source: Source::V6(1 << 64, 64),
+                    patience: 300,
+                    ticket,
+                    veil,
+                    prompt,
+                    listens: !prompt,
+                };
+                let packed = tail.pack(body, &sample);
+                assert_eq!(Tail::unpack(&packed), Ok(tail));
+                let (found, octets) = Tail::unpack_all(&packed, &sample).unwrap();
+                assert_eq!((found, octets.body()), (tail, body));
+            }
         }
         let usual = Tail {
             source: Source::V4(1, 32),
@@ -101,9 +161,10 @@ mod tests {
             veil: None,
             prompt: false,
             listens: false,
-            record: &[],
         };
-        assert_eq!(usual.pack().len(), 9);
+        let sample = Sample::new(&body.concat());
+        assert_eq!(usual.pack(body, &sample).len(), 10 + 3);
         assert!(Tail::unpack(&[]).is_err());
+        assert!(Tail::unpack_all(&[0; 3], &sample).is_err());
     }
 }

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
-use tarpit_core::Tick;
+use tarpit_core::{Paced, Tick};
 
-use super::{Keeper, is_veiled};
+use super::{Keeper, freight_of, is_veiled};
 use crate::pit::parcel::Parcel;
 use crate::pit::slab::Key;
 
@@ -66,7 +66,10 @@ impl Keeper {
         self.counts.ended_alone += 1;
         if !is_veiled(parcel) {
             let mut words = Vec::new();
-            if let Some(paced) = parcel.paced.as_ref().filter(|_| parcel.said > 0) {
+            if parcel.said > 0
+                && let Ok(freight) = freight_of(parcel, self.sample.as_ref())
+                && let Ok((paced, _)) = Paced::decode(&freight.paced)
+            {
                 let rest = paced.text().get(parcel.said as usize..);
                 words.extend_from_slice(rest.unwrap_or_default());
             }

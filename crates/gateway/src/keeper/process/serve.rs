@@ -7,7 +7,7 @@ use tarpit_core::budget::Load;
 
 use super::{
     Door, Freight, Keeper, LOAD_EVERY, Link, LinkError, MESSAGES, Message, READY, Releasing, Sent,
-    Tail, Walk, Whom, Why, fitting, freight_of, is_veiled, parcel_of,
+    Tail, Walk, Whom, Why, fitting, freight_of, is_veiled, parcel_of, sample_of,
 };
 use crate::keeper::message::{SOCKETS_MAX, SOURCES_MAX};
 use crate::pit::parcel::seconds;
@@ -81,7 +81,8 @@ impl Keeper {
                 continue;
             };
             self.counts.kept += 1;
-            let key = self.holder.put(parcel_of(&freight, socket));
+            let sample = self.sample.get_or_insert_with(|| sample_of(&freight));
+            let key = self.holder.put(parcel_of(&freight, socket, sample));
             if let Some(ticket) = freight.ticket {
                 self.tickets.insert(ticket, key);
             }
@@ -296,7 +297,7 @@ impl Keeper {
         let most = link.credit().min(SOCKETS_MAX);
         let mut parcels = Vec::new();
         for returning in self.returning.iter().take(most) {
-            let Ok(freight) = freight_of(&returning.parcel) else {
+            let Ok(freight) = freight_of(&returning.parcel, self.sample.as_ref()) else {
                 break;
             };
             parcels.push((returning.why, freight));

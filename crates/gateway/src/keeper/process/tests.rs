@@ -9,10 +9,12 @@ use rustix::net::sockopt::set_socket_linger;
 use tempfile::TempDir;
 
 use super::*;
+use crate::keeper::Flags;
 use crate::keeper::link::{Packet, pair};
 use crate::keeper::message::tests::small;
 use crate::keeper::place;
 
+mod squeezed;
 mod veiled;
 
 const FAREWELL: &[u8] = b"421 4.3.2 come again\r\n";
