@@ -170,6 +170,9 @@ pub enum Finding {
     ChunkUnreadable,
 }
 
+/// Room for the replies to a group of commands, so that an outbox grows once for all of them.
+const REPLY_ROOM: usize = 96;
+
 impl Finding {
     /// Code, enhanced status code, text.
     #[expect(
@@ -347,6 +350,22 @@ impl Finding {
         Reply::new(reply_code(code), &text)
     }
 
+    /// Adds the reply to `out`. What is no error, and so has no id, is written without being made first: wanted
+    /// mail hears little else of ours.
+    pub(crate) fn write_to(self, id: SessionId, out: &mut Vec<u8>) {
+        let (code, enhanced, text) = self.row();
+        if code >= 400 {
+            self.reply(id).write_to(out);
+            return;
+        }
+        let space = if enhanced.is_empty() { "" } else { " " };
+        out.reserve(REPLY_ROOM);
+        out.extend_from_slice(&reply_code(code).digits());
+        for part in [" ", enhanced, space, text, "\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
+    }
+
     /// The reply to somebody who never gets a session, and so no id.
     #[must_use]
     pub fn brief(self) -> Reply {
@@ -407,4 +426,30 @@ pub fn helo(hostname: &str) -> Reply {
 /// crate free of panics.
 fn reply_code(code: u16) -> ReplyCode {
     ReplyCode::new(code).unwrap_or(ReplyCode::LOCAL_ERROR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn written_as_made() {
+        for finding in [
+            Finding::SenderOk,
+            Finding::Reset,
+            Finding::Help,
+            Finding::NotVerified,
+            Finding::StartData,
+            Finding::Goodbye,
+            Finding::ReadyForTls,
+            Finding::Unavailable,
+            Finding::NoRecipients,
+        ] {
+            let id = SessionId(7);
+            let (mut written, mut made) = (b"before".to_vec(), b"before".to_vec());
+            finding.write_to(id, &mut written);
+            finding.reply(id).write_to(&mut made);
+            assert_eq!(written, made, "{finding:?}");
+        }
+    }
 }

@@ -14,12 +14,12 @@ const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 impl fmt::Display for SessionId {
     /// The low 40 bits as eight characters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for shift in (0..8).rev() {
-            let digit = usize::try_from((self.0 >> (shift * 5)) & 31).unwrap_or_default();
-            let letter = ALPHABET.get(digit).copied().unwrap_or(b'0');
-            write!(f, "{}", char::from(letter))?;
-        }
-        Ok(())
+        let letter = |place: u64| {
+            let digit = usize::try_from((self.0 >> (place * 5)) & 31).unwrap_or_default();
+            ALPHABET.get(digit).copied().unwrap_or(b'0')
+        };
+        let letters = [7, 6, 5, 4, 3, 2, 1, 0].map(letter);
+        f.write_str(std::str::from_utf8(&letters).unwrap_or_default())
     }
 }
 

@@ -79,6 +79,9 @@ pub struct FutureRelease {
     pub until_max: Box<str>,
 }
 
+/// Most replies to EHLO fit into so many octets; the others take one allocation more.
+const EHLO_USUAL: usize = 384;
+
 impl Capabilities {
     /// Reads the reply to EHLO. Its first line is the server's name and greeting (RFC 5321 §4.1.1.1); a line that is
     /// no keyword is passed over. A reply other than 2yz announces nothing.
@@ -130,21 +133,29 @@ impl Capabilities {
     /// What is announced, as a set.
     #[must_use]
     pub fn offers(&self) -> Extensions {
-        let announced = |extension: &Extension| {
+        let mut arguments = String::new();
+        let announced = |extension: &&Extension| {
+            arguments.clear();
             table::row(extension.as_str())
                 .and_then(|row| row.line)
-                .is_some_and(|line| (line.print)(self).is_some())
+                .is_some_and(|line| (line.print)(self, &mut arguments))
         };
-        Extension::ALL.iter().copied().filter(announced).collect()
+        Extension::ALL.iter().filter(announced).copied().collect()
     }
 
     /// The reply to a client's EHLO: `hostname`, then everything that is set, in the order of [`TABLE`]; not `others`.
     /// [`Self::restricted`] says what of an upstream's capabilities may be set.
     #[must_use]
     pub fn to_ehlo(&self, hostname: &str) -> Reply {
-        let mut text = hostname.to_owned();
+        let mut text = String::with_capacity(EHLO_USUAL);
+        text.push_str(hostname);
+        let mut arguments = String::new();
         for row in TABLE {
-            if let Some(arguments) = row.line.and_then(|line| (line.print)(self)) {
+            arguments.clear();
+            if row
+                .line
+                .is_some_and(|line| (line.print)(self, &mut arguments))
+            {
                 text.push('\n');
                 text.push_str(row.keyword);
                 if !arguments.is_empty() {

@@ -37,6 +37,15 @@ impl ReplyCode {
         self.0
     }
 
+    /// The number as it goes over the wire.
+    #[must_use]
+    pub fn digits(self) -> [u8; 3] {
+        [self.0 / 100, self.0 / 10 % 10, self.0 % 10].map(|digit| {
+            // A digit is one octet.
+            b'0'.saturating_add(u8::try_from(digit).unwrap_or(0))
+        })
+    }
+
     /// 2yz: done.
     #[must_use]
     pub const fn is_positive(self) -> bool {
@@ -126,6 +135,9 @@ impl fmt::Display for EnhancedCode {
         write!(f, "{}.{}.{}", self.class, self.subject, self.detail)
     }
 }
+
+/// Room for the codes and line ends of a reply of some lines.
+const LINES_ROOM: usize = 64;
 
 /// A whole reply: bounded, and free of control characters other than the tab.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -226,10 +238,12 @@ impl Reply {
         } else {
             REPLY_LINE_MAX
         };
-        let code = self.code.to_string();
+        let code = self.code.digits();
+        // Enough for all but the longest, so that `out` grows once.
+        out.reserve(self.text.len().saturating_add(LINES_ROOM));
         let mut lines = self.lines().peekable();
         while let Some(line) = lines.next() {
-            out.extend_from_slice(code.as_bytes());
+            out.extend_from_slice(&code);
             out.push(if lines.peek().is_some() { b'-' } else { b' ' });
             out.extend_from_slice(cut(line, max.saturating_sub("550 \r\n".len())));
             out.extend_from_slice(b"\r\n");

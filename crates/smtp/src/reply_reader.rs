@@ -131,6 +131,12 @@ impl ReplyReader {
         let mut rest = buf;
         while let Some((part, after)) = split_lf(rest) {
             rest = after;
+            if let Some(reply) = self.at_once(part) {
+                return Ok(ReplyStep::Done {
+                    reply,
+                    consumed: buf.len().saturating_sub(rest.len()),
+                });
+            }
             self.push(part)?;
             if let Some(reply) = self.end_line()? {
                 return Ok(ReplyStep::Done {
@@ -143,6 +149,18 @@ impl ReplyReader {
         Ok(ReplyStep::Partial {
             consumed: buf.len(),
         })
+    }
+
+    /// A reply that is one line and came in one piece, as nearly all do: read where it stands. `None` for any
+    /// other, mistakes included, which takes the way through `line`.
+    fn at_once(&self, part: &[u8]) -> Option<Reply> {
+        let line = part.strip_suffix(b"\r").unwrap_or(part);
+        if self.in_reply() || part.len() > REPLY_LINE_ACCEPTED_MAX || line.contains(&b'\r') {
+            return None;
+        }
+        let (code, last, text) = split_line(line)?;
+        let clean = || text.iter().copied().map(clean_octet).collect();
+        last.then(|| Reply::from_clean(code, clean()))
     }
 
     /// Adds a part of a line. CRs count, so that a stream of them has an end.

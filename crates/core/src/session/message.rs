@@ -48,8 +48,7 @@ impl Session {
         match answer {
             Answer::Reply(reply) if reply.code().get() == 354 => {
                 self.state = State::Relaying;
-                let reply = Finding::StartData.reply(self.id);
-                turn.out.reply(&reply);
+                Finding::StartData.write_to(self.id, &mut turn.out.bytes);
                 Then::Relay
             }
             Answer::Reply(reply) | Answer::SenderRefused(reply) | Answer::ServiceRefused(reply) => {

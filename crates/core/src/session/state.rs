@@ -172,7 +172,10 @@ impl Due {
     }
 
     pub(super) fn print(&self, id: SessionId, out: &mut Outbox) {
-        out.reply(&self.reply(id));
+        match self {
+            Self::Own(finding) => finding.write_to(id, &mut out.bytes),
+            Self::Upstream(reply) => out.reply(reply),
+        }
     }
 
     pub(super) fn reply(&self, id: SessionId) -> Cow<'_, Reply> {

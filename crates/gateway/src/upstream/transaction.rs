@@ -14,6 +14,9 @@ use super::wire::{DATA_LIMIT, EARLY_LIMIT};
 /// (§3.1).
 const GROUP_MAX: usize = 32;
 
+/// Octets of RSET, MAIL, one RCPT and DATA, but for the longest of paths.
+const GROUP_USUAL: usize = 256;
+
 /// One command of a transaction.
 enum Line<'a> {
     Rset,
@@ -180,7 +183,7 @@ impl Connection {
             1
         };
         let mut answer = None;
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(GROUP_USUAL);
         for group in lines.chunks(group_max) {
             out.clear();
             for line in group {

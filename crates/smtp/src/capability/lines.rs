@@ -1,5 +1,7 @@
 //! How the arguments of each keyword are read and printed.
 
+use std::fmt::{self, Write as _};
+
 use super::{Capabilities, FutureRelease, Limits};
 use crate::limits::PROFILE_MAX;
 use crate::names::{Mechanism, XclientAttribute};
@@ -10,8 +12,9 @@ use crate::param;
 pub(super) struct Line {
     /// Takes the arguments, which are separated by single spaces.
     pub(super) read: fn(&mut Capabilities, &str),
-    /// The arguments; `None` where the keyword isn't announced.
-    pub(super) print: fn(&Capabilities) -> Option<String>,
+    /// Adds the arguments; whether the keyword is announced. Into a text that is there already: each EHLO
+    /// asks for all keywords.
+    pub(super) print: fn(&Capabilities, &mut String) -> bool,
 }
 
 /// A keyword without arguments; what follows it is ignored, as any client does.
@@ -19,7 +22,7 @@ macro_rules! flag {
     ($field:ident) => {
         Line {
             read: |found, _| found.$field = true,
-            print: |set| set.$field.then(String::new),
+            print: |set, _| set.$field,
         }
     };
 }
@@ -41,20 +44,17 @@ pub(super) const SIZE: Line = Line {
         found.size = Some(number.unwrap_or(0));
     },
     // RFC 1870 §3: no number says as much as 0, and nobody reads it as "nothing fits".
-    print: |set| set.size.map(number_or_nothing),
+    print: |set, out| set.size.is_some_and(|size| number_or_nothing(size, out)),
 };
 
 pub(super) const LIMITS: Line = Line {
     read: |found, text| read_limits(&mut found.limits, text),
-    print: |set| print_limits(&set.limits),
+    print: |set, out| print_limits(&set.limits, out),
 };
 
 pub(super) const AUTH: Line = Line {
     read: read_auth,
-    print: |set| {
-        let names: Vec<&str> = set.auth.iter().map(Mechanism::as_str).collect();
-        (!names.is_empty()).then(|| names.join(" "))
-    },
+    print: |set, out| join(set.auth.iter().map(Mechanism::as_str), out),
 };
 
 pub(super) const DELIVER_BY: Line = Line {
@@ -63,9 +63,9 @@ pub(super) const DELIVER_BY: Line = Line {
         let seconds = words(text).next().and_then(param::seconds);
         found.deliver_by = Some(seconds.unwrap_or(0));
     },
-    print: |set| {
-        set.deliver_by
-            .map(|seconds| number_or_nothing(seconds.into()))
+    print: |set, out| {
+        let least = set.deliver_by;
+        least.is_some_and(|seconds| number_or_nothing(seconds.into(), out))
     },
 };
 
@@ -83,7 +83,7 @@ pub(super) const MT_PRIORITY: Line = Line {
             Some(word) => Some(word).filter(name).map(Into::into),
         };
     },
-    print: |set| set.mt_priority.as_deref().map(str::to_owned),
+    print: |set, out| join(set.mt_priority.as_deref(), out),
 };
 
 pub(super) const FUTURE_RELEASE: Line = Line {
@@ -97,9 +97,14 @@ pub(super) const FUTURE_RELEASE: Line = Line {
             until_max: until.into(),
         });
     },
-    print: |set| {
-        let limits = set.future_release.as_ref()?;
-        Some(format!("{} {}", limits.interval_max, limits.until_max))
+    print: |set, out| {
+        let limits = set.future_release.as_ref();
+        limits.is_some_and(|limits| {
+            add(
+                out,
+                format_args!("{} {}", limits.interval_max, limits.until_max),
+            )
+        })
     },
 };
 
@@ -109,10 +114,7 @@ pub(super) const XCLIENT: Line = Line {
             .filter_map(XclientAttribute::from_name)
             .for_each(|name| found.xclient.insert(name));
     },
-    print: |set| {
-        let names: Vec<&str> = set.xclient.iter().map(XclientAttribute::as_str).collect();
-        (!names.is_empty()).then(|| names.join(" "))
-    },
+    print: |set, out| join(set.xclient.iter().map(XclientAttribute::as_str), out),
 };
 
 pub(super) fn read_auth(found: &mut Capabilities, text: &str) {
@@ -135,27 +137,43 @@ fn read_limits(limits: &mut Limits, text: &str) {
     }
 }
 
-fn print_limits(limits: &Limits) -> Option<String> {
+fn print_limits(limits: &Limits, out: &mut String) -> bool {
     let all = [
         ("MAILMAX", limits.mail_max),
         ("RCPTMAX", limits.rcpt_max),
         ("RCPTDOMAINMAX", limits.rcpt_domain_max),
     ];
-    let words: Vec<String> = all
-        .into_iter()
-        .filter_map(|(name, value)| Some(format!("{name}={}", value?)))
-        .collect();
-    (!words.is_empty()).then(|| words.join(" "))
+    let mut is_stated = false;
+    for (name, value) in all {
+        if let Some(value) = value {
+            let space = if is_stated { " " } else { "" };
+            is_stated = add(out, format_args!("{space}{name}={value}"));
+        }
+    }
+    is_stated
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split_ascii_whitespace()
 }
 
-fn number_or_nothing(number: u64) -> String {
-    if number == 0 {
-        String::new()
-    } else {
-        number.to_string()
+fn number_or_nothing(number: u64, out: &mut String) -> bool {
+    number == 0 || add(out, format_args!("{number}"))
+}
+
+/// Adds the words, with spaces between them; whether there are any.
+fn join<'a>(words: impl IntoIterator<Item = &'a str>, out: &mut String) -> bool {
+    let mut has_words = false;
+    for word in words {
+        if std::mem::replace(&mut has_words, true) {
+            out.push(' ');
+        }
+        out.push_str(word);
     }
+    has_words
+}
+
+/// Adds something, which can't fail; so it is announced.
+fn add(out: &mut String, text: fmt::Arguments<'_>) -> bool {
+    out.write_fmt(text).is_ok()
 }
