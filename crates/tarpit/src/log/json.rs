@@ -4,6 +4,8 @@
 //! The formatter that comes with the subscriber was rejected: it passes each quotation mark and
 //! comma through a check for UTF-8 and a call of its own, and so the record of a session cost more
 //! than all that the machine had to decide in it. The lines are the same.
+//! Writing into the subscriber's writer piece by piece was rejected too: each of some two hundred
+//! pieces was a call through a pointer.
 
 use std::fmt::{self, Write as _};
 
@@ -13,6 +15,9 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
+
+/// Octets of the record of a session with one message, and a little more.
+const USUAL: usize = 1024;
 
 /// Formats records as JSON.
 #[derive(Clone, Copy, Debug)]
@@ -29,152 +34,142 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        writer.write_str("{\"timestamp\":\"")?;
-        SystemTime.format_time(&mut writer)?;
-        writer.write_str("\",\"level\":\"")?;
-        writer.write_str(event.metadata().level().as_str())?;
-        writer.write_str("\"")?;
-        let mut object = Object {
-            out: writer,
-            result: Ok(()),
-        };
-        event.record(&mut object);
-        object.result?;
-        let mut writer = object.out;
-        writer.write_str(",\"target\":")?;
-        string(&mut writer, event.metadata().target())?;
-        writer.write_str("}\n")
+        let mut line = String::with_capacity(USUAL);
+        line.push_str("{\"timestamp\":\"");
+        SystemTime.format_time(&mut Writer::new(&mut line))?;
+        line.push_str("\",\"level\":\"");
+        line.push_str(event.metadata().level().as_str());
+        line.push('"');
+        members(&mut line, event);
+        writer.write_str(&line)
     }
 }
 
 /// A line of the record file: the version of the format, then as in the log; a record has no level.
 pub(super) fn record(line: &mut String, event: &Event<'_>) -> fmt::Result {
     line.push_str("{\"v\":1,\"timestamp\":\"");
-    let mut writer = Writer::new(line);
-    SystemTime.format_time(&mut writer)?;
-    writer.write_str("\"")?;
-    let mut object = Object {
-        out: writer,
-        result: Ok(()),
-    };
-    event.record(&mut object);
-    object.result?;
-    let mut writer = object.out;
-    writer.write_str(",\"target\":")?;
-    string(&mut writer, event.metadata().target())?;
-    writer.write_str("}\n")
+    SystemTime.format_time(&mut Writer::new(line))?;
+    line.push('"');
+    members(line, event);
+    Ok(())
 }
 
-/// The members of an object; the first failure counts.
-struct Object<'a> {
-    out: Writer<'a>,
-    result: fmt::Result,
+/// The fields of an event, its target, and the end of the line.
+fn members(line: &mut String, event: &Event<'_>) {
+    event.record(&mut Object(line));
+    line.push_str(",\"target\":");
+    string(line, event.metadata().target());
+    line.push_str("}\n");
 }
+
+/// The members of an object. Writing to a `String` can't fail.
+struct Object<'a>(&'a mut String);
 
 impl Object<'_> {
-    fn member(&mut self, field: &Field, value: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
-        if self.result.is_ok() {
-            self.result = self
-                .out
-                .write_str(",\"")
-                .and_then(|()| Escaping(&mut self.out).write_str(field.name()))
-                .and_then(|()| self.out.write_str("\":"))
-                .and_then(|()| value(&mut self.out));
-        }
+    fn member(&mut self, field: &Field) -> &mut String {
+        self.0.push_str(",\"");
+        escape(self.0, field.name());
+        self.0.push_str("\":");
+        self.0
+    }
+
+    fn number(&mut self, field: &Field, value: impl fmt::Display) {
+        let _ok = write!(self.member(field), "{value}");
     }
 }
 
 impl Visit for Object<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.member(field, |out| {
-            out.write_str("\"")?;
-            write!(Escaping(out), "{value:?}")?;
-            out.write_str("\"")
-        });
+        let out = self.member(field);
+        out.push('"');
+        let _ok = write!(Escaping(out), "{value:?}");
+        out.push('"');
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.member(field, |out| string(out, value));
+        string(self.member(field), value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.member(field, |out| {
-            out.write_str(if value { "true" } else { "false" })
-        });
+        self.member(field)
+            .push_str(if value { "true" } else { "false" });
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.member(field, |out| write!(out, "{value}"));
+        self.number(field, value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.member(field, |out| match value {
+        match value {
             // Most counts of a session.
-            0 => out.write_str("0"),
-            1 => out.write_str("1"),
-            _ => write!(out, "{value}"),
-        });
+            0 => self.member(field).push('0'),
+            1 => self.member(field).push('1'),
+            _ => self.number(field, value),
+        }
     }
 
     fn record_i128(&mut self, field: &Field, value: i128) {
-        self.member(field, |out| write!(out, "{value}"));
+        self.number(field, value);
     }
 
     fn record_u128(&mut self, field: &Field, value: u128) {
-        self.member(field, |out| write!(out, "{value}"));
+        self.number(field, value);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.member(field, |out| {
-            if value == 0.0 {
-                out.write_str("0.0")
-            } else if !value.is_finite() {
-                // RFC 8259 §6: infinity and NaN are no numbers.
-                out.write_str("null")
-            } else if value.fract() == 0.0 {
-                write!(out, "{value:.1}")
-            } else {
-                write!(out, "{value}")
-            }
-        });
+        if value == 0.0 {
+            self.member(field).push_str("0.0");
+        } else if !value.is_finite() {
+            // RFC 8259 §6: infinity and NaN are no numbers.
+            self.member(field).push_str("null");
+        } else if value.fract() == 0.0 {
+            self.number(field, format_args!("{value:.1}"));
+        } else {
+            self.number(field, value);
+        }
     }
 }
 
-fn string(out: &mut Writer<'_>, text: &str) -> fmt::Result {
-    out.write_str("\"")?;
-    Escaping(out).write_str(text)?;
-    out.write_str("\"")
+fn string(out: &mut String, text: &str) {
+    out.push('"');
+    escape(out, text);
+    out.push('"');
 }
 
 /// Writes the inside of a string.
-struct Escaping<'a, 'b>(&'a mut Writer<'b>);
+struct Escaping<'a>(&'a mut String);
 
-impl fmt::Write for Escaping<'_, '_> {
+impl fmt::Write for Escaping<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let mut rest = text;
-        // RFC 8259 §7: quotation mark, reverse solidus and the controls U+0000 to U+001F.
-        let special = |octet: u8| octet < b' ' || octet == b'"' || octet == b'\\';
-        while let Some(at) = rest.bytes().position(special) {
-            // Each of these octets is a character, so both cuts are between characters.
-            let (plain, from) = rest.split_at(at);
-            let (found, after) = from.split_at(1);
-            self.0.write_str(plain)?;
-            match found {
-                "\"" => self.0.write_str("\\\"")?,
-                "\\" => self.0.write_str("\\\\")?,
-                "\n" => self.0.write_str("\\n")?,
-                "\r" => self.0.write_str("\\r")?,
-                "\t" => self.0.write_str("\\t")?,
-                other => {
-                    for octet in other.bytes() {
-                        write!(self.0, "\\u{octet:04x}")?;
-                    }
+        escape(self.0, text);
+        Ok(())
+    }
+}
+
+fn escape(out: &mut String, text: &str) {
+    let mut rest = text;
+    // RFC 8259 §7: quotation mark, reverse solidus and the controls U+0000 to U+001F.
+    let special = |octet: u8| octet < b' ' || octet == b'"' || octet == b'\\';
+    while let Some(at) = rest.bytes().position(special) {
+        // Each of these octets is a character, so both cuts are between characters.
+        let (plain, from) = rest.split_at(at);
+        let (found, after) = from.split_at(1);
+        out.push_str(plain);
+        match found {
+            "\"" => out.push_str("\\\""),
+            "\\" => out.push_str("\\\\"),
+            "\n" => out.push_str("\\n"),
+            "\r" => out.push_str("\\r"),
+            "\t" => out.push_str("\\t"),
+            other => {
+                for octet in other.bytes() {
+                    let _ok = write!(out, "\\u{octet:04x}");
                 }
             }
-            rest = after;
         }
-        self.0.write_str(rest)
+        rest = after;
     }
+    out.push_str(rest);
 }
 
 #[cfg(test)]
