@@ -378,9 +378,7 @@ async fn send(stream: &mut Stream, bytes: &mut Vec<u8>) -> bool {
         return true;
     }
     // Whoever reads has room for it at once, and nothing has to be timed.
-    if !stream.is_secure()
-        && let Ok(count) = stream.try_write(bytes)
-    {
+    if let Some(count) = stream.write_at_once(bytes) {
         bytes.drain(..count);
         if bytes.is_empty() {
             return true;

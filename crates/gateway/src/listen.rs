@@ -12,7 +12,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use rustix::net::{SocketFlags, acceptfrom_with};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinHandle;
@@ -87,6 +88,9 @@ impl Bound {
     pub(crate) fn of(name: &str, asked: SocketAddr, socket: OwnedFd) -> io::Result<Self> {
         let socket = TcpListener::from(socket);
         socket.set_nonblocking(true)?;
+        // A reply is one small packet; waiting for more to send with it only delays. Linux gives this on
+        // to the sockets that are accepted, and each is spared a call.
+        SockRef::from(&socket).set_tcp_nodelay(true)?;
         Ok(Self {
             name: name.into(),
             asked,
@@ -191,7 +195,7 @@ impl Porter {
     fn burst(&mut self, socket: &TcpListener) -> Rest {
         let live = self.shared.live.load_full();
         for _ in 0..BURST {
-            match socket.accept() {
+            match take(socket) {
                 Ok((stream, peer)) => self.receive(stream, peer, &live),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Rest::Nobody,
                 Err(error) if is_clients_fault(&error) => {}
@@ -212,7 +216,7 @@ impl Porter {
         for _ in 0..BURST {
             // In between another thread may take it; then there is no spare until one comes back.
             drop(self.spare.take());
-            let accepted = socket.accept();
+            let accepted = take(socket);
             if let Ok((stream, peer)) = accepted
                 && let Some(listener) = find(&live, &self.name)
             {
@@ -258,6 +262,14 @@ impl Porter {
     }
 }
 
+/// The next of those who wait. Its socket does not block, which the system sees to in the same call.
+fn take(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (accepted, peer) = acceptfrom_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    let peer = peer.ok_or(ErrorKind::ConnectionAborted)?;
+    Ok((accepted.into(), peer))
+}
+
 /// Which of the listeners has this name; a reload may have taken it away.
 fn find(live: &Live, name: &str) -> Option<usize> {
     let mut listeners = live.config.listeners.iter();
@@ -266,9 +278,6 @@ fn find(live: &Live, name: &str) -> Option<usize> {
 
 fn register(socket: TcpStream) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
     let local = socket.local_addr()?;
-    // A reply is one small packet; waiting for more to send with it only delays.
-    let _ = socket.set_nodelay(true);
-    socket.set_nonblocking(true)?;
     Ok((tokio::net::TcpStream::from_std(socket)?, local))
 }
 

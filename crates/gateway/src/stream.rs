@@ -23,6 +23,7 @@ use std::net::Shutdown;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
+use rustix::net::{SendFlags, send};
 use rustls::server::UnbufferedServerConnection;
 use rustls::{ClientConnection, CommonState};
 use socket2::SockRef;
@@ -225,6 +226,21 @@ impl Stream {
             None => self.socket.tcp.try_write(bytes),
             Some(secure) => secure.try_write(&self.socket, bytes),
         }
+    }
+
+    /// Writes what the system takes at once, if this is a plain socket; how many octets, unless it takes
+    /// none. Asks the system itself: of a socket that is new the runtime does not know yet that there
+    /// is room, and a greeting would wait for it to notice.
+    pub(crate) fn write_at_once(&self, bytes: &[u8]) -> Option<usize> {
+        if self.is_secure() {
+            return None;
+        }
+        send(
+            &self.socket.tcp,
+            bytes,
+            SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+        )
+        .ok()
     }
 
     /// Writes the pieces one behind the other, without copying them together, and stops when the
