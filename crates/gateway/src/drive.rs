@@ -37,10 +37,6 @@ pub(crate) const LINGER: Duration = Duration::from_secs(1);
 /// And how many reads of 4 KiB it is given.
 const LINGER_READS: usize = 16;
 
-/// Replies that are due are flushed before a wait begins. An upstream on the same machine answers
-/// before this, and then the flush is saved.
-const FLUSH_AFTER: Duration = Duration::from_millis(10);
-
 /// What follows an activity.
 pub(crate) enum Next {
     /// Wait until then, or until there is room.
@@ -219,9 +215,16 @@ impl Activity<'_> {
                 .link
                 .ask(ask, &who, claim, conn.session.envelope(), limit);
             tokio::pin!(question);
-            match tokio::time::timeout(FLUSH_AFTER, &mut question).await {
-                Ok(answer) => Asked::Answer(answer),
-                Err(_) => {
+            // Replies that are due are flushed before a wait begins. An upstream on the same machine
+            // answers before a beat, and then the flush is saved.
+            let answer = tokio::select! {
+                biased;
+                answer = &mut question => Some(answer),
+                () = self.shared.pulse.passed() => None,
+            };
+            match answer {
+                Some(answer) => Asked::Answer(answer),
+                None => {
                     // If the client is gone, the watch will say so.
                     let _ = send(&mut conn.stream, &mut self.out.bytes).await;
                     let watch = Watch {

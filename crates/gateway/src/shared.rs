@@ -20,6 +20,7 @@ use crate::live::Live;
 use crate::metrics::{Metrics, Reloads};
 use crate::pit::Pit;
 use crate::places::Places;
+use crate::pulse::Pulse;
 use crate::tls::Handshakes;
 
 /// Known senders are those whose mail the upstream accepted within this time (DESIGN §3).
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) ledger: Ledger,
     pub(crate) pit: Arc<Pit>,
     pub(crate) places: Arc<Places>,
+    pub(crate) pulse: Arc<Pulse>,
     pub(crate) crowd: Crowd,
     pub(crate) handshakes: Handshakes,
     pub(crate) metrics: Metrics,
@@ -77,6 +79,7 @@ impl Shared {
             ledger: Ledger::new(config, RandomState::new()),
             pit: Arc::new(Pit::default()),
             places: Arc::new(Places::default()),
+            pulse: Arc::new(Pulse::default()),
             crowd: Crowd::default(),
             handshakes: Handshakes::default(),
             metrics: Metrics::default(),
