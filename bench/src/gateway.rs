@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) delay_seconds: u32,
     /// `[[certificate]]`, for STARTTLS.
     pub(crate) certificate: String,
+    /// `[[upstream]] messages_per_connection_max`; with 1, no session gets another's connection.
+    pub(crate) messages_per_connection_max: u32,
     /// More lines for `[[upstream]]`.
     pub(crate) upstream_more: &'static str,
     /// More lines for `[tarpit]`.
@@ -56,6 +58,8 @@ impl Settings {
             scope: "source",
             delay_seconds: 5,
             certificate: String::new(),
+            // As for a server without a limit of its own: Postfix has none.
+            messages_per_connection_max: 1000,
             upstream_more: "",
             tarpit_more: "",
             limits: String::new(),
@@ -78,8 +82,7 @@ address = "127.0.0.1:0"
 [[upstream]]
 address = "{}"
 identity = "{}"
-# As for a server without a limit of its own: Postfix has none.
-messages_per_connection_max = 1000
+messages_per_connection_max = {}
 {}
 
 {}
@@ -100,6 +103,7 @@ format = "json"
 "#,
             self.upstream,
             self.identity,
+            self.messages_per_connection_max,
             self.upstream_more,
             self.certificate,
             self.mode,

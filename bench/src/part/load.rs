@@ -1,5 +1,7 @@
 //! Wanted mail to the fast sink: direct, through the gateway, and through other proxies, all in
-//! turns of one run.
+//! turns of one run. The gateway is there twice: as it is, and so that it must connect to the server
+//! for each session, as where it tells the server who the client is (PROXY, XCLIENT), and as the
+//! other proxies do.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,8 +26,8 @@ pub(super) const COLUMNS: &[&str] = &[
     "CPU, µs/message",
 ];
 
-/// The gateway's place among the servers; the direct way is the first.
-const GATEWAY: usize = 1;
+/// The gateway's places among the servers, as it is and without reuse; the direct way is the first.
+const GATEWAYS: [(usize, &str); 2] = [(1, "the gateway"), (2, "the gateway, without reuse")];
 
 /// Which of the loads is measured against itself: 1 KiB, 50 senders, 10 a connection.
 const NOISE: usize = 3;
@@ -35,8 +37,15 @@ pub(super) async fn run(setting: &Setting) -> Result<Table> {
     let sink = Sink::start(1, Duration::ZERO)?;
     let direct = sink.addresses[0];
     let gateway = Gateway::start(&setting.tarpit, &Settings::new(direct)).await?;
-    let mut names = vec!["nothing (direct)".to_owned(), "the gateway".to_owned()];
-    let mut servers = vec![Server::plain(direct), gateway.server(Way::Plain)];
+    let without_reuse = Settings {
+        messages_per_connection_max: 1,
+        ..Settings::new(direct)
+    };
+    let without_reuse = Gateway::start(&setting.tarpit, &without_reuse).await?;
+    let mut names = vec!["nothing (direct)".to_owned()];
+    names.extend(GATEWAYS.map(|(_, name)| name.to_owned()));
+    let mut servers = vec![Server::plain(direct)];
+    servers.extend([&gateway, &without_reuse].map(|gateway| gateway.server(Way::Plain)));
     let mut builds = Vec::new();
     for binary in &setting.beside {
         let build = Gateway::start(binary, &Settings::new(direct)).await?;
@@ -117,7 +126,7 @@ pub(super) fn rows(table: &mut Table, words: &str, names: &[String], turns: Vec<
     }
 }
 
-/// The gateway beside each other proxy: rate by rate, and latency by latency.
+/// The gateways beside each other proxy: rate by rate, and latency by latency.
 struct Beside {
     names: Vec<String>,
     rows: Vec<Vec<String>>,
@@ -125,7 +134,7 @@ struct Beside {
 
 impl Beside {
     fn new(names: &[String]) -> Self {
-        let others = names.iter().skip(GATEWAY + 1);
+        let others = names.iter().skip(1 + GATEWAYS.len());
         Self {
             names: others.cloned().collect(),
             rows: Vec::new(),
@@ -133,26 +142,37 @@ impl Beside {
     }
 
     fn row(&mut self, words: &str, turns: &[Vec<Turn>]) {
-        let Some(gateway) = turns.get(GATEWAY) else {
-            return;
-        };
-        for (name, other) in self.names.iter().zip(turns.iter().skip(GATEWAY + 1)) {
-            let cell = |figure: fn(&Turn) -> f64| {
-                let [median, least, greatest] = ratios(other, gateway, figure);
-                format!("**{median:.2}** ({least:.2}-{greatest:.2})")
+        for (at, gateway_name) in GATEWAYS {
+            let Some(gateway) = turns.get(at) else {
+                return;
             };
-            self.rows.push(vec![
-                words.to_owned(),
-                name.clone(),
-                cell(|turn| turn.rate),
-                cell(|turn| turn.median.as_secs_f64()),
-                cell(|turn| turn.p99.as_secs_f64()),
-            ]);
+            let others = turns.iter().skip(1 + GATEWAYS.len());
+            for (name, other) in self.names.iter().zip(others) {
+                let cell = |figure: fn(&Turn) -> f64| {
+                    let [median, least, greatest] = ratios(other, gateway, figure);
+                    format!("**{median:.2}** ({least:.2}-{greatest:.2})")
+                };
+                self.rows.push(vec![
+                    words.to_owned(),
+                    gateway_name.to_owned(),
+                    name.clone(),
+                    cell(|turn| turn.rate),
+                    cell(|turn| turn.median.as_secs_f64()),
+                    cell(|turn| turn.p99.as_secs_f64()),
+                ]);
+            }
         }
     }
 
     fn to_markdown(&self) -> String {
-        let mut table = Table::new(&["the gateway", "by", "messages/s", "ms, median", "ms, 99 %"]);
+        let mut table = Table::new(&[
+            "wanted mail",
+            "through",
+            "by",
+            "messages/s",
+            "ms, median",
+            "ms, 99 %",
+        ]);
         for row in &self.rows {
             table.row(row.clone());
         }
