@@ -18,6 +18,11 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+/// What held sessions take is freed by other threads than those that took it, and in bursts. The C
+/// library's allocator keeps that in the arenas of the threads; this one gives it back.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     cmd::dispatch(cli::Tarpit::parse())
 }
