@@ -1,6 +1,7 @@
 //! A successor that ends at each point of the hand-over: the old one goes on, with all that was not
 //! confirmed, and its listener never closes.
 
+mod ahead;
 mod unreadable;
 
 use std::os::fd::OwnedFd;

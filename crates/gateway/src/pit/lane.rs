@@ -23,7 +23,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Sender, UnboundedSender};
 
 use super::holder::{Bell, Events, Holder, Stir};
-use super::parcel::{Parcel, seconds};
+use super::parcel::{Parcel, Waits, seconds};
 use super::shed::{self, Among};
 use super::slab::Key;
 use crate::conn::Conn;
@@ -249,7 +249,9 @@ impl Lane {
 
     /// Somebody comes to wait.
     fn put(&mut self, shared: &Arc<Shared>, parcel: Parcel) {
-        let for_room = parcel.state.for_room;
+        let Waits {
+            listens, for_room, ..
+        } = parcel.state;
         let key = self.holder.put(parcel);
         if let Err(error) = self.holder.watch(key) {
             tracing::warn!(target: "tarpit::pit", %error, "a held session can't be watched, and ends");
@@ -258,7 +260,10 @@ impl Lane {
         if self.stage != Stop::No || self.successor.is_some() {
             return self.visit(shared, key);
         }
-        if for_room || shared.clock.now() < self.eased_until {
+        if listens {
+            // It may have commands at hand that were read elsewhere: no event tells of them.
+            self.again.push((key, None));
+        } else if for_room || shared.clock.now() < self.eased_until {
             // A wake that came before this went nowhere, so the ledger is asked once more.
             self.step(shared, key, Some(Input::Resume));
         }
