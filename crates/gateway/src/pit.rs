@@ -17,6 +17,7 @@
 //! with those of mail); a thread for the whole pit at the priority of mail.
 
 mod away;
+mod bug;
 pub(crate) mod holder;
 mod lane;
 pub(crate) mod parcel;

@@ -48,6 +48,11 @@ impl Client {
         assert_eq!(self.code().await, code, "{line}");
     }
 
+    /// It has nothing more to say.
+    pub(crate) async fn close(&mut self) {
+        self.0.get_mut().shutdown().await.unwrap();
+    }
+
     /// Empty if the connection is gone.
     pub(crate) async fn code(&mut self) -> String {
         let mut line = String::new();
@@ -133,6 +138,26 @@ pub(crate) fn count(sessions: u32) -> usize {
 pub(crate) const BUG_IN_THE_PIT: &str = "bug-in-the-pit.example.net";
 /// and one of this name in the mail lane.
 pub(crate) const BUG_IN_THE_MAIL_LANE: &str = "bug-in-the-mail-lane.example.net";
+
+/// The same for its record: one of this name ends in the pit when the record is read,
+pub(crate) const BUG_IN_A_RECORD: &str = "bug-in-a-record.example.net";
+/// and one of this name when it comes back from a keeper.
+pub(crate) const BUG_FROM_A_KEEPER: &str = "bug-from-a-keeper.example.net";
+
+/// The bug where a record is read, by a lane or by the thread of the keepers.
+pub(crate) fn meet_bug_in_a_record(conn: &Conn<()>) {
+    let thread = std::thread::current();
+    let bug = match thread.name() {
+        Some("keepers") => BUG_FROM_A_KEEPER,
+        Some(name) if name.starts_with("pit-") => BUG_IN_A_RECORD,
+        _ => return,
+    };
+    assert_ne!(
+        conn.session.helo().0,
+        Some(bug),
+        "the bug that the test wants"
+    );
+}
 
 /// The bug: a panic while a session is worked on, once it has said its name.
 pub(crate) fn meet_bug<S>(conn: &Conn<S>) {

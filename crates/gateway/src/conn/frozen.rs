@@ -121,7 +121,7 @@ impl Conn<()> {
         if let Some(placed) = placed {
             link.restore(placed);
         }
-        Ok(Self {
+        let conn = Self {
             stream: (),
             exempt: session
                 .is_exempt()
@@ -146,7 +146,10 @@ impl Conn<()> {
             is_check: has(flag::IS_CHECK),
             is_orphan,
             via,
-        })
+        };
+        #[cfg(test)]
+        crate::scene::meet_bug_in_a_record(&conn);
+        Ok(conn)
     }
 }
 

@@ -2,6 +2,7 @@
 //! confirmed, and its listener never closes.
 
 mod ahead;
+mod bug;
 mod unreadable;
 
 use std::os::fd::OwnedFd;

@@ -8,9 +8,9 @@ use tarpit_core::answer::Finding;
 use tarpit_core::octets::Unreadable;
 use tarpit_core::{Input, Outbox, Paced};
 
-use super::Pit;
 use super::lane::Errand;
 use super::parcel::{Parcel, Veil, Waits};
+use super::{Pit, bug};
 use crate::conn::Conn;
 use crate::drive::machine::{self, Scene};
 use crate::front;
@@ -70,20 +70,14 @@ impl Pit {
             tracing::error!(target: "tarpit::keeper", "a keeper gave back a session over TLS whose keys are not here, and it ends");
             return self.bury(shared, &cargo.freight, None);
         }
-        // It may have been written by another version of this program.
-        let is_let_go = match Conn::thaw(&cargo.freight.record, shared) {
-            Ok(conn) => {
-                let policy = shared.policy(&conn.live, conn.listener);
-                let is_let_go = !cargo.freight.flags.listens && !policy.enforces();
-                conn.place.into_held();
-                is_let_go
-            }
-            Err(error) => {
+        let is_let_go = match bug::caught(shared, || is_let_go(shared, &cargo.freight)) {
+            Some(Ok(is_let_go)) => is_let_go,
+            Some(Err(error)) => {
                 note_unreadable(shared, &error);
                 shared.places.end_held(cargo.freight.source);
-                turn_away(shared, unpack(shared, cargo));
-                return;
+                return turn_away(shared, unpack(shared, cargo));
             }
+            None => return turn_away(shared, unpack(shared, cargo)),
         };
         tracing::debug!(target: "tarpit::keeper", ?why, said = cargo.freight.said, "a session is back from a keeper");
         let number = usize::try_from(cargo.socket.as_raw_fd()).unwrap_or(0);
@@ -104,29 +98,46 @@ impl Pit {
     /// A session whose client is gone from a keeper: what it was doing is charged, and its record
     /// written.
     pub(crate) fn bury(&self, shared: &Arc<Shared>, freight: &Freight, veil: Option<Box<Veil>>) {
-        let mut conn = match Conn::thaw(&freight.record, shared) {
-            Ok(conn) => conn,
-            Err(error) => {
-                note_unreadable(shared, &error);
-                shared.places.end_held(freight.source);
-                return;
-            }
-        };
-        conn.session.note_said(freight.said);
-        if freight.flags.half_closed {
-            conn.session.note_half_closed();
-        }
-        let scene = Scene::of(&conn);
-        machine::handle(
-            shared,
-            &mut conn,
-            &scene,
-            &mut Outbox::default(),
-            Input::Gone,
-        );
-        conn.tls = veil.map(|veil| veil.info);
-        front::finish(shared, &mut conn);
+        // There is nobody left to be told of a bug.
+        bug::caught(shared, || bury(shared, freight, veil));
     }
+}
+
+/// Whether who comes back from a keeper is no longer to be held.
+///
+/// # Errors
+/// Another version of this program wrote its record.
+fn is_let_go(shared: &Arc<Shared>, freight: &Freight) -> Result<bool, Unreadable> {
+    let conn = Conn::thaw(&freight.record, shared)?;
+    let policy = shared.policy(&conn.live, conn.listener);
+    let is_let_go = !freight.flags.listens && !policy.enforces();
+    conn.place.into_held();
+    Ok(is_let_go)
+}
+
+fn bury(shared: &Arc<Shared>, freight: &Freight, veil: Option<Box<Veil>>) {
+    let mut conn = match Conn::thaw(&freight.record, shared) {
+        Ok(conn) => conn,
+        Err(error) => {
+            note_unreadable(shared, &error);
+            shared.places.end_held(freight.source);
+            return;
+        }
+    };
+    conn.session.note_said(freight.said);
+    if freight.flags.half_closed {
+        conn.session.note_half_closed();
+    }
+    let scene = Scene::of(&conn);
+    machine::handle(
+        shared,
+        &mut conn,
+        &scene,
+        &mut Outbox::default(),
+        Input::Gone,
+    );
+    conn.tls = veil.map(|veil| veil.info);
+    front::finish(shared, &mut conn);
 }
 
 /// Another process wrote a record that this one can't read: it is of another version.

@@ -205,10 +205,10 @@ impl Lane {
             self.mailbox.empty(&mut errands);
             let arrived = errands.len();
             for errand in errands.drain(..) {
-                self.do_errand(&shared, errand);
+                self.guard(&shared, None, |lane| lane.do_errand(&shared, errand));
             }
             for (key, stir) in stirred.drain(..) {
-                self.stir(&shared, key, stir);
+                self.guard(&shared, Some(key), |lane| lane.stir(&shared, key, stir));
             }
             for (key, first) in std::mem::take(&mut self.again) {
                 self.step(&shared, key, first);
@@ -258,7 +258,7 @@ impl Lane {
             return self.step(shared, key, Some(Input::Shed));
         }
         if self.stage != Stop::No || self.successor.is_some() {
-            return self.visit(shared, key);
+            return self.guard(shared, Some(key), |lane| lane.visit(shared, key));
         }
         if listens {
             // It may have commands at hand that were read elsewhere: no event tells of them.
@@ -300,7 +300,7 @@ impl Lane {
     fn turn(&mut self, shared: &Arc<Shared>) {
         let now = shared.clock.now();
         while let Some(key) = self.holder.pop_due(now) {
-            self.due(shared, key, now);
+            self.guard(shared, Some(key), |lane| lane.due(shared, key, now));
         }
     }
 
@@ -354,7 +354,7 @@ impl Lane {
         let end = from.saturating_add(PASS).min(self.holder.slab().places());
         for place in from..end {
             if let Some((key, _)) = self.holder.slab().at(place) {
-                self.visit(shared, key);
+                self.guard(shared, Some(key), |lane| lane.visit(shared, key));
             }
         }
         self.walk = (end < self.holder.slab().places()).then_some(end);
@@ -404,10 +404,10 @@ impl Lane {
             self.step(shared, key, Some(Input::Drain));
             return;
         }
+        let conn = Conn::thaw(&parcel.record, shared).ok();
         let Some(parcel) = self.holder.take(key) else {
             return;
         };
-        let conn = Conn::thaw(&parcel.record, shared).ok();
         match successor.send(Box::new(parcel)) {
             // Its count goes with it, and its place in the queue for room to whoever is behind it.
             Ok(()) => {

@@ -78,7 +78,7 @@ async fn from_a_keeper() {
     empty(&shared).await;
 }
 
-fn give_back(
+pub(super) fn give_back(
     shared: &Arc<crate::shared::Shared>,
     freight: crate::keeper::Freight,
     socket: OwnedFd,

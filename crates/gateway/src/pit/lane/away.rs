@@ -63,7 +63,13 @@ impl Lane {
             let is_worth = parcel.until >= worth
                 && (parcel.veil.is_none() || is_fit(parcel, now))
                 && !self.again.iter().any(|(again, _)| *again == key);
-            if is_worth && !self.part_with(shared, keepers, key) {
+            let mut has_room = true;
+            if is_worth {
+                self.guard(shared, Some(key), |lane| {
+                    has_room = lane.part_with(shared, keepers, key);
+                });
+            }
+            if !has_room {
                 return;
             }
         }

@@ -12,6 +12,7 @@ use super::step::{Flushed, Step};
 use crate::drive::machine;
 use crate::drive::{LINGER, Start};
 use crate::front;
+use crate::pit::bug;
 use crate::pit::parcel::Parcel;
 use crate::pit::slab::Key;
 use crate::shared::{Shared, Stop};
@@ -93,6 +94,22 @@ impl Lane {
             shared.places.end_unknown();
         }
         self.break_off(key);
+    }
+
+    /// Does something for a session, if it is known for which. A panic is a bug of ours: it ends this
+    /// session, and no other.
+    pub(super) fn guard(
+        &mut self,
+        shared: &Shared,
+        key: Option<Key>,
+        work: impl FnOnce(&mut Self),
+    ) {
+        if bug::caught(shared, || work(self)).is_none()
+            && let Some(key) = key
+        {
+            // Its count was given back with what it was thawed to.
+            self.break_off(key);
+        }
     }
 
     /// 421 for a bug of ours, unless another reply was begun.

@@ -2,7 +2,6 @@
 //! frozen again.
 
 use std::io::ErrorKind;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,16 +66,9 @@ pub(super) struct Step<'a> {
 }
 
 impl Lane {
-    /// Gives the machine an input; without one, what the client says. A panic is a bug of ours: it
-    /// ends this session, and no other.
+    /// Gives the machine an input; without one, what the client says.
     pub(super) fn step(&mut self, shared: &Arc<Shared>, key: Key, first: Option<First>) {
-        let step = AssertUnwindSafe(|| self.take_step(shared, key, first));
-        if catch_unwind(step).is_err() {
-            shared.metrics.panics.add(1);
-            tracing::error!(target: "tarpit::pit", "a bug ended a held session");
-            // Its count was given back with what it was thawed to.
-            self.break_off(key);
-        }
+        self.guard(shared, Some(key), |lane| lane.take_step(shared, key, first));
     }
 
     fn take_step(&mut self, shared: &Arc<Shared>, key: Key, first: Option<First>) {
