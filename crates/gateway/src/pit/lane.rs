@@ -320,7 +320,7 @@ impl Lane {
         {
             keepers.shed(surplus);
         }
-        let excess = surplus.of(mine.sessions);
+        let excess = shed::share(surplus, mine);
         self.is_shedding = excess > u64::from(PASS);
         let now = seconds(shared.clock.now());
         let count = usize::try_from(excess.min(u64::from(PASS))).unwrap_or(usize::MAX);

@@ -1,6 +1,7 @@
 use tarpit_core::Tick;
+use tarpit_core::budget::{Load, Strain, Surplus};
 
-use super::super::shed::{Among, choose};
+use super::super::shed::{Among, choose, share};
 use super::super::slab::Slab;
 use super::{pair, parcel};
 
@@ -55,4 +56,34 @@ fn of_unread_input_only_those_that_have_some() {
     let mut both = shed(&all, Among::Unread, 5);
     both.sort_unstable();
     assert_eq!(both, [1, 2]);
+}
+
+/// Many that came in one second: those with the largest debts, however many are wanted.
+#[test]
+fn a_part_of_one_second_is_chosen_by_the_debts() {
+    // Each debt once, in no order.
+    let debt = |number: u64| 1 + number * 37 % 101;
+    let all: Vec<Sort> = (0..101).map(|n| (990, debt(n), false, 0)).collect();
+    let mut by_debt: Vec<usize> = (0..101).collect();
+    by_debt.sort_by_key(|number| std::cmp::Reverse(all[*number].1));
+    for count in [1, 2, 50, 100, 101] {
+        assert_eq!(shed(&all, Among::All, count), by_debt[..count]);
+    }
+}
+
+#[test]
+fn who_has_no_unread_input_has_no_share_of_it() {
+    let surplus = |strain| Surplus {
+        strain,
+        over: 10,
+        whole: 100,
+    };
+    let mine = |unread| Load {
+        sessions: 50,
+        octets: 50,
+        unread,
+    };
+    assert_eq!(share(surplus(Strain::Unread), mine(0)), 0);
+    assert_eq!(share(surplus(Strain::Unread), mine(4096)), 5);
+    assert_eq!(share(surplus(Strain::Sessions), mine(0)), 5);
 }
