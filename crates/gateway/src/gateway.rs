@@ -362,9 +362,14 @@ impl Handle {
     }
 
     /// Takes what else comes from a predecessor, until it has ended. `known` is told when the service
-    /// manager knows us; it is dropped if the predecessor is gone before.
+    /// manager knows us; it is dropped if the predecessor is gone before. If what it says can't be read
+    /// before that, it goes on as the main process and ends us: we drain, and nobody is told otherwise.
     pub async fn attend(&self, estate: Estate, known: oneshot::Sender<()>) {
-        estate.attend(Arc::clone(&self.inner.shared), known).await;
+        let attended = estate.attend(Arc::clone(&self.inner.shared), known);
+        if let Err(mut known) = attended.await {
+            self.drain();
+            known.closed().await;
+        }
     }
 
     /// Gives what is listened on, what is owed and who waits to the successor at the other end of

@@ -22,7 +22,8 @@
 //! What it promises: whatever becomes of the successor before `Main`, the old front goes on. Before it
 //! serves, as if nothing had been; while those who wait go over, with all that the successor has not
 //! confirmed: what it took ends with it, and the listeners are never without a process, since both
-//! have them until then. Listeners are never bound anew: a socket that is closed takes the connections
+//! have them until then. A successor that can't read what it is given before `Main` drains, since it
+//! is going to be ended. Listeners are never bound anew: a socket that is closed takes the connections
 //! in its queue with it. From `Serve` to `Serving`, a few milliseconds, nobody accepts, and clients
 //! wait in those queues.
 //!

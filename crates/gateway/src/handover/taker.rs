@@ -127,7 +127,15 @@ impl Estate {
 
     /// Takes what comes until the predecessor's last session has ended. `known` is told when the
     /// service manager knows us; dropped, if the predecessor is gone before.
-    pub(crate) async fn attend(mut self, shared: Arc<Shared>, known: oneshot::Sender<()>) {
+    ///
+    /// # Errors
+    /// The line broke before that: the predecessor goes on, and ends us. `known` is neither told nor
+    /// dropped.
+    pub(crate) async fn attend(
+        mut self,
+        shared: Arc<Shared>,
+        known: oneshot::Sender<()>,
+    ) -> Result<(), oneshot::Sender<()>> {
         let mut known = Some(known);
         loop {
             let noted = match self.wire.receive().await {
@@ -145,10 +153,11 @@ impl Estate {
             };
             if let Err(error) = noted {
                 tracing::warn!(target: "tarpit::upgrade", %error, "what the predecessor says can't be read");
-                return;
+                return known.map_or(Ok(()), Err);
             }
         }
         tracing::info!(target: "tarpit::upgrade", "the predecessor has ended");
+        Ok(())
     }
 
     /// They are the predecessor's until it hears that they are ours; if it can't, it keeps them.

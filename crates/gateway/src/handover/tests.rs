@@ -2,6 +2,7 @@
 //! confirmed, and its listener never closes.
 
 mod ahead;
+mod broken;
 mod bug;
 mod unreadable;
 
