@@ -59,7 +59,7 @@ pub struct ListenerMode {
 /// The pit. Counts are since the start of the process.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pit {
-    /// Sessions that are held now.
+    /// Sessions in the pit now: held, or idle there after a hold.
     pub held: u64,
     /// Memory that they take in this process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -89,7 +89,7 @@ pub struct Pit {
 /// Mail. Counts are since the start of the process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mail {
-    /// Sessions now, those that are held included.
+    /// Sessions now, those in the pit included.
     pub sessions: u64,
     /// Messages that the upstream accepted.
     pub accepted: u64,

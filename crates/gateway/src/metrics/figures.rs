@@ -45,7 +45,7 @@ impl Figures {
 /// The pit now. What is `None` is not known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PitFigures {
-    /// Sessions that are held, keepers' included.
+    /// Sessions in the pit, keepers' included: held, or idle there after a hold.
     pub sessions: u64,
     /// Octets of memory that they take in this process.
     pub octets: Option<u64>,

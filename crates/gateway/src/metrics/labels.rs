@@ -61,7 +61,7 @@ macro_rules! words {
 words! {
     /// What a session does now.
     State {
-        /// It waits out its debt, or for room.
+        /// It is in the pit: it waits out its debt or for room, or is idle there after a hold.
         Held = "held",
         /// It waits for an answer of the upstream.
         Upstream = "upstream",

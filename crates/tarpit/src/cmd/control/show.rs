@@ -149,7 +149,7 @@ fn upstream(upstream: &Upstream) -> String {
 }
 
 fn pit(pit: &Pit) -> String {
-    let mut text = format!("pit       {} held now", pit.held);
+    let mut text = format!("pit       {} in it now, held or idle", pit.held);
     if let Some(bytes) = pit.bytes.filter(|_| pit.held > 0) {
         put(&mut text, format_args!(", {} KiB", bytes.div_ceil(1024)));
     }

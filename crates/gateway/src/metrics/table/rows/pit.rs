@@ -88,7 +88,7 @@ pub(super) const PIT: &[Family] = &[
         Pit,
         Gauge,
         "tarpit_pit_sessions",
-        "Sessions that are held now, those of keepers included.",
+        "Sessions in the pit now, those of keepers included: held, or idle there after a hold.",
         &[],
         |figures, push| one(push, figures.pit.sessions),
     ),
@@ -96,7 +96,7 @@ pub(super) const PIT: &[Family] = &[
         Pit,
         Gauge,
         "tarpit_pit_bytes",
-        "Memory that held sessions take now.",
+        "Memory that sessions in the pit take now.",
         &[],
         |figures, push| maybe(push, figures.pit.octets),
     ),
@@ -104,7 +104,7 @@ pub(super) const PIT: &[Family] = &[
         Pit,
         Gauge,
         "tarpit_pit_session_bytes",
-        "Memory that a held session takes now, on average; absent while none is held.",
+        "Memory that a session in the pit takes now, on average; absent while there is none.",
         &[],
         |figures, push| {
             let pit = &figures.pit;
@@ -119,7 +119,8 @@ pub(super) const PIT: &[Family] = &[
         Pit,
         Gauge,
         "tarpit_pit_unread_bytes",
-        "Input of held sessions that waits in the system: one page of kernel memory for each of them at least.",
+        "Input of held sessions that waits in the system, in order: one page of kernel memory for each of them at least. \
+         Segments out of order are not in it, and small ones take more: `mem` in `/proc/net/sockstat` has all.",
         &[],
         |figures, push| maybe(push, figures.pit.unread_octets),
     ),

@@ -19,8 +19,8 @@ pub(super) const SESSIONS: &[Family] = &[
         Sessions,
         Gauge,
         "tarpit_sessions",
-        "Sessions now, by what they do: wait in the pit, wait for the upstream, send message data, shake hands for TLS, \
-         pass through untouched, or none of these (open).",
+        "Sessions now, by what they do: wait in the pit (held, or idle there after a hold), wait for the upstream, send \
+         message data, shake hands for TLS, pass through untouched, or none of these (open).",
         &[words("state", State::words)],
         |figures, push| {
             for (state, count) in &figures.sessions {
