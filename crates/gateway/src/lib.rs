@@ -38,6 +38,7 @@ pub mod maildir;
 pub mod metrics;
 mod pit;
 mod places;
+mod priority;
 mod pulse;
 mod recipients;
 mod relay;

@@ -193,6 +193,16 @@ impl Pit {
         self.lock().remove(&ticket);
     }
 
+    /// The same for a parcel that left this place of a lane. It may be back already, and be known at
+    /// another one.
+    fn deregister_at(&self, ticket: Ticket, lane: usize, key: Key) {
+        let mut waiting = self.lock();
+        let is_there = |waiter: &Waiter| matches!(waiter, Waiter::Parcel { lane: at, key: of } if (*at, *of) == (lane, key));
+        if waiting.get(&ticket).is_some_and(is_there) {
+            waiting.remove(&ticket);
+        }
+    }
+
     /// Lets those ask the ledger again for whom there may be room now.
     pub(crate) fn wake_woken(&self, ledger: &Ledger) {
         let mut woken = Vec::new();

@@ -10,8 +10,8 @@
 mod line;
 mod porter;
 mod veils;
+mod waiting;
 
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -27,6 +27,7 @@ use super::message::Freight;
 use crate::pit::parcel::Veil;
 use crate::shared::Shared;
 use porter::Porter;
+use waiting::Waiting;
 
 /// Keepers at most. With 20,000 descriptors each, a common hard limit in containers, they hold 1.2
 /// million sessions.
@@ -82,13 +83,17 @@ impl Cargo {
 #[derive(Debug, Default)]
 struct Desk {
     counters: Vec<Counter>,
-    /// At which keeper those wait that may be recalled.
-    waiting: HashMap<u64, u32>,
+    /// Those that may be recalled.
+    waiting: Waiting,
     /// There was a parcel that nobody had room for, or will be soon.
     is_short: bool,
     is_closed: bool,
+    /// The gateway drains: all come back, and nobody is taken any more.
+    is_draining: bool,
     /// All are to come back: a mode was left.
     is_eased: bool,
+    /// How often that was so.
+    eases: u64,
     sheds: Sheds,
 }
 
@@ -124,8 +129,18 @@ impl Keepers {
         spared: usize,
         is_needed: bool,
     ) -> std::io::Result<Arc<Self>> {
+        let keepers = Arc::new(Self::open(spared, is_needed)?);
+        let porter = Porter::new(Arc::downgrade(shared), Arc::clone(&keepers), settings);
+        std::thread::Builder::new()
+            .name("keepers".to_owned())
+            .spawn(move || porter.run())?;
+        Ok(keepers)
+    }
+
+    /// A desk with nobody behind it.
+    fn open(spared: usize, is_needed: bool) -> std::io::Result<Self> {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let keepers = Arc::new(Self {
+        Ok(Self {
             desk: Mutex::new(Desk {
                 is_short: is_needed,
                 ..Desk::default()
@@ -137,24 +152,26 @@ impl Keepers {
             unread: AtomicU64::new(0),
             ahead: porter::descriptors() / AHEAD.1 * AHEAD.0,
             spared,
-        });
-        let porter = Porter::new(Arc::downgrade(shared), Arc::clone(&keepers), settings);
-        std::thread::Builder::new()
-            .name("keepers".to_owned())
-            .spawn(move || porter.run())?;
-        Ok(keepers)
+        })
     }
 
-    /// Leaves a parcel here; or gives it back if no keeper has room for it now.
+    /// How often a mode was left.
+    pub(crate) fn eases(&self) -> u64 {
+        self.lock().eases
+    }
+
+    /// Leaves a parcel here; or gives it back if no keeper has room for it now, or if a mode was left
+    /// since `eases` was asked for: it may not have to wait any more, and would come too late to be
+    /// called back with the others.
     ///
     /// # Errors
     /// The parcel.
-    pub(crate) fn put(&self, cargo: Cargo) -> Result<(), Box<Cargo>> {
+    pub(crate) fn put(&self, cargo: Cargo, eases: u64) -> Result<(), Box<Cargo>> {
         if !cargo.freight.fits() {
             return Err(Box::new(cargo));
         }
         let mut desk = self.lock();
-        if desk.is_closed {
+        if desk.is_closed || desk.is_draining || desk.eases != eases {
             return Err(Box::new(cargo));
         }
         let left: usize = desk.counters.iter().map(|counter| counter.free).sum();
@@ -164,11 +181,12 @@ impl Keepers {
             self.ring();
             return Err(Box::new(cargo));
         };
-        let ticket = cargo.freight.ticket.map(|ticket| (ticket, counter.line));
+        let (line, source) = (counter.line, cargo.freight.source);
+        let ticket = cargo.freight.ticket;
         counter.free -= 1;
         counter.cargo.push(cargo);
-        if let Some((ticket, line)) = ticket {
-            desk.waiting.insert(ticket, line);
+        if let Some(ticket) = ticket {
+            desk.waiting.add(ticket, line, source);
         }
         drop(desk);
         self.ring();
@@ -180,7 +198,7 @@ impl Keepers {
         let mut desk = self.lock();
         let mut is_any = false;
         for Ticket(ticket) in tickets {
-            let Some(line) = desk.waiting.get(&ticket).copied() else {
+            let Some(line) = desk.waiting.line_of(ticket) else {
                 continue;
             };
             if let Some(counter) = desk.counters.iter_mut().find(|one| one.line == line) {
@@ -196,7 +214,10 @@ impl Keepers {
 
     /// Calls all back: a mode was left, and the front has the word.
     pub(crate) fn ease(&self) {
-        self.lock().is_eased = true;
+        let mut desk = self.lock();
+        desk.is_eased = true;
+        desk.eases += 1;
+        drop(desk);
         self.ring();
     }
 

@@ -34,14 +34,12 @@ use crate::clock::Clock;
 use crate::pit::holder::{Events, Holder, Stir};
 use crate::pit::parcel::Parcel;
 use crate::pit::slab::Key;
+use crate::priority::NICE;
 use parcels::{freight_of, is_veiled, parcel_of, sample_of};
 
 /// How long a client that spoke waits for a new front, when the old one is dead: a restart takes a
 /// few seconds. Clients wait for a reply for five minutes (RFC 5321 §4.5.3.2).
 pub(crate) const ORPHAN_WAIT: Duration = Duration::from_secs(30);
-
-/// As the pit lane: below mail.
-const NICE: i32 = 10;
 
 /// Descriptors that are not for sockets of clients: the standard three, the line, the door, who knocks
 /// there, the set and its bell, and some for what a library may open.
@@ -80,6 +78,9 @@ pub(crate) struct Keeper {
     /// Those that may be recalled.
     tickets: HashMap<u64, Key>,
     returning: VecDeque<Returning>,
+    /// Those that were sent back and that the front has not said it has. If it ends before, they are
+    /// still here.
+    sent: VecDeque<Returning>,
     gone: VecDeque<Freight>,
     /// Whose sessions there are, for a front that is new.
     tell: VecDeque<Source>,
@@ -202,6 +203,7 @@ impl Keeper {
             sample: None,
             tickets: HashMap::new(),
             returning: VecDeque::new(),
+            sent: VecDeque::new(),
             gone: VecDeque::new(),
             tell: VecDeque::new(),
             told: Load::default(),
@@ -258,7 +260,7 @@ impl Keeper {
 
     /// Sockets that it holds.
     fn held(&self) -> usize {
-        self.holder.len() + self.returning.len()
+        self.holder.len() + self.returning.len() + self.sent.len()
     }
 
     /// Waits for a client, the front, a new front, or the time.

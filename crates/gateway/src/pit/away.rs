@@ -165,11 +165,18 @@ pub(crate) fn farewell(_: &Shared) -> Box<[u8]> {
     text.into()
 }
 
-/// For a keeper: with the reply that is due, which here is made only when it is.
-pub(super) fn pack(parcel: Parcel, shared: &Arc<Shared>) -> Result<Cargo, Box<Parcel>> {
+/// For a keeper: with the reply that is due, which here is made only when it is. Who need not wait any
+/// more stays, and is due.
+pub(super) fn pack(mut parcel: Parcel, shared: &Arc<Shared>) -> Result<Cargo, Box<Parcel>> {
     let Ok(conn) = Conn::thaw(&parcel.record, shared) else {
         return Err(Box::new(parcel));
     };
+    let is_enforced = shared.policy(&conn.live, conn.listener).enforces();
+    if !parcel.state.listens && !is_enforced {
+        parcel.until = shared.clock.now();
+        conn.place.into_held();
+        return Err(Box::new(parcel));
+    }
     let mut paced = Vec::new();
     // Over TLS there is nothing that a keeper could say.
     let is_sayable = !parcel.state.listens && parcel.veil.is_none();

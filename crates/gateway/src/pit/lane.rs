@@ -28,11 +28,8 @@ use super::shed::{self, Among};
 use super::slab::Key;
 use crate::conn::Conn;
 use crate::drive::First;
+use crate::priority::step_behind_mail;
 use crate::shared::{Shared, Stop};
-
-/// Below mail, which runs at 0: a pit at work must not be felt there. With 19 the pit would starve
-/// where mail takes all there is, and replies that come much too late are no good either.
-const NICE: i32 = 10;
 
 /// The longest sleep: the budget and the stages of a drain are looked at this often, and a thread
 /// whose gateway is gone ends.
@@ -184,9 +181,7 @@ impl Lane {
     }
 
     fn run(mut self) {
-        if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-            tracing::warn!(target: "tarpit::pit", %error, "the pit runs at the priority of mail: it was not allowed to take less");
-        }
+        step_behind_mail();
         let mut errands = Vec::new();
         let mut stirred = Vec::new();
         let mut events = Events::new();

@@ -11,8 +11,11 @@ use std::io;
 use std::net::{TcpListener, TcpStream};
 
 use tarpit_core::Tick;
+use tarpit_core::ledger::Ticket;
 
 use super::parcel::{Parcel, Waits};
+use super::slab::Key;
+use super::{Pit, Waiter};
 
 /// Both ends of a connection: the client's and ours, which does not block.
 fn pair() -> io::Result<(TcpStream, TcpStream)> {
@@ -35,4 +38,23 @@ fn parcel(socket: TcpStream, until: u64) -> Parcel {
         record: Box::from(&b"record"[..]),
         veil: None,
     }
+}
+
+/// Who went to a keeper may be back, in another lane, before the lane that it left knows that it went.
+#[test]
+fn who_is_back_in_another_lane_is_not_forgotten_by_the_first() {
+    let pit = Pit::default();
+    let (here, there) = [1, 2].map(|place| Key { place, filled: 0 }).into();
+    let is_there = |ticket| {
+        let at =
+            |waiter: &Waiter| matches!(waiter, Waiter::Parcel { lane: 1, key } if *key == there);
+        pit.lock().get(&ticket).is_some_and(at)
+    };
+    let ticket = Ticket(7);
+    pit.register(ticket, 0, here);
+    pit.register(ticket, 1, there);
+    pit.deregister_at(ticket, 0, here);
+    assert!(is_there(ticket));
+    pit.deregister_at(ticket, 1, there);
+    assert!(!is_there(ticket));
 }

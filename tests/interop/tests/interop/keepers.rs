@@ -176,6 +176,89 @@ fn a_front_that_is_killed_loses_no_session_of_its_keepers() -> Result<()> {
     second.stop()
 }
 
+/// Who spoke lies in the socket of a front that hears nobody any more.
+#[test]
+fn a_front_that_is_killed_loses_nobody_who_was_on_the_way_to_it() -> Result<()> {
+    let server = FaultServer::start()?;
+    let runtime = Runtime::new()?;
+    let delay = 6;
+    let settings = settings(&server, &runtime, delay);
+    let mut first = Gateway::start_confined(&settings, DESCRIPTORS)?;
+    let own = own_descriptors(&runtime)?;
+    let clients = guesses(42, 110, first.port()?)?;
+    first.signal(Signal::STOP)?;
+    let kept = || -> usize {
+        let keepers = runtime.keepers();
+        let held = keepers.iter().map(|keeper| sockets(*keeper));
+        held.map(|sockets| sockets.saturating_sub(own)).sum()
+    };
+    let before = settled(kept);
+    std::thread::sleep(Duration::from_secs(delay + 1));
+    let mut heard = Vec::new();
+    for (mut client, _) in clients {
+        // Those that the front has hear nothing.
+        client.patience(Duration::from_millis(200))?;
+        if let Ok(reply) = client.reply() {
+            reply.expect(550)?;
+            heard.push(client);
+        }
+    }
+    ensure!(heard.len() == before, "{} of {before} heard", heard.len());
+    for client in &mut heard {
+        client.send(b"NOOP\r\n")?;
+    }
+    // They keep what they have sent.
+    ensure!(settled(kept) == before, "{} of {before} are kept", kept());
+    first.signal(Signal::KILL)?;
+    ensure!(wait_for(Duration::from_secs(5), || (!first.runs()).then_some(())).is_some());
+    let second = Gateway::start_confined(&settings, DESCRIPTORS)?;
+    for client in &mut heard {
+        client.patience(Duration::from_secs(20))?;
+        let reply = client.reply().with_context(|| second.excerpt())?;
+        reply.expect(250)?;
+    }
+    all_quit(heard, second)
+}
+
+/// All say goodbye, and each has its record.
+fn all_quit(clients: Vec<Client>, gateway: Gateway) -> Result<()> {
+    let count = clients.len();
+    for client in clients {
+        client.quit()?;
+    }
+    let records = gateway.wait_for_records("tarpit::session", count)?;
+    let ended_well = records.iter().filter(|record| record.text("end") == "quit");
+    ensure!(ended_well.count() == count, "{}", gateway.excerpt());
+    gateway.stop()
+}
+
+/// Descriptors of the first keeper that are no client's: it holds nobody yet.
+fn own_descriptors(runtime: &Runtime) -> Result<usize> {
+    first_keeper(runtime)?;
+    let own = settled(|| {
+        runtime
+            .keepers()
+            .first()
+            .map_or(0, |keeper| sockets(*keeper))
+    });
+    ensure!(own > 0, "the keeper is gone");
+    Ok(own)
+}
+
+/// A number that has not changed for a moment.
+fn settled(number: impl Fn() -> usize) -> usize {
+    let mut last = number();
+    let mut since = Instant::now();
+    while since.elapsed() < Duration::from_millis(500) {
+        std::thread::sleep(Duration::from_millis(20));
+        let now = number();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+    }
+    last
+}
+
 #[test]
 fn a_keeper_that_is_killed_takes_only_its_own_sessions_along() -> Result<()> {
     let server = FaultServer::start()?;

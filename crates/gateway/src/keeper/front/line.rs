@@ -8,7 +8,7 @@ use tarpit_core::Source;
 use tarpit_core::budget::Load;
 
 use super::super::link::{Link, LinkError, Sent};
-use super::super::message::{Message, TICKETS_MAX, fitting};
+use super::super::message::{Freight, Message, TICKETS_MAX, Why, fitting};
 use super::Cargo;
 use super::veils::{Numbers, Veils};
 
@@ -30,6 +30,8 @@ pub(super) struct Line {
     /// How often it was asked to shed some, and how often of these what became of it is in the load.
     pub(super) sheds_asked: u64,
     pub(super) sheds_told: u64,
+    /// What came back and was not let go on yet.
+    pub(super) arrived: Vec<(Why, Freight, Option<OwnedFd>)>,
     orders: VecDeque<Message>,
 }
 
@@ -62,8 +64,14 @@ impl Line {
             load: Load::default(),
             sheds_asked: 0,
             sheds_told: 0,
+            arrived: Vec::new(),
             orders: VecDeque::from([Message::Hello { farewell }]),
         }
+    }
+
+    /// Sessions that it has and is to keep, as it told last: not those on their way back.
+    pub(super) fn staying(&self) -> u64 {
+        self.load.sessions.min(self.sources.all as u64)
     }
 
     /// Something to be said once.
@@ -98,11 +106,21 @@ impl Line {
         self.link.credit().saturating_sub(self.queue.len())
     }
 
-    pub(super) fn has_to_send(&self) -> bool {
-        !self.orders.is_empty()
-            || !self.recalls.is_empty()
-            || self.link.has_untold()
-            || (!self.queue.is_empty() && self.link.credit() > 0)
+    /// Whether there is something to say that [`Line::send`] would say now. Anything else waits for
+    /// the keeper: to be woken for it, because the line has room, would be to be woken for ever.
+    pub(super) fn has_to_send(&self, flight: usize) -> bool {
+        let waits = if self.queue.is_empty() {
+            !self.recalls.is_empty()
+        } else {
+            self.sendable(flight) > 0
+        };
+        waits || !self.orders.is_empty() || self.link.has_untold()
+    }
+
+    /// Sockets that may be sent now, if `flight` at most may be under way at once.
+    fn sendable(&self, flight: usize) -> usize {
+        let left = flight.saturating_sub(self.link.in_flight());
+        left.min(self.link.credit())
     }
 
     /// Says what is to be said, as far as the line takes it; `flight` sockets at most may be under
@@ -119,10 +137,8 @@ impl Line {
             sent => return Ok(sent),
         }
         while !self.queue.is_empty() {
-            let most = flight.saturating_sub(self.link.in_flight());
-            let most = most.min(self.link.credit());
             let freights = self.queue.iter().map(|cargo| &cargo.freight);
-            let count = fitting(freights, most);
+            let count = fitting(freights, self.sendable(flight));
             if count == 0 {
                 break;
             }
@@ -199,7 +215,7 @@ impl Sources {
 }
 
 /// In two, since a whole one is aligned to 16 octets.
-fn halves(network: u128) -> (u64, u64) {
+pub(super) fn halves(network: u128) -> (u64, u64) {
     let half = |part: u128| u64::try_from(part & u128::from(u64::MAX)).unwrap_or(0);
     (half(network >> 64), half(network))
 }
@@ -261,6 +277,32 @@ mod tests {
             line.part(false);
             assert_eq!(line.orders, [Message::Unveil, Message::Release]);
         }
+    }
+
+    #[test]
+    fn a_line_that_can_say_nothing_now_has_nothing_to_say() {
+        let (mut line, theirs) = line();
+        let mut keeper = Link::new(theirs);
+        keeper.grant(10);
+        keeper.tell_credit().unwrap();
+        assert!(line.link.receive().unwrap().is_some());
+        let mut numbers = Numbers::new();
+        for _ in 0..3 {
+            line.queue(cargo(false), &mut numbers);
+        }
+        line.recalls.push(7);
+        assert!(line.has_to_send(2));
+        assert_eq!(line.send(2).unwrap(), Sent::Yes);
+        // Two are under way; there is credit for the third, and the recall comes behind it.
+        assert_eq!((line.queue.len(), line.link.credit()), (1, 8));
+        assert!(!line.has_to_send(2));
+        while keeper.receive().unwrap().is_some() {}
+        keeper.tell_credit().unwrap();
+        assert!(line.link.receive().unwrap().is_some());
+        assert!(line.has_to_send(2));
+        assert_eq!(line.send(2).unwrap(), Sent::Yes);
+        assert!(line.queue.is_empty() && line.recalls.is_empty());
+        assert!(!line.has_to_send(2));
     }
 
     #[test]

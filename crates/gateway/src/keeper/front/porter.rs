@@ -1,6 +1,9 @@
 //! The thread between the desk and the keepers.
 
-use std::collections::{HashSet, VecDeque};
+mod heed;
+mod sheds;
+
+use std::collections::HashSet;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -13,17 +16,17 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::read;
 use rustix::process::{Resource, getrlimit};
-use tarpit_core::Tick;
-use tarpit_core::budget::{Load, Strain, Surplus};
+use tarpit_core::budget::Load;
+use tarpit_core::ledger::{Account, Ticket};
+use tarpit_core::{Source, Tick};
 
-use super::super::link::{self, LinkError, Packet, Sent};
-use super::super::message::{Freight, Message, Unreadable, Why};
+use super::super::link::{self, LinkError, Sent};
+use super::super::message::{Message, Unreadable, Why};
 use super::super::place;
 use super::line::Line;
 use super::veils::Numbers;
-use super::{Cargo, Counter, KEEPERS_MAX, Keepers, Settings, Sheds};
-use crate::pit::parcel::Veil;
-use crate::pit::shed::Among;
+use super::{Cargo, Counter, KEEPERS_MAX, Keepers, Settings};
+use crate::priority::step_behind_mail;
 use crate::shared::{Shared, Stop};
 
 /// Sockets of one user that may be in flight at once, to keepers and from them, half for each
@@ -45,9 +48,6 @@ const START_MAX: Duration = Duration::from_secs(5);
 /// How often keepers without a front are looked for: one that is released or whose front dies waits
 /// for 30 s.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// Messages of one keeper in one round.
-const MESSAGES: usize = 64;
 
 /// How many a process of ours may have: keepers have the same limit.
 pub(super) fn descriptors() -> usize {
@@ -99,29 +99,36 @@ impl Porter {
     }
 
     pub(super) fn run(mut self) {
+        step_behind_mail();
         loop {
             self.wait();
             let Some(shared) = self.shared.upgrade() else {
                 return;
             };
-            let now = shared.clock.now();
-            self.look(&shared, now);
-            self.hear(&shared);
-            self.fetch();
-            self.keep_stage(&shared);
-            self.start_one(&shared, now);
-            self.shed(&shared);
-            self.say(&shared);
-            self.post();
-            self.ended
-                .retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+            self.turn(&shared);
         }
+    }
+
+    /// All that there is to do now.
+    fn turn(&mut self, shared: &Arc<Shared>) {
+        let now = shared.clock.now();
+        self.look(shared, now);
+        self.hear(shared);
+        self.fetch();
+        self.keep_stage(shared);
+        self.start_one(shared, now);
+        self.shed(shared);
+        self.say(shared);
+        self.post();
+        self.ended
+            .retain_mut(|child| matches!(child.try_wait(), Ok(None)));
     }
 
     fn wait(&self) {
         let mut watched = vec![PollFd::new(&self.keepers.bell, PollFlags::IN)];
+        let share = self.share();
         for line in &self.lines {
-            let flags = if line.has_to_send() && !self.crowded {
+            let flags = if line.has_to_send(share) && !self.crowded {
                 PollFlags::IN | PollFlags::OUT
             } else {
                 PollFlags::IN
@@ -173,26 +180,13 @@ impl Porter {
     fn hear(&mut self, shared: &Arc<Shared>) {
         let mut at = 0;
         while at < self.lines.len() {
-            match Self::hear_one(&mut self.lines[at], &self.keepers, shared) {
-                Ok(_) => at += 1,
+            let line = &mut self.lines[at];
+            let heard = line.hear(&self.keepers, shared);
+            match heard.and_then(|_| line.welcome(&self.keepers, shared)) {
+                Ok(()) => at += 1,
                 Err(error) => self.lose(shared, at, &error),
             }
         }
-    }
-
-    /// Whether there may be more.
-    fn hear_one(
-        line: &mut Line,
-        keepers: &Keepers,
-        shared: &Arc<Shared>,
-    ) -> Result<bool, LinkError> {
-        for _ in 0..MESSAGES {
-            let Some(packet) = line.link.receive()? else {
-                return Ok(false);
-            };
-            heed(line, packet, keepers, shared)?;
-        }
-        Ok(true)
     }
 
     /// A keeper is gone, and all that it held.
@@ -203,7 +197,11 @@ impl Porter {
         if let Some(at) = desk.counters.iter().position(|one| one.line == line.number) {
             cargo.append(&mut desk.counters.swap_remove(at).cargo);
         }
-        desk.waiting.retain(|_, number| *number != line.number);
+        // They go on to wait here, and keep their place.
+        for ticket in cargo.iter().filter_map(|cargo| cargo.freight.ticket) {
+            desk.waiting.remove(ticket);
+        }
+        let waited = desk.waiting.lose(line.number);
         drop(desk);
         if matches!(error, LinkError::Unreadable(Unreadable::Version(_))) {
             // To knock again would only keep it from giving up.
@@ -234,6 +232,7 @@ impl Porter {
         for cargo in cargo {
             shared.pit.take_back(shared, Why::Due, cargo);
         }
+        leave_queues(shared, &waited);
     }
 
     /// What lanes have left at the desk.
@@ -256,21 +255,40 @@ impl Porter {
             let is_first = !std::mem::replace(&mut self.released, true);
             for line in &mut self.lines {
                 for cargo in line.part(is_first) {
+                    if let Some(ticket) = cargo.freight.ticket {
+                        self.keepers.lock().waiting.remove(ticket);
+                    }
                     shared.pit.take_back(shared, Why::Recalled, cargo);
                 }
             }
         }
         if !self.drained && !self.released && *shared.stop.borrow() >= Stop::Draining {
             self.drained = true;
-            for line in &mut self.lines {
-                line.order(Message::Drain);
-            }
+            self.call_back(shared);
         }
         let is_eased = std::mem::take(&mut self.keepers.lock().is_eased);
         if is_eased && !self.drained && !self.released {
-            for line in &mut self.lines {
-                line.order(Message::Drain);
-            }
+            self.call_back(shared);
+        }
+    }
+
+    /// Calls everything back, and what is here and at the desk does not leave: it would come to a
+    /// keeper behind the order, which it does not see again.
+    fn call_back(&mut self, shared: &Arc<Shared>) {
+        let mut desk = self.keepers.lock();
+        desk.is_draining |= self.drained;
+        let at_desk = desk.counters.iter_mut();
+        let mut left: Vec<Cargo> = at_desk.flat_map(|one| one.cargo.drain(..)).collect();
+        for line in &mut self.lines {
+            line.order(Message::Drain);
+            left.extend(line.queue.drain(..));
+        }
+        for ticket in left.iter().filter_map(|cargo| cargo.freight.ticket) {
+            desk.waiting.remove(ticket);
+        }
+        drop(desk);
+        for cargo in left {
+            shared.pit.take_back(shared, Why::Drain, cargo);
         }
     }
 
@@ -318,38 +336,14 @@ impl Porter {
         Ok((child, ours))
     }
 
-    /// If there is too much of something, lets keepers give back their part; and what they hold more
-    /// than a new configuration allows.
-    fn shed(&mut self, shared: &Shared) {
-        let is_told = |line: &Line| line.sheds_told == line.sheds_asked;
-        let held = self.keepers.held() as u64;
-        let most = u64::from(shared.live.load().config.limits.pit_sessions_max);
-        let mut desk = self.keepers.lock();
-        let surplus = match desk.sheds {
-            Sheds::Asked(_) if !self.lines.iter().all(is_told) => return,
-            Sheds::Wanted(surplus) => surplus,
-            Sheds::Asked(_) | Sheds::No if held > most => Surplus {
-                strain: Strain::Sessions,
-                over: held - most,
-                whole: held,
-            },
-            Sheds::Asked(_) | Sheds::No => {
-                desk.sheds = Sheds::No;
-                return;
-            }
-        };
-        desk.sheds = Sheds::Asked(surplus);
-        drop(desk);
-        for line in &mut self.lines {
-            line.sheds_asked += 1;
-            let count = surplus.of(line.sources.all as u64);
-            line.order(Message::Shed(Among::of(surplus.strain), count));
-        }
+    /// Sockets in flight of each line, in one direction.
+    fn share(&self) -> usize {
+        (self.flight / self.lines.len().max(1)).max(1)
     }
 
     /// Sends what is to be sent, and grants what there is room for.
     fn say(&mut self, shared: &Arc<Shared>) {
-        let share = (self.flight / self.lines.len().max(1)).max(1);
+        let share = self.share();
         let left = shared.pit.room_for_returning(shared, self.drained);
         let granted = share.min(left.div_ceil(self.lines.len().max(1)));
         self.crowded = false;
@@ -357,7 +351,9 @@ impl Porter {
         while at < self.lines.len() {
             let line = &mut self.lines[at];
             line.link.grant(granted);
-            match line.send(share) {
+            let sent = line.send(share);
+            let welcomed = |sent| line.welcome(&self.keepers, shared).map(|()| sent);
+            match sent.and_then(welcomed) {
                 Ok(sent) => {
                     self.crowded |= sent == Sent::Crowded;
                     at += 1;
@@ -365,7 +361,7 @@ impl Porter {
                 Err(error) => {
                     // What it had sent is still there.
                     let last = loop {
-                        match Self::hear_one(line, &self.keepers, shared) {
+                        match line.hear(&self.keepers, shared) {
                             Ok(true) => {}
                             Ok(false) | Err(LinkError::Closed) => break error,
                             Err(other) => break other,
@@ -413,80 +409,17 @@ impl Porter {
     }
 }
 
-fn heed(
-    line: &mut Line,
-    packet: Packet,
-    keepers: &Keepers,
-    shared: &Arc<Shared>,
-) -> Result<(), LinkError> {
-    match packet.message {
-        Message::Credit(_) => {}
-        Message::Load { load, sheds } => {
-            line.load = load;
-            line.sheds_told = sheds;
+/// Sessions that waited for room are gone without a word, or to another front: whoever waits behind
+/// them has its turn. In which of its source's two queues each stood only its record says.
+fn leave_queues(shared: &Shared, waited: &[(Ticket, Source)]) {
+    let now = shared.clock.now();
+    for (ticket, source) in waited {
+        for account in [Account::Rcpt, Account::Auth] {
+            shared.ledger.cancel(now, *ticket, *source, account);
         }
-        Message::Back(parcels) => {
-            let mut sockets: VecDeque<OwnedFd> = packet.sockets.into();
-            for (why, freight) in parcels {
-                let veil = forget(line, keepers, &freight);
-                let Some(socket) = sockets.pop_front() else {
-                    shared.places.end_held(freight.source);
-                    continue;
-                };
-                let cargo = Cargo {
-                    freight,
-                    socket,
-                    veil,
-                };
-                shared.pit.take_back(shared, why, cargo);
-            }
-            if packet.lost > 0 {
-                tracing::error!(
-                    target: "tarpit::keeper",
-                    lost = packet.lost,
-                    "no descriptors left for sockets that were granted: their sessions are lost"
-                );
-            }
-        }
-        Message::Gone(parcels) => {
-            for freight in parcels {
-                let veil = forget(line, keepers, &freight);
-                shared.pit.bury(shared, &freight, veil);
-            }
-        }
-        Message::Holds(sources) => {
-            if line.sources.all == 0 {
-                tracing::info!(target: "tarpit::keeper", process = line.process, "a keeper without a front is taken over");
-            }
-            for source in sources {
-                line.sources.add(source);
-                shared.places.add_held(source);
-            }
-        }
-        Message::Released => {
-            line.sources
-                .each()
-                .for_each(|source| shared.places.end_held(source));
-            line.sources = super::line::Sources::default();
-            line.load = Load::default();
-            return Err(LinkError::Closed);
-        }
-        Message::Hello { .. }
-        | Message::Park(_)
-        | Message::Recall(_)
-        | Message::Shed(..)
-        | Message::Drain
-        | Message::Unveil
-        | Message::Release => return Err(LinkError::WrongWay),
     }
-    Ok(())
+    shared.pit.wake_woken(&shared.ledger);
 }
 
-/// It is no longer there. What is here of its TLS.
-fn forget(line: &mut Line, keepers: &Keepers, freight: &Freight) -> Option<Box<Veil>> {
-    line.sources.remove(freight.source);
-    if let Some(ticket) = freight.ticket {
-        keepers.lock().waiting.remove(&ticket);
-    }
-    line.veils.take(freight.veil?)
-}
+#[cfg(test)]
+mod tests;

@@ -17,27 +17,38 @@ impl Keeper {
     /// What the front has to say.
     pub(super) fn hear_front(&mut self) {
         for _ in 0..MESSAGES {
-            let Some(link) = &mut self.link else {
+            if !self.hear_one() {
                 return;
-            };
-            match link.receive() {
-                Ok(None) => return,
-                Ok(Some(packet)) => {
-                    if packet.lost > 0 {
-                        tracing::error!(
-                            target: "tarpit::keeper",
-                            lost = packet.lost,
-                            "no descriptors left for sockets that were granted: their sessions are lost"
-                        );
-                    }
-                    self.heed(packet.message, packet.sockets);
-                }
-                Err(error) => return self.lose_front(&error),
             }
         }
     }
 
-    fn heed(&mut self, message: Message, sockets: Vec<OwnedFd>) {
+    /// Whether there may be more.
+    fn hear_one(&mut self) -> bool {
+        let Some(link) = &mut self.link else {
+            return false;
+        };
+        match link.receive() {
+            Ok(None) => false,
+            Ok(Some(packet)) => {
+                if packet.lost > 0 {
+                    tracing::error!(
+                        target: "tarpit::keeper",
+                        lost = packet.lost,
+                        "no descriptors left for sockets that were granted: their sessions are lost"
+                    );
+                }
+                self.heed(packet.message, packet.sockets);
+                true
+            }
+            Err(error) => {
+                self.lose_front(&error);
+                false
+            }
+        }
+    }
+
+    pub(super) fn heed(&mut self, message: Message, sockets: Vec<OwnedFd>) {
         match message {
             Message::Hello { farewell } => {
                 self.farewell = farewell;
@@ -46,7 +57,7 @@ impl Keeper {
                 self.alone = None;
             }
             // The link has noted it.
-            Message::Credit(_) => {}
+            Message::Credit(_) => self.part_with_taken(),
             Message::Park(parcels) => self.keep(parcels, sockets),
             Message::Recall(tickets) => {
                 for ticket in tickets {
@@ -57,9 +68,11 @@ impl Keeper {
             }
             Message::Shed(among, count) => self.shed(among, count),
             Message::Drain => self.give_all_back(Whom::All),
-            // If a walk over all is under way, it meets these too.
-            Message::Unveil if self.walk.is_some() => {}
-            Message::Unveil => self.give_all_back(Whom::Veiled),
+            // A walk over all that is under way may have passed some that came since.
+            Message::Unveil => {
+                let whom = self.walk.map_or(Whom::Veiled, |walk| walk.whom);
+                self.give_all_back(whom);
+            }
             Message::Release => self.releasing = Releasing::Asked,
             Message::Back(_)
             | Message::Gone(_)
@@ -105,7 +118,7 @@ impl Keeper {
     }
 
     /// The front hears the load with the next words, changed or not.
-    fn tell_load_now(&mut self) {
+    pub(super) fn tell_load_now(&mut self) {
         self.told = Load {
             sessions: u64::MAX,
             ..Load::default()
@@ -113,8 +126,30 @@ impl Keeper {
         self.tell_at = Tick::ZERO;
     }
 
+    /// The front has said that these are in its hands: they are no longer ours.
+    fn part_with_taken(&mut self) {
+        let left = self.link.as_ref().map_or(0, Link::in_flight);
+        let taken = self.sent.len().saturating_sub(left);
+        self.sent.drain(..taken);
+        self.counts.returned += taken as u64;
+    }
+
+    /// The front is gone. What it had not said it has, it has done nothing with: it is still ours, if
+    /// all was heard that it said. Who spoke nonsense may have said so behind it, and two processes
+    /// would speak to one client.
+    fn keep_what_was_sent(&mut self, error: &LinkError) {
+        if matches!(error, LinkError::Closed) {
+            while let Some(returning) = self.sent.pop_back() {
+                self.returning.push_front(returning);
+            }
+        }
+        self.counts.lost += self.sent.len() as u64;
+        self.sent.clear();
+    }
+
     fn lose_front(&mut self, error: &LinkError) {
         self.link = None;
+        self.keep_what_was_sent(error);
         self.alone.get_or_insert_with(|| self.clock.now());
         self.walk = None;
         self.releasing = Releasing::No;
@@ -185,14 +220,15 @@ impl Keeper {
             }
             place += 1;
         }
-        // Nobody new comes while the front drains or parts, so one walk will do.
+        // Nobody new comes while the front drains, or over TLS while it parts. After an ease those come
+        // who still have to wait: they stay.
         self.walk = (place < end).then_some(Walk { place, whom });
     }
 
     /// Whether there is something to say that the front would take.
     pub(super) fn has_to_send(&self, link: &Link) -> bool {
         match self.releasing {
-            Releasing::Asked => return true,
+            Releasing::Asked => return self.sent.is_empty(),
             Releasing::Done => return false,
             Releasing::No => {}
         }
@@ -229,20 +265,17 @@ impl Keeper {
         }
     }
 
-    /// The front is gone: what it had sent is still there, and the sessions in it are ours.
+    /// The front is gone: what it had sent is still there, the sessions in it are ours, and it may say
+    /// which of ours it has.
     fn hear_last(&mut self) {
-        while self.link.is_some() {
-            let before = self.counts.kept;
-            self.hear_front();
-            if self.counts.kept == before {
-                return;
-            }
-        }
+        while self.hear_one() {}
     }
 
     fn tell_all(&mut self, link: &mut Link) -> Result<Sent, LinkError> {
         match self.releasing {
             Releasing::Done => return Ok(Sent::Yes),
+            // Behind the last word nobody says any more what has arrived.
+            Releasing::Asked if !self.sent.is_empty() => return Ok(Sent::Yes),
             Releasing::Asked => {
                 let sent = link.send(&Message::Released, &[])?;
                 if sent == Sent::Yes {
@@ -319,8 +352,7 @@ impl Keeper {
             .collect();
         let sent = link.send(&Message::Back(parcels), &sockets)?;
         if sent == Sent::Yes {
-            self.counts.returned += count as u64;
-            self.returning.drain(..count);
+            self.sent.extend(self.returning.drain(..count));
         }
         Ok(sent)
     }

@@ -14,6 +14,7 @@ use crate::keeper::link::{Packet, pair};
 use crate::keeper::message::tests::small;
 use crate::keeper::place;
 
+mod parting;
 mod squeezed;
 mod veiled;
 
@@ -81,6 +82,8 @@ impl Scene {
         let link = self.link();
         loop {
             if let Some(packet) = link.receive().unwrap() {
+                // As a front does before it goes on with what it has.
+                link.tell_credit().unwrap();
                 return packet;
             }
             let mut watched = [PollFd::new(&*link, PollFlags::IN)];

@@ -80,6 +80,8 @@ impl Lane {
         let Some(parcel) = self.holder.take(key) else {
             return true;
         };
+        // Before the policy is looked at: if a mode is left after that, they are not taken.
+        let eases = keepers.eases();
         let cargo = match pack(parcel, shared) {
             Ok(cargo) => cargo,
             Err(parcel) => {
@@ -88,11 +90,12 @@ impl Lane {
             }
         };
         let ticket = cargo.freight.ticket;
-        match keepers.put(cargo) {
+        match keepers.put(cargo, eases) {
             Ok(()) => {
                 // From here on the keepers' desk is asked for it.
                 if let Some(ticket) = ticket {
-                    shared.pit.deregister(tarpit_core::ledger::Ticket(ticket));
+                    let ticket = tarpit_core::ledger::Ticket(ticket);
+                    shared.pit.deregister_at(ticket, self.number, key);
                 }
                 true
             }
