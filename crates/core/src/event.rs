@@ -49,6 +49,9 @@ pub enum Input<'a> {
     /// There is not enough room in the pit: a session that is held, or waits for its client, ends with 421 4.3.2, and
     /// its debt stays. Any other goes on as it was.
     Shed,
+    /// A session comes out of the pit, and all places for sessions outside it are taken: it ends with 421
+    /// 4.3.2. Nothing was asked of the upstream for what it said last, so nothing is charged for that.
+    Full,
     /// The gateway drains, or runs out of something: end the session where it may be ended.
     Drain,
 }

@@ -145,7 +145,7 @@ pub enum SessionEnd {
     TimedOut,
     /// Too many 5yz, or held for too long in all.
     Limit,
-    /// Refused at the greeting: no place, or no upstream.
+    /// Refused at the greeting (no place, or no upstream), or on the way out of the pit (no place).
     Refused,
     /// An authenticated upstream connection was lost.
     UpstreamLost,

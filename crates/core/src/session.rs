@@ -190,6 +190,7 @@ impl Session {
             Input::Overrun => self.end(Finding::TooMuchAhead, SessionEnd::Limit, turn),
             Input::Drain => self.drain(turn),
             Input::Shed => self.shed(turn),
+            Input::Full => self.end(Finding::Full, SessionEnd::Refused, turn),
         }
     }
 
@@ -222,7 +223,8 @@ impl Session {
     /// Says a 421 of ours and closes. Whatever was reserved is given back.
     fn end(&mut self, finding: Finding, end: SessionEnd, turn: &mut Turn<'_>) -> Then {
         let hold_end = match end {
-            SessionEnd::Limit => HoldEnd::Limit,
+            // A place that is not there is a limit too, though not one of the session's own.
+            SessionEnd::Limit | SessionEnd::Refused => HoldEnd::Limit,
             SessionEnd::Shed => HoldEnd::Shed,
             _ => HoldEnd::Drained,
         };

@@ -6,30 +6,26 @@
 pub(crate) mod machine;
 mod read;
 mod secure;
+mod speak;
 
 pub(crate) use secure::secure;
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tarpit_core::{Answer, Ask, Chunk, DataEnd, Input, Outbox, Session, Then, Tick, Trouble};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::buffers::For;
 use crate::conn::Conn;
 use crate::front;
 use crate::metrics::{Stage, State};
-use crate::pit::{self, Registration, Woken, reached};
+use crate::pit::{self, Registration, Woken};
 use crate::relay::{relay, relay_chunk};
-use crate::shared::{Shared, Stop};
-use crate::stream::{Left, Stream};
+use crate::shared::Shared;
 use crate::upstream::Claim;
 use machine::Scene;
-
-/// A client that does not take a few kilobytes in this time never reads.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+use speak::{Asked, Watch};
 
 /// How long a session that we ended stays for its client to read why.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
@@ -111,6 +107,7 @@ async fn drive(shared: &Shared, conn: Box<Conn>, start: Start) -> Next {
         conn,
         out: Outbox::default(),
         scene,
+        is_deaf: false,
     };
     match activity.run(start).await {
         Some(until) => Next::Hold(activity.conn, until),
@@ -123,6 +120,8 @@ struct Activity<'a> {
     conn: Box<Conn>,
     out: Outbox,
     scene: Scene,
+    /// Nothing more can be said to the client: it is gone, or does not read.
+    is_deaf: bool,
 }
 
 impl Activity<'_> {
@@ -147,15 +146,13 @@ impl Activity<'_> {
                 }
                 Then::Chunk(chunk) => self.chunk(chunk).await,
                 Then::Hold { .. } if self.conn.is_overrun() => self.handle(Input::Overrun),
-                Then::Hold { until } => {
-                    if self.flush().await {
-                        return Some(until);
-                    }
-                    self.handle(Input::Gone)
-                }
+                Then::Hold { until } => match self.flush().await {
+                    Ok(()) => return Some(until),
+                    Err(why) => self.unsaid(why),
+                },
                 Then::Close => {
                     self.conn.link.close();
-                    if self.flush().await && self.conn.is_ended_by_us() {
+                    if self.flush().await.is_ok() && self.conn.is_ended_by_us() {
                         self.linger().await;
                     }
                     self.conn.stream.close_notify();
@@ -225,15 +222,15 @@ impl Activity<'_> {
             match answer {
                 Some(answer) => Asked::Answer(answer),
                 None => {
-                    // If the client is gone, the watch will say so.
-                    let _ = send(&mut conn.stream, &mut self.out.bytes).await;
                     let watch = Watch {
                         stop: self.shared.stop.subscribe(),
                         grace: conn.live.grace(conn.listener),
+                        stream: &mut conn.stream,
+                        unsent: &mut self.out.bytes,
+                        half_closed: &mut conn.half_closed,
+                        is_deaf: &mut self.is_deaf,
                     };
-                    watch
-                        .ask(question, &mut conn.stream, &mut conn.half_closed)
-                        .await
+                    watch.ask(question).await
                 }
             }
         };
@@ -256,7 +253,7 @@ impl Activity<'_> {
     }
 
     async fn chunk(&mut self, chunk: Chunk) -> Then {
-        if !self.flush().await {
+        if self.flush().await.is_err() {
             self.conn.link.abort_message();
             return self.handle(Input::DataEnd(DataEnd::ClientGone { reply: None }));
         }
@@ -276,7 +273,7 @@ impl Activity<'_> {
     }
 
     async fn relay(&mut self) -> Then {
-        if !self.flush().await {
+        if self.flush().await.is_err() {
             self.conn.link.abort();
             return self.handle(Input::DataEnd(DataEnd::ClientGone { reply: None }));
         }
@@ -294,11 +291,6 @@ impl Activity<'_> {
             let metrics = &self.shared.metrics;
             metrics.latency.observe(Stage::Message, begun.elapsed());
         }
-    }
-
-    /// Sends what is due. `false` if the client is gone or does not read.
-    async fn flush(&mut self) -> bool {
-        send(&mut self.conn.stream, &mut self.out.bytes).await
     }
 }
 
@@ -332,64 +324,6 @@ fn claim(shared: &Shared, conn: &Conn, now: Tick) -> Claim {
         source,
         known: shared.ledger.is_known(now, source),
     }
-}
-
-/// What became of a question.
-enum Asked {
-    Answer(Answer),
-    /// The client reset the connection, and no answer came within the grace time.
-    Gone,
-    /// The time to drain is over.
-    Stopped,
-}
-
-/// What else may happen while an answer is awaited.
-struct Watch {
-    stop: watch::Receiver<Stop>,
-    grace: Duration,
-}
-
-impl Watch {
-    async fn ask(
-        mut self,
-        mut question: Pin<&mut impl Future<Output = Answer>>,
-        stream: &mut Stream,
-        half_closed: &mut bool,
-    ) -> Asked {
-        loop {
-            tokio::select! {
-                biased;
-                answer = &mut question => return Asked::Answer(answer),
-                () = reached(&mut self.stop, Stop::Now) => return Asked::Stopped,
-                left = stream.left(), if !*half_closed => match left {
-                    Left::Fin => *half_closed = true,
-                    Left::Reset => break,
-                },
-            }
-        }
-        // What was asked is still charged, if the answer comes soon; but nobody holds an upstream
-        // connection without being there.
-        match tokio::time::timeout(self.grace, question).await {
-            Ok(answer) => Asked::Answer(answer),
-            Err(_) => Asked::Gone,
-        }
-    }
-}
-
-async fn send(stream: &mut Stream, bytes: &mut Vec<u8>) -> bool {
-    if bytes.is_empty() {
-        return true;
-    }
-    // Whoever reads has room for it at once, and nothing has to be timed.
-    if let Some(count) = stream.write_at_once(bytes) {
-        bytes.drain(..count);
-        if bytes.is_empty() {
-            return true;
-        }
-    }
-    let sent = tokio::time::timeout(WRITE_TIMEOUT, stream.write_all(bytes)).await;
-    bytes.clear();
-    matches!(sent, Ok(Ok(())))
 }
 
 #[cfg(test)]

@@ -283,6 +283,23 @@ fn has_reserved_place(shared: &Shared, live: &Live, place: &Place) -> bool {
     u64::from(place.active) <= limit && shared.ledger.is_known(shared.clock.now(), place.source)
 }
 
+/// Whether there is a place outside the pit for a session with this one.
+fn has_place(shared: &Shared, live: &Live, place: &Place) -> bool {
+    place.active <= live.config.limits.sessions_max || has_reserved_place(shared, live, place)
+}
+
+/// A session comes out of the pit: it is counted as one outside it from now on, if there is a place
+/// for it there as for one that has just come. Else the pit would be a way round that bound: each
+/// session comes when places are free, waits where it is not counted, and at last all leave at once.
+pub(crate) fn leave_pit<S>(shared: &Shared, conn: &mut Conn<S>) -> bool {
+    conn.place.leave_pit();
+    let has_place = has_place(shared, &conn.live, &conn.place);
+    if !has_place {
+        conn.place.enter_pit();
+    }
+    has_place
+}
+
 /// Whether there is a place. Capacity is always 421; the bound by source is applied in `enforce`
 /// only, and never to exempt networks and to who speaks for others (`unbounded`).
 fn admission(
@@ -294,7 +311,6 @@ fn admission(
 ) -> Admission {
     let is_private = live.config.listeners[listener].is_private();
     let Limits {
-        sessions_max,
         sessions_per_source_max,
         ..
     } = live.config.limits;
@@ -303,7 +319,7 @@ fn admission(
         metrics.sessions_refused_unavailable.add(1);
         return Admission::Draining;
     }
-    if place.active > sessions_max && !has_reserved_place(shared, live, place) {
+    if !has_place(shared, live, place) {
         metrics.sessions_refused_full.add(1);
         return Admission::Full;
     }

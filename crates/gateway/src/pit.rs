@@ -350,7 +350,8 @@ pub(crate) async fn hold(
         return Woken::Resume;
     }
     let mut paced = conn.paced();
-    let mut said = 0;
+    // It may have been held here before, and asked the machine in between.
+    let mut said = conn.session.said() as usize;
     loop {
         let piece = paced
             .as_ref()

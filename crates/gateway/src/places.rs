@@ -85,7 +85,7 @@ impl Hasher for Printed {
 pub(crate) struct Place {
     places: Arc<Places>,
     pub(crate) source: Source,
-    /// Sessions outside the pit when this one came, itself included.
+    /// Sessions outside the pit when this one came, or came out of the pit, itself included.
     pub(crate) active: u32,
     /// Sessions of this source when this one came, those in the pit and itself included.
     pub(crate) of_source: u32,

@@ -1,16 +1,21 @@
 //! For tests that look into a gateway while clients talk to it over loopback.
 
+mod server;
+
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::Gateway;
+use crate::config::Config;
 use crate::conn::Conn;
 use crate::sample::{LATE, sample};
 use crate::shared::Shared;
+pub(crate) use server::Server;
 
 /// Longer than anything takes here but a hold.
 const DELAY: Duration = Duration::from_secs(2);
@@ -26,7 +31,21 @@ impl Client {
     /// Up to the reply to HELO, with this name.
     pub(crate) async fn hello(name: &str, house: &House) -> Self {
         let address = house.gateway.addresses()[0].1;
-        let mut client = Self(BufReader::new(TcpStream::connect(address).await.unwrap()));
+        Self::greeted(name, TcpStream::connect(address).await.unwrap()).await
+    }
+
+    /// Up to the reply to MAIL, from this address of the loopback network.
+    pub(crate) async fn connect_from(source: [u8; 4], house: &House) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((IpAddr::from(source), 0).into()).unwrap();
+        let connected = socket.connect(house.gateway.addresses()[0].1).await;
+        let mut client = Self::greeted("client.example.net", connected.unwrap()).await;
+        client.told("MAIL FROM:<s@example.net>", "250").await;
+        client
+    }
+
+    async fn greeted(name: &str, stream: TcpStream) -> Self {
+        let mut client = Self(BufReader::new(stream));
         assert_eq!(client.code().await, "220");
         client.told(&format!("HELO {name}"), "250").await;
         client
@@ -55,11 +74,24 @@ impl Client {
 
     /// Empty if the connection is gone.
     pub(crate) async fn code(&mut self) -> String {
+        self.line().await.chars().take(3).collect()
+    }
+
+    /// A whole line, or what came of it before the connection was gone.
+    pub(crate) async fn line(&mut self) -> String {
         let mut line = String::new();
         let read = tokio::time::timeout(LATE, self.0.read_line(&mut line));
         // A process that is killed with octets unread in its sockets resets them.
         let _ = read.await.expect("a client hears nothing at all");
-        line.chars().take(3).collect()
+        line
+    }
+
+    /// So many octets.
+    pub(crate) async fn octets(&mut self, count: usize) -> String {
+        let mut octets = vec![0; count];
+        let read = tokio::time::timeout(LATE, self.0.read_exact(&mut octets));
+        read.await.expect("a client hears too little").unwrap();
+        String::from_utf8(octets).unwrap()
     }
 }
 
@@ -71,13 +103,23 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) async fn start() -> Self {
+        Self::with(|_| ()).await
+    }
+
+    /// With a configuration that differs by what `change` does.
+    pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = sample(folder.path());
         config.listeners[0].policy.delay = DELAY;
         config.listeners[0].policy.hold_max = DELAY;
         config.limits.sessions_max = 1000;
         config.limits.sessions_per_source_max = 1000;
+        change(&mut config);
         let gateway = Gateway::start(config).await.unwrap();
+        until("the gateway is not ready", || {
+            gateway.handle().ready().is_ok()
+        })
+        .await;
         Self { gateway, folder }
     }
 
@@ -100,14 +142,9 @@ impl House {
     /// Waits until so many are held, and in the pit.
     pub(crate) async fn are_held(&self, number: usize) {
         let shared = self.shared();
-        let are_there = async {
-            while count(shared.places.held()) < number || shared.pit.load().sessions < number as u64
-            {
-                tokio::task::yield_now().await;
-            }
-        };
-        let are_there = tokio::time::timeout(LATE, are_there);
-        are_there.await.expect("some are not held");
+        let are_there =
+            || count(shared.places.held()) >= number && shared.pit.load().sessions >= number as u64;
+        until("some are not held", are_there).await;
     }
 
     pub(crate) async fn deliver(&self) {
@@ -122,6 +159,16 @@ impl House {
         let new = self.folder.path().join("mail/user@example.org/new");
         std::fs::read_dir(new).map_or(0, Iterator::count)
     }
+}
+
+/// Waits for what comes soon.
+pub(crate) async fn until(complaint: &str, is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LATE, waiting).await.expect(complaint);
 }
 
 /// Waits until no session is counted.

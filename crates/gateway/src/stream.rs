@@ -243,6 +243,39 @@ impl Stream {
         .ok()
     }
 
+    /// Sends what the system takes without waiting, and takes out of `bytes` what is sent, so that it
+    /// can be gone on with.
+    ///
+    /// # Errors
+    /// `WouldBlock` while something is left; TLS may have taken all of `bytes` by then.
+    pub(crate) fn try_send(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
+        while !bytes.is_empty() || self.owes() {
+            let count = match &mut self.secure {
+                None => self.socket.tcp.try_write(bytes)?,
+                Some(secure) => secure.try_write(&self.socket, bytes)?,
+            };
+            bytes.drain(..count);
+        }
+        Ok(())
+    }
+
+    /// The same with waiting. It may be dropped at any moment, and nothing is sent twice or left out.
+    pub(crate) async fn send(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
+        loop {
+            match self.try_send(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.socket.tcp.writable().await?;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Whether something that was written is encrypted, and not sent yet.
+    pub(crate) fn owes(&self) -> bool {
+        self.secure.as_deref().is_some_and(Secure::owes)
+    }
+
     /// Writes the pieces one behind the other, without copying them together, and stops when the
     /// peer speaks instead of reading. Whoever then finds nothing to read calls again: it goes on
     /// where it stopped. `sent`: octets that may be on their way, however this ends.

@@ -80,12 +80,14 @@ impl Activity<'_> {
                     break;
                 }
                 row.count().await;
-                if self.out.bytes.len() > GATHER_MAX && !self.flush().await {
-                    return self.handle(Input::Gone);
+                if self.out.bytes.len() > GATHER_MAX
+                    && let Err(why) = self.flush().await
+                {
+                    return self.unsaid(why);
                 }
             }
-            if !self.flush().await {
-                return self.handle(Input::Gone);
+            if let Err(why) = self.flush().await {
+                return self.unsaid(why);
             }
             if let Some(input) = self.more(deadline).await {
                 return self.handle(input);

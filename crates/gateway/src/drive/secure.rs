@@ -17,8 +17,8 @@ impl Activity<'_> {
     /// nobody knows whom, and is thrown away (RFC 3207 §4.2, CVE-2011-0411): what was read already
     /// here; what still waits in the system is taken for TLS, and fails if it is none.
     pub(super) async fn start_tls(&mut self) -> Then {
-        if !self.flush().await {
-            return self.handle(Input::Gone);
+        if let Err(why) = self.flush().await {
+            return self.unsaid(why);
         }
         self.conn.unread = Vec::new();
         if secure(self.shared, &mut self.conn).await {

@@ -1,8 +1,10 @@
 //! The places and the watch over sockets, each alone; sessions in the pit are tested by the golden
 //! dialogues, which the gateway plays over loopback.
 
+mod again;
 mod bug;
 mod holder;
+mod leaving;
 mod pieces;
 mod shed;
 mod slab;

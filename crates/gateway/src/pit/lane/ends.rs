@@ -18,8 +18,18 @@ use crate::pit::slab::Key;
 use crate::shared::{Shared, Stop};
 
 impl Lane {
-    /// Out of the pit, to the mail lane.
-    pub(super) fn leave(&mut self, step: Step<'_>, then: Then) {
+    /// Out of the pit, to the mail lane; or to its end, if there is no place for it there.
+    pub(super) fn leave(&mut self, mut step: Step<'_>, then: Then) {
+        if front::leave_pit(step.shared, &mut step.conn) {
+            return self.cross(step, then);
+        }
+        step.shared.metrics.sessions_refused_full.add(1);
+        self.tell(&mut step, Input::Full);
+        self.end(step);
+    }
+
+    /// It has its place in the mail lane.
+    fn cross(&mut self, step: Step<'_>, then: Then) {
         let Step {
             shared,
             key,
@@ -29,7 +39,6 @@ impl Lane {
         let Some(parcel) = self.holder.take(key) else {
             return;
         };
-        conn.place.leave_pit();
         let unsent = std::mem::take(&mut self.out.bytes);
         let is_over = matches!(then, Then::Close);
         let _inside = self.runtime.enter();
@@ -62,8 +71,9 @@ impl Lane {
         let end = step.conn.session.record().end;
         let flushed = self.flush(key);
         // It takes the rest in its own time, within bounds; but not who is in the way.
-        if flushed == Flushed::Part && self.stage < Stop::Now && end != SessionEnd::Shed {
-            return self.leave(step, Then::Close);
+        let may_wait = self.stage < Stop::Now && end != SessionEnd::Shed;
+        if flushed == Flushed::Part && may_wait && front::leave_pit(shared, &mut step.conn) {
+            return self.cross(step, Then::Close);
         }
         let has_left = matches!(end, SessionEnd::HangUp | SessionEnd::HangUpHeld);
         let is_heard = flushed == Flushed::All && !has_left && step.conn.is_ended_by_us();

@@ -40,8 +40,8 @@ pub(super) const SESSIONS: &[Family] = &[
         Sessions,
         Counter,
         "tarpit_sessions_refused_total",
-        "Connections that got no service: no healthy upstream or draining (unavailable), no place in all (full) or for \
-         their source (source_full), turned away at the door, for want of descriptors (door_full) or since their source owes \
+        "Connections that got no service: no healthy upstream or draining (unavailable), no place in all (full; also on \
+         the way out of the pit) or for their source (source_full), turned away at the door, for want of descriptors (door_full) or since their source owes \
          too much (door_debt), from this gateway itself (loop), with a PROXY header that is malformed or that nobody \
          trusts (proxy_header).",
         &[words("reason", refusal_words)],
