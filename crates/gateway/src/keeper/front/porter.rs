@@ -344,7 +344,10 @@ impl Porter {
     /// Sends what is to be sent, and grants what there is room for.
     fn say(&mut self, shared: &Arc<Shared>) {
         let share = self.share();
+        // The sockets of those that are on the way there are here until they are sent: in a rush, thousands.
+        let leaving: usize = self.lines.iter().map(|line| line.queue.len()).sum();
         let left = shared.pit.room_for_returning(shared, self.drained);
+        let left = left.saturating_sub(leaving);
         let granted = share.min(left.div_ceil(self.lines.len().max(1)));
         self.crowded = false;
         let mut at = 0;
