@@ -12,6 +12,7 @@ mod part;
 mod peers;
 mod pit;
 mod process;
+mod replay;
 mod report;
 mod sink;
 mod stats;
@@ -66,6 +67,8 @@ struct Wanted {
 enum Process {
     /// What held sessions cost, and what wanted mail notices of them; up to a million
     Pit(pit::Wish),
+    /// How long a replay of many recorded sessions takes
+    Replay(replay::Wish),
     /// Clients that guess and wait
     #[command(hide = true)]
     Herd(pit::Orders),
@@ -95,6 +98,7 @@ fn main() -> ExitCode {
             look_up_ms,
         }) => sink::run(listeners, Duration::from_millis(look_up_ms)),
         Some(Process::Pit(wish)) => runtime().and_then(|runtime| runtime.block_on(pit::run(wish))),
+        Some(Process::Replay(wish)) => replay::run(&wish),
         Some(Process::Herd(orders)) => pit::herd(orders),
         Some(Process::Floor { room, hold_ms }) => pit::floor(room, Duration::from_millis(hold_ms)),
         None => measure(cli.wanted),

@@ -44,6 +44,9 @@ pub(crate) fn bench(arguments: &[&str]) -> Result<()> {
     // The gateway is a process of its own there, as in life, and must be the optimized one too.
     run(&mut cargo(&["build", "--release", "--package", "tarpit"]))?;
     let mut bench = cargo(&["run", "--release", "--package", "tarpit-bench", "--"]);
+    if arguments.first() == Some(&"replay") {
+        return run(bench.args(arguments));
+    }
     // Without them the rest is worth measuring all the same; the benchmark says what it left out.
     match install::peers() {
         Ok(root) => drop(bench.env("TARPIT_BENCH_PEERS", root)),

@@ -27,6 +27,7 @@ cargo xtask COMMAND
                   HAProxy and nginx below target/ first, to measure them beside the gateway.
   bench pit [ARGS]  what held sessions cost, a thousand to a million, and what wanted mail notices;
                   as root it raises limits of the kernel for the time of the run
+  bench replay [N] [--advise]  how long a replay of N recorded sessions takes, a million unless said
   dist            what is handed out: a tar.gz and a Debian package (by cargo-deb, which is installed
                   below target/ if it is missing), unpacked again and tried, in target/dist
   cuts [ARGS]     cuts, stalls and kills at every octet of the dialogue, 100,000 times unless ARGS

@@ -38,6 +38,7 @@ pub mod paced;
 pub mod policy;
 mod quote;
 pub mod record;
+pub mod replay;
 mod session;
 mod source;
 mod tick;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 pub use tarpit_core::Kind;
 use tarpit_core::Prefixes;
+use tarpit_core::ledger::LedgerConfig;
 use tarpit_core::policy::Policy;
 pub use tarpit_smtp::BareNewline;
 
@@ -283,4 +284,19 @@ pub struct Limits {
     pub ledger_sources_max: u32,
     /// Known senders remembered; the longest silent go first.
     pub known_senders_max: u32,
+}
+
+/// Known senders are those whose mail the upstream accepted within this time (DESIGN §3).
+const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+
+impl Limits {
+    /// Those of the ledger.
+    #[must_use]
+    pub const fn ledger(&self) -> LedgerConfig {
+        LedgerConfig {
+            sources_max: self.ledger_sources_max as usize,
+            known_max: self.known_senders_max as usize,
+            known_for: KNOWN_FOR,
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tarpit_core::SessionId;
-use tarpit_core::ledger::{Ledger, LedgerConfig};
+use tarpit_core::ledger::Ledger;
 use tarpit_core::policy::{Mode, Policy};
 use tokio::sync::watch;
 
@@ -22,9 +22,6 @@ use crate::pit::Pit;
 use crate::places::Places;
 use crate::pulse::Pulse;
 use crate::tls::Handshakes;
-
-/// Known senders are those whose mail the upstream accepted within this time (DESIGN §3).
-const KNOWN_FOR: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
 
 /// How far the gateway is in stopping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,12 +63,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(live: Live) -> Arc<Self> {
-        let limits = &live.config.limits;
-        let config = LedgerConfig {
-            sources_max: limits.ledger_sources_max as usize,
-            known_max: limits.known_senders_max as usize,
-            known_for: KNOWN_FOR,
-        };
+        let config = live.config.limits.ledger();
         // Any number will do: yesterday's ids should not come back soon.
         let first_id = RandomState::new().build_hasher().finish();
         Arc::new(Self {

@@ -55,6 +55,10 @@ pub(crate) enum Command {
     Import(Import),
     /// Hold every listener against a rule for auditors
     Audit(Audit),
+    /// Run recorded sessions again under other settings, and compare
+    Replay(Replay),
+    /// Try delays from 0 to 60 s on recorded sessions, and show what each buys and costs
+    Advise(Advise),
     /// Print or write pages that are derived from the tables of options and commands
     #[command(hide = true)]
     Generate(Generate),
@@ -170,6 +174,34 @@ pub(crate) struct Report {
     /// As a page in this file, which needs nothing else
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+}
+
+/// `tarpit replay`
+#[derive(Args, Debug)]
+pub(crate) struct Replay {
+    /// A record file; those that were written before it are read too
+    #[arg(value_name = "RECORDS", required = true)]
+    pub(crate) records: Vec<PathBuf>,
+    /// The configuration file (TOML) to try
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `tarpit advise`
+#[derive(Args, Debug)]
+pub(crate) struct Advise {
+    /// A record file; those that were written before it are read too
+    #[arg(value_name = "RECORDS", required = true)]
+    pub(crate) records: Vec<PathBuf>,
+    /// The configuration file (TOML) whose other settings hold; without, the defaults
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Whom a recipe is for.

@@ -1,5 +1,6 @@
 //! One module for each subcommand, and the exit codes they share.
 
+mod advise;
 mod audit;
 mod check;
 mod control;
@@ -7,6 +8,7 @@ mod generate;
 mod import;
 mod keeper;
 mod recipe;
+mod replay;
 mod report;
 mod run;
 mod try_it;
@@ -49,6 +51,8 @@ pub(crate) fn dispatch(args: Tarpit) -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Advise(args) => advise::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Keeper(args) => keeper::run(&args),
     };

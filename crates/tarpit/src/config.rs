@@ -125,6 +125,19 @@ pub(crate) fn load(file: &Path) -> Result<Loaded, Findings> {
     }
 }
 
+/// What holds where a file says nothing, with one listener and one upstream of no place.
+///
+/// # Errors
+///
+/// A default is not allowed, which a test would show.
+pub(crate) fn defaults() -> anyhow::Result<Config> {
+    let text = "hostname = \"mx.invalid\"\nlistener = [{ name = \"mx\", address = \"192.0.2.1:25\" }]\n\
+                upstream = [{ address = \"192.0.2.2:25\" }]\n";
+    let loaded = parse(Path::new("the defaults"), text);
+    let loaded = loaded.map_err(|findings| anyhow::anyhow!("{findings}"))?;
+    Ok(loaded.gateway)
+}
+
 /// The one thing that is wrong with a file, at the end of `before`.
 fn one_finding(file: &Path, before: &str, text: String) -> Findings {
     let place = (!before.is_empty()).then(|| Place::of(before, before.len()));

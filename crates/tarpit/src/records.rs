@@ -18,6 +18,7 @@ mod file;
 pub(crate) mod line;
 mod queue;
 pub(crate) mod read;
+pub(crate) mod sessions;
 
 use std::io;
 use std::path::PathBuf;

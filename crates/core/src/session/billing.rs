@@ -81,6 +81,17 @@ impl Session {
         turn: &mut Turn<'_>,
     ) -> Then {
         self.note(deed, Judged::Offence(offence), Some(&bill), turn);
+        self.charge_noted(offence, bill, due, turn)
+    }
+
+    /// The same for what is written down already.
+    pub(super) fn charge_noted(
+        &mut self,
+        offence: Offence,
+        bill: Bill,
+        due: Due,
+        turn: &mut Turn<'_>,
+    ) -> Then {
         self.count(offence);
         match self.book(offence, bill, turn) {
             None => self.say(&due, After::Next, turn.out),
@@ -122,6 +133,19 @@ impl Session {
         bill: Option<&Bill>,
         turn: &mut Turn<'_>,
     ) {
+        let role = matches!(bill, Some(Bill::Role));
+        self.note_as(role, deed, judged, bill, turn);
+    }
+
+    /// The same where a role may have to pay.
+    pub(super) fn note_as(
+        &self,
+        role: bool,
+        deed: Deed,
+        judged: Judged,
+        bill: Option<&Bill>,
+        turn: &mut Turn<'_>,
+    ) {
         if self.record.acts() >= ACTS_MAX {
             return;
         }
@@ -137,7 +161,7 @@ impl Session {
             took: turn.now.since(self.began),
             price,
             transaction: self.serial,
-            role: matches!(bill, Some(Bill::Role)),
+            role,
         });
     }
 

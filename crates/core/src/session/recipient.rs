@@ -297,12 +297,20 @@ impl Session {
         if let Some(offence) = rcpt_offence(&reply) {
             self.deferred |= reply.code().is_transient();
             self.list_refused(&recipient.path);
+            let role = matches!(bill, Bill::Role);
             let bill = match bill {
                 // The name of a role in a domain that is none of ours is a guess like any other.
                 Bill::Role if offence != Offence::UnknownRecipient => self.bill(turn.env),
                 bill => bill,
             };
-            return self.charge((Deed::Rcpt, offence), bill, Due::Upstream(reply), turn);
+            self.note_as(
+                role,
+                Deed::Rcpt,
+                Judged::Offence(offence),
+                Some(&bill),
+                turn,
+            );
+            return self.charge_noted(offence, bill, Due::Upstream(reply), turn);
         }
         let judged = if reply.code().is_positive() {
             Judged::Accepted

@@ -22,6 +22,7 @@ use crate::records::read;
 use tally::Tally;
 
 use super::BAD_CONFIG;
+pub(super) use text::{number, seconds};
 
 /// Where the package's service keeps its records.
 const USUAL: &str = "/var/lib/tarpit/records.jsonl";

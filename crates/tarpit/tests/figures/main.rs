@@ -8,5 +8,6 @@ mod http;
 mod parse;
 mod process;
 mod records;
+mod replay;
 mod smtp;
 mod text;

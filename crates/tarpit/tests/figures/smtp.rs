@@ -24,6 +24,16 @@ impl Client {
         client
     }
 
+    /// In the name of a client, by the PROXY protocol.
+    pub(crate) fn connect_as(address: SocketAddr, client: &str) -> Self {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "PROXY TCP4 {client} 127.0.0.1 1025 25\r\n").unwrap();
+        let mut client = Self(BufReader::new(stream));
+        assert_eq!(client.reply(), "220");
+        client
+    }
+
     /// Speaks TLS after a 220 to STARTTLS.
     pub(crate) fn secure(self) -> Client<StreamOwned<ClientConnection, TcpStream>> {
         let provider = Arc::new(aws_lc_rs::default_provider());

@@ -191,7 +191,7 @@ pub(super) fn moment(millis: i64) -> String {
 }
 
 /// `12.5 s`, `3 min`, `2.5 h`, `4.1 d`.
-pub(super) fn seconds(time: Duration) -> String {
+pub(in crate::cmd) fn seconds(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     match seconds {
         0.0 => "0 s".to_owned(),
@@ -203,7 +203,7 @@ pub(super) fn seconds(time: Duration) -> String {
 }
 
 /// `1,234,567`
-pub(super) fn number(number: u64) -> String {
+pub(in crate::cmd) fn number(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
