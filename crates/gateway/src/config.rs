@@ -37,6 +37,20 @@ pub struct Config {
     pub prefixes: Prefixes,
     /// The bounds.
     pub limits: Limits,
+    /// How mail addresses are shown.
+    pub addresses: Addresses,
+}
+
+/// How mail addresses are shown in the log, in records and on the control socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Addresses {
+    /// As they are.
+    #[default]
+    Full,
+    /// Their domain.
+    Domain,
+    /// A keyed hash, the same for the same address as long as the process lives.
+    Hash,
 }
 
 /// One listening address with its policy.

@@ -15,6 +15,7 @@ use tarpit_core::record::{HoldEnd, HoldReason, HoldRecord, SessionRecord};
 use tarpit_core::{SessionId, Source, Tick};
 
 use crate::clock::unix_now;
+use crate::config::Addresses;
 use crate::conn::Conn;
 use crate::shared::Shared;
 
@@ -103,6 +104,11 @@ pub(crate) fn note_session<S>(shared: &Shared, conn: &Conn<S>, now: Tick) {
     }
     let config = &conn.live.config;
     let exemption = conn.exempt.and_then(|at| config.exempt.get(at));
+    // Escaped where it is shown; what is not to be shown is not kept either.
+    let shown = |path: &str| match config.addresses {
+        Addresses::Full => path.into(),
+        how => how.show(path).into_boxed_str(),
+    };
     let ended = Ended {
         at: unix_now(),
         lasted: now.since(conn.opened),
@@ -111,6 +117,12 @@ pub(crate) fn note_session<S>(shared: &Shared, conn: &Conn<S>, now: Tick) {
         exempt: exemption.map(|exemption| exemption.reason.clone()),
         record: SessionRecord {
             messages: Vec::new(),
+            sender: record.sender.as_deref().map(shown),
+            refused_paths: record
+                .refused_paths
+                .iter()
+                .map(|path| shown(path))
+                .collect(),
             ..record.clone()
         },
     };

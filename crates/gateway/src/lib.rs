@@ -18,6 +18,7 @@ mod sample;
 #[cfg(test)]
 mod scene;
 
+mod addresses;
 mod buffers;
 pub mod clock;
 pub mod config;

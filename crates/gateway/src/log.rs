@@ -10,6 +10,7 @@ use tarpit_core::policy::{Mode, Offence};
 use tarpit_core::record::{ActRecord, HoldEnd, HoldRecord, MessageRecord, SessionRecord};
 use tarpit_smtp::escape;
 
+use crate::config::Addresses;
 use crate::conn::Conn;
 use crate::metrics::{self, Family, Figures, Kind, Metrics, Section, Value};
 use crate::shared::Shared;
@@ -75,6 +76,7 @@ pub(crate) fn act<S>(act: &ActRecord, conn: &Conn<S>) {
 pub(crate) fn session<S>(conn: &Conn<S>, now: Tick, metrics: &Metrics) {
     let record = conn.session.record();
     let listener = &conn.live.config.listeners[conn.listener];
+    let addresses = conn.live.config.addresses;
     let exemption = conn.exempt.map(|index| &conn.live.config.exempt[index]);
     let (agreed, failed) = match conn.tls.as_deref() {
         Some(Ok(agreed)) => (Some(agreed), None),
@@ -114,10 +116,10 @@ pub(crate) fn session<S>(conn: &Conn<S>, now: Tick, metrics: &Metrics) {
         exempt = record.exempt,
         exempt_reason = exemption.map(|exemption| &*exemption.reason),
         over_source_limit = conn.over_source_limit,
-        sender = record.sender.as_deref().map(shown),
+        sender = record.sender.as_deref().map(|path| addresses.show(path)),
         accepted = record.accepted,
         refused = record.refused,
-        refused_paths = list(&record.refused_paths),
+        refused_paths = list(&record.refused_paths, addresses),
         deferred = record.deferred,
         unseen = record.unseen,
         would_refuse = record.would_refuse,
@@ -126,7 +128,7 @@ pub(crate) fn session<S>(conn: &Conn<S>, now: Tick, metrics: &Metrics) {
         messages = record.messages_count,
         messages_accepted = record.messages_accepted,
         messages_aborted = record.messages_aborted,
-        envelopes = messages(&record.messages),
+        envelopes = messages(&record.messages, addresses),
         holds = record.holds,
         held_seconds = record.held.as_secs_f64(),
         upstream = record.upstream.as_deref(),
@@ -216,16 +218,16 @@ fn shown(text: &str) -> String {
 }
 
 /// `<a@b>,<c@d>`
-fn list(paths: &[Box<str>]) -> Option<String> {
+fn list(paths: &[Box<str>], addresses: Addresses) -> Option<String> {
     let shown = paths
         .iter()
-        .map(|path| format!("<{}>", escape(path.as_bytes())));
+        .map(|path| format!("<{}>", addresses.show(path)));
     let list = shown.collect::<Vec<_>>().join(",");
     (!list.is_empty()).then_some(list)
 }
 
 /// `from=<a@b> to=<c@d>,<e@f> upstream=250 2.0.0 Ok: queued as 4XY; from=...`
-fn messages(messages: &[MessageRecord]) -> Option<String> {
+fn messages(messages: &[MessageRecord], addresses: Addresses) -> Option<String> {
     if messages.is_empty() {
         return None;
     }
@@ -235,11 +237,11 @@ fn messages(messages: &[MessageRecord]) -> Option<String> {
         let _ = write!(
             text,
             "{separator}from=<{}> to=",
-            escape(message.reverse_path.as_bytes())
+            addresses.show(&message.reverse_path)
         );
         for (index, recipient) in message.recipients.iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
-            let _ = write!(text, "{comma}<{}>", escape(recipient.as_bytes()));
+            let _ = write!(text, "{comma}<{}>", addresses.show(recipient));
         }
         let more = message.recipients_count as usize - message.recipients.len();
         if more > 0 {
@@ -250,7 +252,8 @@ fn messages(messages: &[MessageRecord]) -> Option<String> {
         } else {
             "gateway"
         };
-        let _ = write!(text, " {who}={}", message.reply.to_log());
+        let reply = message.reply.to_log();
+        let _ = write!(text, " {who}={}", addresses.show_text(&reply));
     }
     Some(text)
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tarpit_core::Prefixes;
 use tarpit_core::policy::{Mode, Policy, Scope, Way};
 use tarpit_gateway::config::{
-    BareNewline, Config, Delivery, Kind, Limits, Listener, ListenerTls, Maildir, Recipients,
+    Addresses, BareNewline, Config, Delivery, Kind, Limits, Listener, ListenerTls, Maildir,
+    Recipients,
 };
 
 /// Longer than anything takes that comes at all.
@@ -54,6 +55,7 @@ pub(crate) fn sample(folder: &Path) -> Config {
         recipients: Recipients::Upstream,
         exempt: Vec::new(),
         prefixes: Prefixes::default(),
+        addresses: Addresses::Full,
         limits: Limits {
             sessions_max: 100,
             sessions_per_source_max: 100,

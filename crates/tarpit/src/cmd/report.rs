@@ -12,6 +12,7 @@ mod text;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tarpit_gateway::clock::unix_now;
@@ -34,10 +35,14 @@ const USUAL_SINCE: &str = "7d";
 pub(crate) fn run(args: &Report) -> anyhow::Result<ExitCode> {
     let mut given = args.records.clone();
     let mut since = args.since.as_deref();
+    let mut max_age = None;
     if given.is_empty() {
         since = since.or(Some(USUAL_SINCE));
         match usual(args.config.as_deref()) {
-            Ok(file) => given.push(file),
+            Ok((file, limit)) => {
+                given.push(file);
+                max_age = limit;
+            }
             Err(findings) => {
                 eprintln!("{findings}");
                 return Ok(ExitCode::from(BAD_CONFIG));
@@ -45,6 +50,8 @@ pub(crate) fn run(args: &Report) -> anyhow::Result<ExitCode> {
         }
     }
     let since = since.map(moment_before).transpose()?;
+    // What should be gone is not told, though its file may be there for a day more.
+    let since = since.max(max_age.map(before_now));
     let files = read::files(&given)?;
     let mut tally = Tally::new(since);
     let passed = read::each(&files, |about, line| tally.take(about, line))?;
@@ -61,24 +68,29 @@ pub(crate) fn run(args: &Report) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The file of the configuration, or the service's.
-fn usual(config: Option<&Path>) -> Result<PathBuf, config::Findings> {
-    let Some(config) = config else {
-        return Ok(PathBuf::from(USUAL));
+/// The file of the configuration and how old its lines may be, or the service's file.
+fn usual(config: Option<&Path>) -> Result<(PathBuf, Option<Duration>), config::Findings> {
+    let records = match config {
+        Some(config) => config::load(config)?.records,
+        None => None,
     };
-    let loaded = config::load(config)?;
-    Ok(loaded
-        .records
-        .map_or_else(|| PathBuf::from(USUAL), |records| records.file))
+    Ok(match records {
+        Some(records) => (records.file, Some(records.max_age)),
+        None => (PathBuf::from(USUAL), None),
+    })
 }
 
 /// Milliseconds since 1970 of the moment so long ago.
 fn moment_before(text: &str) -> anyhow::Result<i64> {
     let ago = span(text)
         .with_context(|| format!("--since: found {text:?}; allowed: a time such as 7d or 12h"))?;
+    Ok(before_now(ago))
+}
+
+fn before_now(ago: Duration) -> i64 {
     let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
     let now = i64::try_from(unix_now()).unwrap_or(i64::MAX);
-    Ok(now.saturating_mul(1000).saturating_sub(ago))
+    now.saturating_mul(1000).saturating_sub(ago)
 }
 
 #[cfg(test)]

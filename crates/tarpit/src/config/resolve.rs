@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tarpit_core::Prefixes;
-use tarpit_gateway::config::{Config, Exemption, Limits, Recipients};
+use tarpit_gateway::config::{Addresses, Config, Exemption, Limits, Recipients};
 use toml::de::DeValue;
 
 use super::effective::Origin;
@@ -49,7 +49,7 @@ pub(super) fn resolve(reader: &mut Reader<'_>) -> Option<(Config, Rest)> {
     let exempt = exemptions(reader);
     let prefixes = prefixes(reader);
     let limits = limits(reader, pit_bounds);
-    let log = log_format(reader);
+    let log = log_options(reader);
     let records = records::read(reader);
     let admin = admin::read(reader, &named);
     let control = control(reader);
@@ -85,9 +85,10 @@ pub(super) fn resolve(reader: &mut Reader<'_>) -> Option<(Config, Rest)> {
         exempt: exempt?,
         prefixes: prefixes?,
         limits: limits?.0,
+        addresses: log.map(|(_, addresses)| addresses)?,
     };
     let rest = Rest {
-        log: log?,
+        log: log?.0,
         records: records?,
         admin: admin?,
         control,
@@ -285,12 +286,21 @@ fn limits(
     ))
 }
 
-fn log_format(reader: &mut Reader<'_>) -> Option<log::Format> {
+/// `[log]`
+fn log_options(reader: &mut Reader<'_>) -> Option<(log::Format, Addresses)> {
     let view = reader.single("log");
-    Some(match reader.text(&view, "format")?.as_ref() {
+    let format = reader.text(&view, "format");
+    let addresses = reader.text(&view, "addresses");
+    let format = match format?.as_ref() {
         "json" => log::Format::Json,
         _ => log::Format::Human,
-    })
+    };
+    let addresses = match addresses?.as_ref() {
+        "domain" => Addresses::Domain,
+        "hash" => Addresses::Hash,
+        _ => Addresses::Full,
+    };
+    Some((format, addresses))
 }
 
 /// `[control]`. A mistake in it is noted, which is enough.

@@ -207,8 +207,19 @@ const SECRETS: &[&str] = &[
 
 #[test]
 fn nothing_secret_is_written_down() {
+    for (addresses, sender) in [
+        ("full", "bob@example.test"),
+        ("domain", "*@example.test"),
+        ("hash", ""),
+    ] {
+        nothing_secret(addresses, sender);
+    }
+}
+
+/// `sender`: how the reverse-path is shown; empty if nobody can know.
+fn nothing_secret(addresses: &str, sender: &str) {
     let config = format!(
-        "hostname = \"mx.example.test\"\nlog.format = \"json\"\nadmin.address = \"127.0.0.1:0\"\n\
+        "hostname = \"mx.example.test\"\nlog.format = \"json\"\nlog.addresses = \"{addresses}\"\nadmin.address = \"127.0.0.1:0\"\n\
          [records]\nfile = \"records.jsonl\"\n[tarpit]\nmode = \"enforce\"\ndelay = \"100ms\"\n\
          [[listener]]\nname = \"mx\"\naddress = \"127.0.0.1:0\"\nauth_plaintext = true\n\
          [[upstream]]\naddress = \"{}\"\nidentity = \"none\"\n",
@@ -259,6 +270,19 @@ fn nothing_secret_is_written_down() {
             !records.contains(secret),
             "{secret} in the records: {records}"
         );
+    }
+    assert!(
+        records.contains(&format!("\"sender\":\"{sender}")),
+        "{records}"
+    );
+    for local in ["alice@", "bob@", "nobody@"] {
+        let is_shown = addresses == "full";
+        assert_eq!(
+            records.contains(local),
+            is_shown,
+            "{local} in the records: {records}"
+        );
+        assert_eq!(log.contains(local), is_shown, "{local} in the log: {log}");
     }
 }
 

@@ -11,8 +11,8 @@ use tarpit_core::Prefixes;
 use tarpit_core::policy::Policy;
 use tarpit_gateway::Gateway;
 use tarpit_gateway::config::{
-    Balance, BareNewline, Config, Delivery, Exemption, Identity, Limits, Listener, ListenerTls,
-    Recipients, Upstream, UpstreamTls,
+    Addresses, Balance, BareNewline, Config, Delivery, Exemption, Identity, Limits, Listener,
+    ListenerTls, Recipients, Upstream, UpstreamTls,
 };
 use tarpit_smtp::Reply;
 use tarpit_testkit::{Dialog, HELD_UNREAD_MAX, Outcome, Settings, Step};
@@ -206,6 +206,7 @@ fn config(
         recipients,
         exempt: exempt.collect(),
         prefixes: Prefixes::default(),
+        addresses: Addresses::Full,
         limits: limits(settings),
     })
 }

@@ -126,14 +126,24 @@ pub(super) const LIMITS: &[Opt] = &[
 ];
 
 /// `[log]`
-pub(super) const LOG: &[Opt] = &[opt(
-    "format",
-    Word(&["human", "json"]),
-    Default::Value("\"human\""),
-    "One line for people, or one JSON object a line.",
-    "People read it first; programs are set up later.",
-)
-.restart()];
+pub(super) const LOG: &[Opt] = &[
+    opt(
+        "format",
+        Word(&["human", "json"]),
+        Default::Value("\"human\""),
+        "One line for people, or one JSON object a line.",
+        "People read it first; programs are set up later.",
+    )
+    .restart(),
+    opt(
+        "addresses",
+        Word(&["full", "domain", "hash"]),
+        Default::Value("\"full\""),
+        "How mail addresses are shown, in the log, in records and by `tarpit explain`: as they are; their domain (`*@example.org`); or \
+         a keyed hash, the same for the same address until the next start. Addresses of hosts stay.",
+        "As mail servers log them: without, nobody finds a message. `domain` is enough to judge a delay.",
+    ),
+];
 
 /// `[records]`
 pub(super) const RECORDS: &[Opt] = &[
