@@ -22,7 +22,8 @@ use crate::shared::Shared;
 /// Sessions that had mail accepted: two hours of a server that takes a thousand an hour.
 const WANTED_MAX: usize = 2048;
 
-/// All others. Half a kilobyte each: 3 MiB.
+/// All others. With the usual names each takes under a kilobyte, with the longest two: all of them 16 MiB
+/// at most.
 const OTHERS_MAX: usize = 6144;
 
 /// Holds that are listed of one session; the record counts the others.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -49,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) reloads: Reloads,
     /// Lines lost on their way to the record file, which the front door keeps.
     pub(crate) records_dropped: OnceLock<Arc<AtomicU64>>,
+    /// Whether a trial of `enforce` runs; for the figures.
+    pub(crate) trial: AtomicBool,
     pub(crate) harm: Harm,
     pub(crate) history: History,
     pub(crate) live: ArcSwap<Live>,
@@ -77,6 +79,7 @@ impl Shared {
             metrics: Metrics::default(),
             reloads: Reloads::start(),
             records_dropped: OnceLock::new(),
+            trial: AtomicBool::new(false),
             harm: Harm::default(),
             history: History::default(),
             live: ArcSwap::from_pointee(live),

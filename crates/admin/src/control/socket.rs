@@ -5,7 +5,7 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -70,10 +70,7 @@ pub(super) fn bind(place: &Place, takes_over: bool) -> Result<(UnixListener, Nam
     if !takes_over && UnixStream::connect(path).is_ok() {
         return Err(refused("another gateway answers there".to_owned()));
     }
-    if fs::symlink_metadata(path).is_ok_and(|found| {
-        use std::os::unix::fs::FileTypeExt as _;
-        !found.file_type().is_socket()
-    }) {
+    if fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
         return Err(refused("there is something else of that name".to_owned()));
     }
     let made = make(path, place.group);
@@ -117,7 +114,9 @@ fn sweep(folder: &Path) {
             let error = UnixStream::connect(entry.path()).err();
             error.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
         };
-        if is_ours && is_dead() {
+        // Connecting to any other file is refused, too.
+        let is_socket = entry.file_type().is_ok_and(|kind| kind.is_socket());
+        if is_ours && is_socket && is_dead() {
             let _ = fs::remove_file(entry.path());
         }
     }

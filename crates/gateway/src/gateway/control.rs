@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tarpit_core::ledger::Standing;
@@ -64,6 +65,11 @@ impl Handle {
         }
         config.exempt = adjustment.exempt;
         self.put_in_force(&before, Arc::new(before.adjusted(config)));
+    }
+
+    /// A trial of `enforce` began or ended; for the figures.
+    pub fn note_trial(&self, runs: bool) {
+        self.inner.shared.trial.store(runs, Ordering::Relaxed);
     }
 
     /// Puts a generation in force, and lets those go that it does not hold any more.

@@ -65,6 +65,7 @@ pub(crate) fn figures(shared: &Shared) -> Figures {
             .records_dropped
             .get()
             .map_or(0, |dropped| dropped.load(Ordering::Relaxed)),
+        trial: shared.trial.load(Ordering::Relaxed),
         draining: *shared.stop.borrow() != Stop::No,
         process: process::read(shared.reloads.started),
     }

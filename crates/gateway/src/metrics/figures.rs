@@ -28,6 +28,8 @@ pub struct Figures {
     pub reload: ReloadFigures,
     /// Lines lost on their way to the record file.
     pub records_dropped: u64,
+    /// Whether a trial of `enforce` runs, which undoes itself.
+    pub trial: bool,
     /// Whether the gateway stops.
     pub draining: bool,
     /// This process.

@@ -210,6 +210,7 @@ impl Desk {
             exemptions: exemptions.collect(),
         };
         self.rule.send_replace(rule);
+        handle.note_trial(trial.is_some());
     }
 
     /// Resolves when the trial is to be looked at; never without one.

@@ -66,10 +66,14 @@ const ENVIRONMENT: [(&str, &str); 2] = [
     ),
 ];
 
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 4] = [
     (
         "/etc/tarpit/tarpit.toml",
         "The configuration of the service. See tarpit.toml(5).",
+    ),
+    (
+        "/var/lib/tarpit/exemptions.toml, mode.toml",
+        "What was set by command, so that a restart keeps it.",
     ),
     (
         "/usr/lib/systemd/system/tarpit.service",
@@ -89,12 +93,18 @@ const FILES: [(&str, &str); 3] = [
 pub(super) fn write(folder: &Path) -> anyhow::Result<()> {
     let mut command = Tarpit::command().disable_help_subcommand(true);
     command.build();
-    let subcommands = command.get_subcommands().filter(|sub| !sub.is_hide_set());
-    for page in subcommands.chain([&command]) {
-        let name = page.get_display_name().unwrap_or("tarpit");
-        put(folder, &format!("{name}.{SECTION}"), &page_of(page)?)?;
-    }
+    write_pages(folder, &command)?;
     put(folder, "tarpit.toml.5", &generate::manual())
+}
+
+/// The page of a command, and those of its subcommands.
+fn write_pages(folder: &Path, command: &Command) -> anyhow::Result<()> {
+    let name = command.get_display_name().unwrap_or("tarpit");
+    put(folder, &format!("{name}.{SECTION}"), &page_of(command)?)?;
+    command
+        .get_subcommands()
+        .filter(|sub| !sub.is_hide_set() && sub.get_name() != "help")
+        .try_for_each(|sub| write_pages(folder, sub))
 }
 
 fn put(folder: &Path, name: &str, page: &str) -> anyhow::Result<()> {

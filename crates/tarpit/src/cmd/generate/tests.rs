@@ -24,6 +24,8 @@ fn there_is_a_page_for_each_command_that_is_shown() {
         .filter(|sub| !sub.is_hide_set())
         .map(|sub| format!("tarpit-{}.8", sub.get_name()))
         .collect();
+    let deeper = ["add", "list", "remove"].map(|word| format!("tarpit-exempt-{word}.8"));
+    names.extend(deeper);
     names.extend(["tarpit.8".to_owned(), "tarpit.toml.5".to_owned()]);
     names.sort();
     let mut found: Vec<String> = fs::read_dir(folder.path().join("new"))

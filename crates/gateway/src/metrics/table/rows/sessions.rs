@@ -99,4 +99,12 @@ pub(super) const SESSIONS: &[Family] = &[
             }
         },
     ),
+    Family::new(
+        Sessions,
+        Gauge,
+        "tarpit_trial",
+        "1 while a trial of enforce runs, which undoes itself.",
+        &[],
+        |figures, push| one(push, u64::from(figures.trial)),
+    ),
 ];
