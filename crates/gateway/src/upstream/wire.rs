@@ -95,10 +95,7 @@ impl Wire {
     /// Whether the connection is open and nothing came that nobody asked for. Asks the system
     /// itself: the runtime may not have noticed yet.
     pub(super) fn is_quiet(&mut self) -> bool {
-        self.is_settled()
-            && self.unread.is_empty()
-            && !self.reader.in_reply()
-            && self.stream.is_quiet()
+        self.is_settled() && !self.has_spoken() && self.stream.is_quiet()
     }
 
     /// Speaks TLS after the 220 to STARTTLS. Forget the capabilities afterwards (RFC 3207 §4.2).
@@ -110,7 +107,7 @@ impl Wire {
         tls: &ClientTls,
         limit: Duration,
     ) -> Result<Peer, TlsFailure> {
-        if !self.unread.is_empty() || self.reader.in_reply() || !self.is_settled() {
+        if self.has_spoken() || !self.is_settled() {
             return Err(TlsFailure::Injected);
         }
         tls.connect(&mut self.stream, limit).await
@@ -118,7 +115,7 @@ impl Wire {
 
     /// Sends `lines`, which hold `replies` commands, in one write.
     pub(super) async fn send(&mut self, lines: &[u8], replies: u32) -> Result<(), Trouble> {
-        if !self.unread.is_empty() || self.reader.in_reply() {
+        if self.has_spoken() {
             return Err(Trouble::Garbage);
         }
         self.pending += replies;
@@ -211,6 +208,10 @@ impl Wire {
         mut pieces: &mut [IoSlice<'_>],
         sent: &mut usize,
     ) -> Result<(), Trouble> {
+        // What came with the reply before is not announced again by the system.
+        if self.has_spoken() {
+            return Err(Trouble::Closed);
+        }
         loop {
             let written = self.stream.write_or_hear(&mut pieces, sent).await;
             match written.map_err(|_| Trouble::Closed)? {
@@ -221,9 +222,14 @@ impl Wire {
         }
     }
 
+    /// Whether something is here that answers nothing.
+    fn has_spoken(&self) -> bool {
+        !self.unread.is_empty() || self.reader.in_reply()
+    }
+
     /// Reads what is there without waiting: bytes, or the end.
     fn hears_something(&mut self) -> bool {
-        if !self.unread.is_empty() {
+        if self.has_spoken() {
             return true;
         }
         match self.stream.try_read_into(&mut self.unread, READ_LEN) {
@@ -296,7 +302,7 @@ impl Wire {
     /// A 4yz or 5yz reply that nobody asked for. `wait`: the connection is lost or has spoken, so
     /// what is on its way is awaited for a moment; otherwise only what is there counts.
     pub(super) async fn early_reply(&mut self, wait: bool) -> Option<Reply> {
-        if !wait && !self.reader.in_reply() && !self.hears_something() {
+        if !wait && !self.hears_something() {
             return None;
         }
         // Never to be used again: what comes now answers nothing.

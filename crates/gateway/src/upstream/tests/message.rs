@@ -10,7 +10,12 @@ const ASKED: &str = "
 
 /// A world in which the message data flows, up to `rest` of the script.
 async fn flowing(rest: &str) -> World {
-    let script = &[BARE, MAIL, ASKED, "S: 354 go\n", rest];
+    begun(&format!("S: 354 go\n{rest}")).await
+}
+
+/// The same where the script says 354 itself.
+async fn begun(rest: &str) -> World {
+    let script = &[BARE, MAIL, ASKED, rest];
     let mut world = World::new(Identity::None, &[script]).await;
     assert_eq!(
         world.rcpt(&envelope(1, &[]), "a@x.example").await,
@@ -193,6 +198,19 @@ async fn an_upstream_that_speaks_instead_of_reading_is_heard() {
         world.server.go();
         world.done().await;
     }
+}
+
+/// What comes in one packet with 354 is not announced again by the system.
+#[tokio::test]
+async fn an_upstream_that_speaks_with_its_354_is_heard() {
+    let mut world = begun("S: 354 go|552 5.3.4 too big\nwait").await;
+    let sent = world.link.send_data([b"hello\r\n", b""], LIMIT).await;
+    assert_eq!(sent, Err(Trouble::Closed));
+    let reply = world.link.early_reply().await.map(|reply| reply.to_log());
+    assert_eq!(reply.as_deref(), Some("552 5.3.4 too big"));
+    world.link.abort();
+    world.server.go();
+    world.done().await;
 }
 
 #[tokio::test]
