@@ -7,6 +7,8 @@
 
 mod certificate;
 mod client;
+#[path = "../common/events.rs"]
+mod events;
 mod player;
 mod records;
 mod secure;

@@ -11,6 +11,7 @@ use tarpit_testkit::{DataFate, Dialog, HoldLine, MessageLine, Outcome, Placed, S
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::client::{Client, Heard};
+use crate::records;
 use crate::time::{LATE, Metronome, OFF};
 use crate::upstream::{Act, InData, Question};
 
@@ -74,8 +75,8 @@ struct Part {
     sent: Vec<u8>,
     /// Gathered and not sent yet.
     unsent: Vec<u8>,
-    /// The question that was claimed and waits for its answer.
-    open: Option<oneshot::Sender<Act>>,
+    /// The question that was claimed and waits for its answer, and whether it is a guess.
+    open: Option<(oneshot::Sender<Act>, bool)>,
     /// Everything that was sent since 354, if a message is in progress.
     data: Option<Vec<u8>>,
     mail: Option<String>,
@@ -109,7 +110,7 @@ impl Player {
             Step::Say(line) => return self.say(line).await,
             Step::SayPart(octets) => return self.say_part(octets).await,
             Step::Ask { question, outcome } => return self.ask(question, outcome.as_ref()).await,
-            Step::Answer(outcome) => return self.answer(outcome),
+            Step::Answer(outcome) => return self.answer(outcome).await,
             Step::Mail(line) => self.part().mail = Some(line.clone()),
             Step::Data(fate) => self.data(fate),
             Step::Nothing => return self.nothing_early(),
@@ -265,10 +266,13 @@ impl Player {
                 return Err(format!("the upstream got other data: {}", shown(&body)));
             }
         }
-        self.part().open = answer;
+        let is_guess = ["RCPT ", "AUTH ", "LINE "]
+            .iter()
+            .any(|verb| wanted.starts_with(verb));
+        self.part().open = answer.map(|answer| (answer, is_guess));
         match outcome {
             Some(Outcome::SenderRefused(_) | Outcome::ServiceRefused(_)) | None => Ok(()),
-            Some(outcome) => self.answer(outcome),
+            Some(outcome) => self.answer(outcome).await,
         }
     }
 
@@ -298,7 +302,7 @@ impl Player {
         }
     }
 
-    fn answer(&mut self, outcome: &Outcome) -> Checked {
+    async fn answer(&mut self, outcome: &Outcome) -> Checked {
         let act = match outcome {
             Outcome::Reply(reply) => Act::Say(reply.clone()),
             Outcome::Trouble(tarpit_core::Trouble::Garbage) => Act::Babble,
@@ -310,13 +314,22 @@ impl Player {
         if matches!(&act, Act::Say(reply) if reply.code().get() == 354) {
             self.part().data = Some(Vec::new());
         }
-        let open = self
+        let (open, is_guess) = self
             .part()
             .open
             .take()
             .ok_or("nothing was asked that could be answered")?;
+        let is_wrong_guess =
+            is_guess && matches!(&act, Act::Say(reply) if reply.code().is_permanent());
+        let client = self.part().client.address.ip();
+        let acts = records::acts(client);
         // The gateway may have hung up with its client.
         let _ = open.send(act);
+        if is_wrong_guess {
+            // Its client hears nothing for now. But if the next session's guess were charged before
+            // this one, each of them would wait for the other's time.
+            records::one_more_act(client, acts).await;
+        }
         Ok(())
     }
 

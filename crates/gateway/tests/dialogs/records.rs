@@ -1,52 +1,46 @@
 //! What the gateway writes to its log, kept for the tests to look at.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::net::IpAddr;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
-use tokio::sync::Notify;
-use tracing::field::{Field, Visit};
-use tracing::span;
-
-use crate::time::LATE;
-
-/// One event: its fields by name, as text.
-pub(crate) type Record = HashMap<&'static str, String>;
+use crate::events;
+pub(crate) use crate::events::Record;
+use crate::time::{LATE, OFF};
 
 static SESSIONS: Mutex<Vec<Record>> = Mutex::new(Vec::new());
 static HOLDS: Mutex<Vec<Record>> = Mutex::new(Vec::new());
-/// A record was.
-static WRITTEN: Notify = Notify::const_new();
+/// How many, by the client's address.
+static ACTS: LazyLock<Mutex<HashMap<String, usize>>> = LazyLock::new(Mutex::default);
 
 /// Begins to keep records, for the whole process.
 pub(crate) fn install() {
-    tracing::subscriber::set_global_default(Keeper).unwrap();
+    events::give(take);
 }
 
 /// The record of the session whose client had this address. It is written when the session ends.
 pub(crate) async fn session(client: &str) -> Option<Record> {
-    let find = || {
+    let is_it = |record: &&Record| {
+        let found = record.get("client");
+        found.is_some_and(|address| address == client)
+    };
+    events::find(LATE, || {
         let sessions = SESSIONS.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions
-            .iter()
-            .find(|record| {
-                record
-                    .get("client")
-                    .is_some_and(|address| address == client)
-            })
-            .cloned()
-    };
-    let found = async {
-        loop {
-            // Before the look: a record that is written in between is not missed.
-            let written = WRITTEN.notified();
-            if let Some(record) = find() {
-                return record;
-            }
-            written.await;
-        }
-    };
-    tokio::time::timeout(LATE, found).await.ok()
+        sessions.iter().find(is_it).cloned()
+    })
+    .await
+}
+
+/// How many acts of clients with this address were judged.
+pub(crate) fn acts(address: IpAddr) -> usize {
+    let acts = ACTS.lock().unwrap_or_else(PoisonError::into_inner);
+    acts.get(&address.to_string()).copied().unwrap_or(0)
+}
+
+/// Waits until there are more acts than `before`, for as long as that is no matter of chance. If
+/// there is none, what the dialogue claims of it will be missed.
+pub(crate) async fn one_more_act(address: IpAddr, before: usize) {
+    events::find(OFF, || (acts(address) > before).then_some(())).await;
 }
 
 /// The holds of one session, in order.
@@ -59,48 +53,20 @@ pub(crate) fn holds(session: &str) -> Vec<Record> {
         .collect()
 }
 
-struct Keeper;
-
-impl tracing::Subscriber for Keeper {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target().starts_with("tarpit::")
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut fields = Fields(Record::new());
-        event.record(&mut fields);
-        let list = match fields.0.get("message").map(String::as_str) {
-            Some("session") => &SESSIONS,
-            Some("hold") => &HOLDS,
-            _ => return,
-        };
-        list.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(fields.0);
-        WRITTEN.notify_waiters();
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
-
-struct Fields(Record);
-
-impl Visit for Fields {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.insert(field.name(), format!("{value:?}"));
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.insert(field.name(), value.to_owned());
-    }
+fn take(mut record: Record) {
+    let list = match record.get("message").map(String::as_str) {
+        Some("session") => &SESSIONS,
+        Some("hold") => &HOLDS,
+        Some("act") => {
+            let mut acts = ACTS.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(client) = record.remove("client") {
+                *acts.entry(client).or_default() += 1;
+            }
+            return;
+        }
+        _ => return,
+    };
+    list.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(record);
 }
