@@ -1,8 +1,6 @@
 //! TLS through the whole gateway: from the first octet and after STARTTLS, with mail to the
 //! built-in maildir.
 
-#[path = "../../src/tls/anybody.rs"]
-mod anybody;
 mod client;
 #[path = "../common/events.rs"]
 mod events;
