@@ -131,7 +131,8 @@ fn churn_keeps_their_number() {
     herd.order("churn 0");
     let report = herd.wait("all again", |count| count("held") == 100);
     assert_eq!(report["failures"], 0, "{report}");
-    assert!(report["taken_in"].as_u64() >= Some(400), "{report}");
+    // Who hangs up while it connects is never taken in.
+    assert!(report["taken_in"].as_u64() >= Some(300), "{report}");
 }
 
 #[test]
