@@ -4,7 +4,7 @@
 //! The gateway is an unprivileged user's and has 20,000 descriptors, as in many containers: of fifteen
 //! thousand who wait, some are in a keeper, the others in the front itself.
 //!
-//! Beside other tests two processors can't take in so many before the first are due. So there are six
+//! Beside other tests two processors can't take in so many before the first are due. So there are three
 //! thousand unless `TARPIT_HELD=15000` says otherwise, for this test alone on a machine at rest.
 
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ const DESCRIPTORS: u64 = 20_000;
 
 /// Two processes of clients.
 const CROWDS: u32 = 2;
-const HELD: u32 = 6_000;
+const HELD: u32 = 3_000;
 
 const MESSAGES: u8 = 100;
 const SENDERS: u8 = 10;
