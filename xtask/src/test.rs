@@ -15,6 +15,9 @@ use crate::{checks, install};
 /// More would make the servers slower than their tests allow.
 const INTEROP_THREADS: &str = "6";
 
+/// Interop tests that need the machine for themselves; the others run before them.
+const ALONE: &str = "alone::";
+
 /// All checks and tests.
 ///
 /// # Errors
@@ -31,13 +34,10 @@ pub(crate) fn all() -> Result<()> {
     step("fuzz targets, not run", fuzz)?;
     step("interop tests", || {
         run(&mut cargo(&["build", "--package", "tarpit"]))?;
-        let mut tests = cargo(&["test", "--package", "tarpit-interop", "--"]);
-        // Some tests measure; what they found is worth reading.
-        tests.args(["--test-threads", INTEROP_THREADS, "--show-output"]);
-        tests.env("TARPIT_INTEROP_ROOT", install::root());
-        tests.env("TARPIT_BIN", target().join("debug/tarpit"));
-        as_root_where_needed(&mut tests)?;
-        run(&mut tests)
+        interop(&["--skip", ALONE, "--test-threads", INTEROP_THREADS])
+    })?;
+    step("interop tests, one at a time", || {
+        interop(&[ALONE, "--test-threads", "1"])
     })?;
     step("cuts, a sample", || {
         let mut tests = cargo(&["test", "--package", "tarpit-cuts", "--", "--show-output"]);
@@ -46,6 +46,17 @@ pub(crate) fn all() -> Result<()> {
         as_root_where_needed(&mut tests)?;
         run(&mut tests)
     })
+}
+
+/// The interop tests that `arguments` choose.
+fn interop(arguments: &[&str]) -> Result<()> {
+    let mut tests = cargo(&["test", "--package", "tarpit-interop", "--"]);
+    // Some tests measure; what they found is worth reading.
+    tests.args(arguments).arg("--show-output");
+    tests.env("TARPIT_INTEROP_ROOT", install::root());
+    tests.env("TARPIT_BIN", target().join("debug/tarpit"));
+    as_root_where_needed(&mut tests)?;
+    run(&mut tests)
 }
 
 /// All that can be cut, or what `arguments` say, with optimized builds: it is the number that

@@ -21,9 +21,6 @@ use crate::process::Group;
 /// How long a start or a log line may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The default port of `[admin] address`.
-const FIGURES: u16 = 12842;
-
 /// A running gateway. Dropping it ends it; a test that cares how it ends calls [`Gateway::stop`].
 #[derive(Debug)]
 pub struct Gateway {
@@ -362,15 +359,12 @@ impl Gateway {
         .with_context(|| format!("fewer than {count} records of {target}"))
     }
 
-    /// The local addresses at which it listens for mail now, as the kernel knows them, whatever it says.
-    /// Its figures have one address by default, which one of all gateways here has at a time.
+    /// The local addresses at which it listens now, as the kernel knows them, whatever it says.
     ///
     /// # Errors
     /// When /proc can't be read.
     pub fn listening(&self) -> Result<Vec<SocketAddr>> {
-        let mut all = listening(self.process.id())?;
-        all.retain(|address| address.port() != FIGURES);
-        Ok(all)
+        listening(self.process.id())
     }
 
     /// The most memory that it ever held, in octets.

@@ -1,5 +1,6 @@
 //! All interop tests in one program: linking is what costs. One module for each promise.
 
+mod alone;
 mod auth;
 mod clients;
 mod control;
@@ -9,8 +10,6 @@ mod drain;
 mod evaluate;
 mod fail2ban;
 mod faults;
-mod fifteen_thousand;
-mod flood;
 mod fronts;
 mod harvest;
 mod identity;

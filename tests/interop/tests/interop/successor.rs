@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, kill_process};
 use tarpit_interop::{Client, FaultServer, Gateway, Record, Signal, config, plain, stuffed};
 
-use super::fifteen_thousand::Crowd;
+use super::alone::fifteen_thousand::Crowd;
 
 /// So many that their way takes some dozens of milliseconds.
 const HELD: u32 = 3_000;
