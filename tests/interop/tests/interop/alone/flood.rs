@@ -3,7 +3,7 @@
 //! flood is compared with the same mail before it and after it, in the same run; what was measured
 //! is printed (`cargo test ... -- flood --nocapture`).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use tarpit_interop::{Certificates, Client, FaultServer, Gateway, config, wait_for};
@@ -93,6 +93,73 @@ fn clients_that_never_read() -> Result<()> {
         crowd.stuff(b"EHLO flood.example.net\r\n")?;
         Ok(crowd)
     })?;
+    stage.gateway.stop()
+}
+
+/// They have asked for recipients, which takes a connection to the server, of which there are fewer
+/// than of them: who does not read gives it back as who is idle does (DESIGN.md §2, promise 2).
+#[test]
+fn clients_that_ask_and_never_read() -> Result<()> {
+    let rest =
+        format!("connections_max = 20\nconnections_reserved = 5\ngrace = \"200ms\"\n{LIMITS}");
+    let stage = Stage::set(&rest)?;
+    stage.compare("60 clients that ask and never read", || {
+        let crowd = Crowd::connect_narrow(stage.port, 60, Sources::new(18))?;
+        let start = Instant::now();
+        crowd.stuff(
+            b"EHLO flood.example.net\r\nMAIL FROM:<s@example.net>\r\nRCPT TO:<alice@example.org>\r\n",
+        )?;
+        let asked = || {
+            let commands = stage.server.commands();
+            commands.iter().any(|line| line.contains("<alice@")).then_some(())
+        };
+        wait_for(Duration::from_secs(10), asked).context("nobody asks")?;
+        // Less than we wait for a client that does not read: all of them are there still.
+        let none = || (stage.server.connections() == 0).then_some(());
+        wait_for(Duration::from_secs(40), none)
+            .with_context(|| format!("{} connections", stage.server.connections()))?;
+        println!("no connection after {:.2} s", start.elapsed().as_secs_f64());
+        Ok(crowd)
+    })?;
+    stage.gateway.stop()
+}
+
+/// Each was let in while there were places, and was held where it takes none; then all want out at
+/// once. Known senders still find theirs.
+#[test]
+fn all_out_of_the_pit_at_once() -> Result<()> {
+    const PLACES: usize = 100;
+    let rest = format!(
+        "connections_max = 20\nconnections_reserved = 5\ngrace = \"100ms\"\n[tarpit]\nmode = \"enforce\"\ndelay = \"4s\"\n\
+         [limits]\nsessions_max = {PLACES}\nsessions_per_source_max = {PLACES}"
+    );
+    let stage = Stage::set(&rest)?;
+    let mail = Mail::new(stage.port);
+    let known = std::net::Ipv4Addr::new(127, 9, 20, 1);
+    mail.deliver(known)?;
+    let mut crowds = Vec::new();
+    for batch in 1..=6 {
+        let crowd = Crowd::connect(stage.port, PLACES / 2, Sources::new(19))?;
+        crowd.say(
+            b"EHLO flood.example.net\r\nMAIL FROM:<s@example.net>\r\nRCPT TO:<guess@example.org>\r\n\
+              RCPT TO:<postmaster@example.org>\r\n",
+        )?;
+        let asked = || {
+            let commands = stage.server.commands();
+            let guesses = commands.iter().filter(|line| line.contains("<guess@"));
+            (guesses.count() >= batch * PLACES / 2).then_some(())
+        };
+        wait_for(Duration::from_secs(20), asked).context("not all have guessed")?;
+        crowds.push(crowd);
+    }
+    let gone = || crowds.iter().map(Crowd::gone).sum::<Result<usize>>();
+    let are_out = || gone().ok().filter(|gone| *gone >= 2 * PLACES);
+    wait_for(Duration::from_secs(20), are_out)
+        .with_context(|| format!("{:?} were shown out of {}", gone(), 3 * PLACES))?;
+    for _ in 0..Mail::MESSAGES {
+        mail.deliver(known)?;
+    }
+    ensure!(gone()? < 3 * PLACES, "nobody was let out");
     stage.gateway.stop()
 }
 

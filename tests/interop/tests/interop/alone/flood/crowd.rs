@@ -47,6 +47,32 @@ impl Crowd {
         Ok(crowd)
     }
 
+    /// The same with little room for what they do not read, on either side: with the segments of
+    /// loopback the system would take megabytes for each.
+    pub(super) fn connect_narrow(port: u16, count: usize, sources: Sources) -> Result<Self> {
+        let connect = |_| {
+            let socket = bound(sources.next())?;
+            socket.set_recv_buffer_size(4096)?;
+            socket.set_tcp_mss(536)?;
+            reach(socket, port)
+        };
+        Ok(Self((0..count).map(connect).collect::<Result<_>>()?))
+    }
+
+    /// How many connections the gateway has ended. What they have heard is thrown away.
+    pub(super) fn gone(&self) -> Result<usize> {
+        let mut gone = 0;
+        for stream in &self.0 {
+            stream.set_nonblocking(true)?;
+            let mut heard = stream.take(64 * 1024);
+            gone += usize::from(!matches!(
+                std::io::copy(&mut heard, &mut std::io::sink()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock
+            ));
+        }
+        Ok(gone)
+    }
+
     /// All of them say this.
     pub(super) fn say(&self, bytes: &[u8]) -> Result<()> {
         for mut stream in &self.0 {
@@ -183,8 +209,16 @@ pub(super) fn first_flight() -> Result<Vec<u8>> {
 }
 
 fn connect(source: Ipv4Addr, port: u16) -> Result<TcpStream> {
+    reach(bound(source)?, port)
+}
+
+fn bound(source: Ipv4Addr) -> Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.bind(&SocketAddr::from((source, 0)).into())?;
+    Ok(socket)
+}
+
+fn reach(socket: Socket, port: u16) -> Result<TcpStream> {
     let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     socket.connect(&server.into()).context("connect")?;
     Ok(socket.into())
