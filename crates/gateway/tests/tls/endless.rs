@@ -6,7 +6,6 @@ use tarpit_core::policy::Mode;
 use tarpit_gateway::config::ListenerTls;
 
 use crate::client::{Client, run};
-use crate::records::session;
 use crate::stage::{LATE, Stage};
 
 /// Says `before` and `start`, and goes on to send what nobody wants, until somebody says why it is over.
@@ -31,7 +30,7 @@ async fn sends_for_ever(before: &'static [(&'static str, &'static str)], start: 
         client.address
     })
     .await;
-    assert_eq!(session(client).await["end"], "timed_out");
+    assert_eq!(stage.session(client).await["end"], "timed_out");
     assert!(stage.messages("user@example.org").is_empty());
 }
 

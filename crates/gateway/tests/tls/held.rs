@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use tarpit_gateway::config::ListenerTls;
 
 use crate::client::{Client, run};
-use crate::records::session;
 use crate::stage::Stage;
 
 /// It was held for a command that there is not, has heard why, and may go on.
@@ -34,7 +33,7 @@ async fn a_farewell_in_a_hold_is_heard_behind_what_was_said() {
         client.address
     })
     .await;
-    assert_eq!(session(client).await["end"], "hang_up");
+    assert_eq!(stage.session(client).await["end"], "hang_up");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,7 +55,7 @@ async fn a_farewell_that_comes_together_with_a_command_is_heard() {
     })
     .await;
     for client in clients {
-        assert_eq!(session(client).await["end"], "hang_up");
+        assert_eq!(stage.session(client).await["end"], "hang_up");
     }
 }
 
@@ -144,7 +143,7 @@ async fn who_came_by_a_listener_that_is_gone_is_shown_out() {
         })
         .await;
     }
-    assert_eq!(session(client.address).await["end"], "drained");
+    assert_eq!(stage.session(client.address).await["end"], "drained");
 }
 
 /// Those who are let go in numbers take no places from those who come.
@@ -206,7 +205,7 @@ async fn what_came_in_one_record_is_answered_in_turn() {
         client.address
     })
     .await;
-    let record = session(client).await;
+    let record = stage.session(client).await;
     assert_eq!((&*record["end"], &*record["holds"]), ("quit", "2"));
 }
 
@@ -231,7 +230,7 @@ async fn who_resets_is_written_down_once_and_leaves_no_count() {
     })
     .await;
     for client in clients {
-        let record = session(client).await;
+        let record = stage.session(client).await;
         assert!(record["end"].starts_with("hang_up"), "{record:?}");
     }
     // It ends as soon as there is no session left.
@@ -266,6 +265,6 @@ async fn a_proxy_with_much_to_say_about_tls_is_held_as_others() {
         client.ask("QUIT", "221");
     })
     .await;
-    let record = session("127.0.0.9:25600".parse().unwrap()).await;
+    let record = stage.session("127.0.0.9:25600".parse().unwrap()).await;
     assert!(record["proxy_tls"].contains("TLSv1.3"), "{record:?}");
 }

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use tarpit_gateway::config::ListenerTls;
 
 use crate::client::{Client, run};
-use crate::records::session;
 use crate::stage::{Stage, make_certificate};
 
 /// More than a few records, with everything that could be mistaken for an end.
@@ -43,7 +42,7 @@ async fn a_message_arrives_as_it_was_sent() {
     let messages = stage.messages("user@example.org");
     assert_eq!(messages.len(), 1);
     assert!(messages[0].ends_with(message().as_bytes()));
-    let record = session(client).await;
+    let record = stage.session(client).await;
     assert_eq!(record["tls"], "true");
     assert_eq!(record["tls_version"], "TLSv1.3");
     assert!(record["tls_cipher"].starts_with("TLS13_"));
@@ -97,7 +96,7 @@ async fn plain_commands_get_no_reply() {
         client.address
     })
     .await;
-    let record = session(client).await;
+    let record = stage.session(client).await;
     assert_eq!(record["tls"], "false");
     assert_eq!(record["tls_failed"], "found what is no TLS");
     assert_eq!(record["messages"], "0");
@@ -117,7 +116,7 @@ async fn who_never_begins_is_shown_out() {
         client.address
     })
     .await;
-    let record = session(client).await;
+    let record = stage.session(client).await;
     assert_eq!(record["tls_failed"], "no TLS within 0 s");
     // Its place is free again.
     let free = async {

@@ -3,7 +3,6 @@
 use tarpit_gateway::config::ListenerTls;
 
 use crate::client::{Client, run};
-use crate::records::session;
 use crate::stage::Stage;
 
 /// One source can't make us compute for more sessions than it may have.
@@ -25,7 +24,7 @@ async fn no_handshake_without_a_place() {
         second.address
     })
     .await;
-    let record = session(second).await;
+    let record = stage.session(second).await;
     assert_eq!(record["end"], "refused");
     assert!(!record.contains_key("tls_failed"), "{record:?}");
 }

@@ -14,10 +14,15 @@ pub(crate) fn keep() {
     ONCE.call_once(|| events::give(take));
 }
 
-/// The record of the session whose client had this address. It is written when the session ends.
-pub(crate) async fn session(client: SocketAddr) -> Record {
+/// The record of the session whose client had this address and came by one of these listeners.
+/// The system gives a port again, and tests run side by side: without the listener, the record of
+/// another test's client is found while this one's is not written yet.
+pub(crate) async fn session(client: SocketAddr, listeners: &[&str]) -> Record {
     let client = client.to_string();
-    let is_it = |record: &Record| record.get("client") == Some(&client);
+    let is_it = |record: &Record| {
+        let listener = record.get("listener").map_or("", String::as_str);
+        record.get("client") == Some(&client) && listeners.contains(&listener)
+    };
     let found = events::find(LATE, || {
         let mut sessions = SESSIONS.lock().unwrap_or_else(PoisonError::into_inner);
         let at = sessions.iter().rposition(is_it)?;

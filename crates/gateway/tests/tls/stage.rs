@@ -2,12 +2,17 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tarpit_gateway::Gateway;
 use tarpit_gateway::config::{Certificate, Config, ListenerTls};
 
+use super::events::Record;
 pub(crate) use super::sample::LATE;
 use super::sample::sample;
+
+/// Stages so far.
+static STAGES: AtomicUsize = AtomicUsize::new(0);
 
 /// A gateway and its files.
 pub(crate) struct Stage {
@@ -24,6 +29,8 @@ impl Stage {
         make_certificate(folder.path(), "mx.example.org");
         let mut config = sample(folder.path());
         config.listeners[0].tls = tls;
+        let count = STAGES.fetch_add(1, Ordering::Relaxed);
+        config.listeners[0].name = format!("mx {count}").into();
         config.certificates = vec![Certificate {
             chain: folder.path().join("mx.crt"),
             key: folder.path().join("mx.key"),
@@ -42,6 +49,13 @@ impl Stage {
 
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The record of the session whose client had this address. It is written when the session ends.
+    pub(crate) async fn session(&self, client: SocketAddr) -> Record {
+        let listeners = self.config.listeners.iter();
+        let names: Vec<&str> = listeners.map(|listener| &*listener.name).collect();
+        super::records::session(client, &names).await
     }
 
     /// The messages that `recipient` got, without the header that the maildir adds.

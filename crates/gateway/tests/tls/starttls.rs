@@ -8,7 +8,6 @@ use tarpit_core::policy::Mode;
 use tarpit_gateway::config::ListenerTls;
 
 use crate::client::{Client, run};
-use crate::records::session;
 use crate::stage::Stage;
 
 /// A plain client that has heard what is announced.
@@ -42,7 +41,7 @@ async fn the_session_begins_anew() {
     })
     .await;
     assert_eq!(stage.messages("user@example.org").len(), 1);
-    let record = session(client).await;
+    let record = stage.session(client).await;
     assert_eq!(record["tls"], "true");
     assert_eq!(record["helo"], "secure.example");
     assert_eq!(record["end"], "quit");
@@ -116,7 +115,7 @@ async fn what_is_injected_behind_starttls_has_no_effect() {
             client.address
         })
         .await;
-        let record = session(client).await;
+        let record = stage.session(client).await;
         assert_eq!(record["helo"], "secure.example", "{injected:?}");
         assert_eq!(record["messages"], "0", "{injected:?}");
     }
@@ -142,7 +141,7 @@ async fn what_is_injected_before_the_handshake_ends_it() {
             client.address
         })
         .await;
-        let record = session(client).await;
+        let record = stage.session(client).await;
         assert_eq!(record["tls"], "false");
         assert_eq!(record["tls_failed"], "found what is no TLS", "{injected:?}");
         assert_eq!(record["messages"], "0");
@@ -181,7 +180,7 @@ async fn who_asks_and_never_begins_is_shown_out() {
         client.address
     })
     .await;
-    let record = session(client).await;
+    let record = stage.session(client).await;
     assert_eq!(record["tls_failed"], "no TLS within 0 s");
 }
 

@@ -128,14 +128,15 @@ fn guesses(network: u8, count: usize, port: u16) -> Result<Vec<(Client, Instant)
 fn a_front_that_is_killed_loses_no_session_of_its_keepers() -> Result<()> {
     let server = FaultServer::start()?;
     let runtime = Runtime::new()?;
-    let delay = 5;
+    let delay = 8;
     let settings = settings(&server, &runtime, delay);
     let mut first = Gateway::start_confined(&settings, DESCRIPTORS)?;
-    first_keeper(&runtime)?;
+    let own = own_descriptors(&runtime)?;
     let clients = guesses(31, 110, first.port()?)?;
-    ensure!(!runtime.keepers().is_empty(), "{}", first.excerpt());
-    // The last ones are on their way for a moment.
-    std::thread::sleep(Duration::from_millis(300));
+    // It takes nobody back and sends nobody any more while they are counted.
+    first.signal(Signal::STOP)?;
+    let kept = settled(|| kept(&runtime, own));
+    ensure!(kept >= 110 - IN_FRONT - 10, "only {kept} are in keepers");
     first.signal(Signal::KILL)?;
     ensure!(wait_for(Duration::from_secs(5), || (!first.runs()).then_some(())).is_some());
 
@@ -152,11 +153,7 @@ fn a_front_that_is_killed_loses_no_session_of_its_keepers() -> Result<()> {
             alive.push(client);
         }
     }
-    ensure!(
-        alive.len() >= 110 - IN_FRONT - 10,
-        "{} are left",
-        alive.len()
-    );
+    ensure!(alive.len() == kept, "{} of {kept} are left", alive.len());
     // One speaks before anybody can hear it.
     let (early, others) = alive.split_at_mut(1);
     early[0].send(b"RSET\r\n")?;
@@ -166,14 +163,7 @@ fn a_front_that_is_killed_loses_no_session_of_its_keepers() -> Result<()> {
     for client in others.iter_mut() {
         client.command("NOOP")?.expect(250)?;
     }
-    let count = alive.len();
-    for client in alive {
-        client.quit()?;
-    }
-    let records = second.wait_for_records("tarpit::session", count)?;
-    let ended_well = records.iter().filter(|record| record.text("end") == "quit");
-    ensure!(ended_well.count() == count, "{}", second.excerpt());
-    second.stop()
+    all_quit(alive, second)
 }
 
 /// Who spoke lies in the socket of a front that hears nobody any more.
@@ -187,12 +177,7 @@ fn a_front_that_is_killed_loses_nobody_who_was_on_the_way_to_it() -> Result<()> 
     let own = own_descriptors(&runtime)?;
     let clients = guesses(42, 110, first.port()?)?;
     first.signal(Signal::STOP)?;
-    let kept = || -> usize {
-        let keepers = runtime.keepers();
-        let held = keepers.iter().map(|keeper| sockets(*keeper));
-        held.map(|sockets| sockets.saturating_sub(own)).sum()
-    };
-    let before = settled(kept);
+    let before = settled(|| kept(&runtime, own));
     std::thread::sleep(Duration::from_secs(delay + 1));
     let mut heard = Vec::new();
     for (mut client, _) in clients {
@@ -208,7 +193,8 @@ fn a_front_that_is_killed_loses_nobody_who_was_on_the_way_to_it() -> Result<()> 
         client.send(b"NOOP\r\n")?;
     }
     // They keep what they have sent.
-    ensure!(settled(kept) == before, "{} of {before} are kept", kept());
+    let now = settled(|| kept(&runtime, own));
+    ensure!(now == before, "{now} of {before} are kept");
     first.signal(Signal::KILL)?;
     ensure!(wait_for(Duration::from_secs(5), || (!first.runs()).then_some(())).is_some());
     let second = Gateway::start_confined(&settings, DESCRIPTORS)?;
@@ -243,6 +229,13 @@ fn own_descriptors(runtime: &Runtime) -> Result<usize> {
     });
     ensure!(own > 0, "the keeper is gone");
     Ok(own)
+}
+
+/// Clients in keepers, each of which has so many descriptors of its `own`.
+fn kept(runtime: &Runtime, own: usize) -> usize {
+    let keepers = runtime.keepers();
+    let held = keepers.iter().map(|keeper| sockets(*keeper));
+    held.map(|sockets| sockets.saturating_sub(own)).sum()
 }
 
 /// A number that has not changed for a moment.
