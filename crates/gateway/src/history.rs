@@ -89,9 +89,8 @@ struct Inner {
 }
 
 impl Shared {
-    /// A hold ended, or would have been.
-    pub(crate) fn note_hold(&self, hold: &HoldRecord, now: Tick) {
-        let is_known = self.ledger.is_known(now, hold.source);
+    /// A hold ended, or would have been. `is_known`: of a known sender.
+    pub(crate) fn note_hold(&self, hold: &HoldRecord, is_known: bool) {
         self.harm.hold(hold, is_known, &self.metrics);
         self.history.hold(hold);
     }

@@ -23,8 +23,8 @@ const fn mode_word(mode: Mode) -> &'static str {
     }
 }
 
-/// A hold that ended, or that would have been.
-pub(crate) fn hold(hold: &HoldRecord, metrics: &Metrics) {
+/// A hold that ended, or that would have been. `is_known`: of a known sender.
+pub(crate) fn hold(hold: &HoldRecord, is_known: bool, metrics: &Metrics) {
     let millis = u64::try_from(hold.held.as_millis()).unwrap_or(u64::MAX);
     if hold.end == HoldEnd::Observed {
         metrics.holds_observed.add(hold.reason, 1);
@@ -45,6 +45,7 @@ pub(crate) fn hold(hold: &HoldRecord, metrics: &Metrics) {
         held_seconds = hold.held.as_secs_f64(),
         end = hold.end.as_str(),
         mode = mode_word(hold.mode),
+        known = is_known.then_some(true),
         "hold"
     );
 }

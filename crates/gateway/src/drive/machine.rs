@@ -96,8 +96,9 @@ pub(crate) fn handle<S>(
 /// belongs to which act. A wait before a look-up comes before its act, the hold of a reply after it.
 fn write_down<S>(shared: &Shared, conn: &Conn<S>, out: &mut Outbox, now: Tick) {
     let write_hold = |hold: &HoldRecord| {
-        log::hold(hold, &shared.metrics);
-        shared.note_hold(hold, now);
+        let is_known = shared.ledger.is_known(now, hold.source);
+        log::hold(hold, is_known, &shared.metrics);
+        shared.note_hold(hold, is_known);
     };
     for hold in out.holds.iter().filter(|hold| hold.is_before_look_up()) {
         write_hold(hold);

@@ -35,6 +35,7 @@ pub(crate) struct Line<'a> {
     pub(crate) role: bool,
     // Of holds.
     pub(crate) reason: &'a str,
+    pub(crate) known: bool,
     // Of holds and sessions.
     pub(crate) held_seconds: f64,
     // Of sessions.

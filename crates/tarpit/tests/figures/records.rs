@@ -62,8 +62,11 @@ fn records_agree_with_the_log_the_figures_and_the_report() {
         scope.spawn(|| guesses(mx));
         scope.spawn(|| guesses(watched));
     });
-    let log = tarpit.sessions(4);
-    let shown = settled(admin, 4.0);
+    let mut log = tarpit.sessions(4);
+    // By now it is a known sender.
+    guesses(mx);
+    log.append(&mut tarpit.sessions(1));
+    let shown = settled(admin, 5.0);
     assert_eq!(value(&shown, "tarpit_records_dropped_total", &[]), 0.0);
     tarpit.signal("TERM");
     assert!(tarpit.end().success());
@@ -87,24 +90,41 @@ fn records_agree_with_the_log_the_figures_and_the_report() {
         let is_it = |act: &&&Value| act["deed"] == deed && act["judged"] == judged;
         acts.iter().filter(is_it).count()
     };
-    // One left in a hold, and twice two names and a verb that do not exist.
+    // One left in a hold, and three times two names and a verb that do not exist.
     assert_eq!(
         (count("rcpt", "refused"), count("command", "refused")),
-        (5, 2)
+        (7, 3)
     );
     assert_eq!(
         (count("rcpt", "accepted"), count("message", "accepted")),
-        (4, 2)
+        (5, 2)
     );
     let guess = acts.iter().find(|act| act["judged"] == "refused").unwrap();
     assert_eq!(guess["offence"], "unknown_recipient");
     assert_eq!(guess["price_seconds"], 1.0);
 
+    known_senders_are_marked(&records);
     the_report_agrees(&shown, tarpit.folder());
+}
+
+/// The first hold was before anything was accepted, those of the last session after.
+fn known_senders_are_marked(records: &[Value]) {
+    let holds = of(records, "tarpit::hold");
+    assert!(holds[0].get("known").is_none(), "{}", holds[0]);
+    let sessions = of(records, "tarpit::session");
+    let last = &sessions.last().unwrap()["session"];
+    let of_last: Vec<_> = holds
+        .iter()
+        .filter(|hold| hold["session"] == *last)
+        .collect();
+    assert_eq!(of_last.len(), 3);
+    assert!(of_last.iter().all(|hold| hold["known"] == true));
 }
 
 fn the_report_agrees(shown: &Metrics, folder: &Path) {
     let report = json(&["report", "--config", "tarpit.toml", "--json"], folder);
+    let harm = value(shown, "tarpit_harm_seconds_total", &[])
+        + value(shown, "tarpit_observed_harm_seconds_total", &[]);
     let figures = [
         ("/held/count", sum(shown, "tarpit_holds_total")),
         ("/held/seconds", sum(shown, "tarpit_held_seconds_total")),
@@ -112,7 +132,13 @@ fn the_report_agrees(shown: &Metrics, folder: &Path) {
             "/would_hold/count",
             sum(shown, "tarpit_observed_holds_total"),
         ),
-        ("/sessions", 4.0),
+        ("/sessions", 5.0),
+        // Each hold was of one source, whose mail the upstream took.
+        ("/harm/seconds", harm),
+        (
+            "/harm/sources/0/hung_up",
+            value(shown, "tarpit_harm_hang_ups_total", &[]),
+        ),
         (
             "/recipients_refused",
             value(shown, "tarpit_recipients_total", &["outcome=refused"]),

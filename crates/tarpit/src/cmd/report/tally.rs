@@ -1,4 +1,9 @@
 //! Adds up records.
+//!
+//! Harm is what `gateway/src/harm.rs` counts as it happens: that a source waited, or would have,
+//! although the upstream accepts its mail. Here all is known, so nobody has to be remembered: mail in
+//! these records makes all that its source waited in them harm, before it or after. Of a source
+//! without such mail the hold itself says that it was a known sender.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -23,6 +28,8 @@ pub(super) struct Dealings {
     /// RCPTs and AUTHs that got 450 or 454 unseen.
     pub(super) unseen: u64,
     pub(super) messages: u64,
+    /// It was a known sender when it waited: mail of it was accepted within the 30 days before.
+    pub(super) known: bool,
     pub(super) holds: u64,
     /// Of these, ended by the client.
     pub(super) hung_up: u64,
@@ -40,9 +47,9 @@ impl Dealings {
         self.held + self.would_hold
     }
 
-    /// Whether the upstream accepted mail of it.
+    /// Whether the upstream accepted mail of it: in the records, or not long before.
     pub(super) const fn is_wanted(&self) -> bool {
-        self.messages > 0
+        self.messages > 0 || self.known
     }
 
     /// Whether it was hurt: it is wanted, and waited or was turned away.
@@ -53,7 +60,7 @@ impl Dealings {
     /// It guessed, and brought no mail that anybody wanted: what it heard "yes" to are names that
     /// it learnt.
     pub(super) const fn is_harvester(&self) -> bool {
-        self.refused > 0 && self.messages == 0
+        self.refused > 0 && !self.is_wanted()
     }
 }
 
@@ -195,6 +202,7 @@ impl Tally {
             dealings.hung_up += u64::from(line.end == "hang_up");
             *entry(&mut self.ends, line.end) += 1;
         }
+        dealings.known |= line.known;
         dealings.last = dealings.last.max(at);
         *self.waits_of.entry((at / HOUR, source)).or_default() += held;
     }

@@ -40,6 +40,18 @@ fn harm_comes_first_with_its_exemption() {
 }
 
 #[test]
+fn a_known_sender_is_hurt_though_its_mail_came_before_the_records() {
+    let hold = LINES[2].replace("\"mode\"", "\"known\":true,\"mode\"");
+    let report = report(&[&hold, LINES[3]], None);
+    let (source, dealings) = &report.harm[0];
+    assert_eq!(source.to_string(), "198.51.100.7");
+    assert!(text::exempt(*source, dealings).contains("\"a known sender, waited 20.0 s"));
+    // And what it heard "yes" to are no names that it learnt.
+    assert_eq!((report.names_learnt, report.stolen), (0, Duration::ZERO));
+    assert!(report.top.is_empty());
+}
+
+#[test]
 fn the_exemption_is_what_the_configuration_takes() {
     let report = report(LINES, None);
     let (source, dealings) = &report.harm[0];
