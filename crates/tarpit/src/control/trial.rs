@@ -136,10 +136,15 @@ impl Trial {
             let mut sources: Vec<&str> = events.iter().map(|event| &*event.source).collect();
             sources.sort_unstable();
             sources.dedup();
+            let hung_up = match hang_ups {
+                0 => String::new(),
+                1 => ", and hung up once".to_owned(),
+                _ => format!(", and hung up {hang_ups} times"),
+            };
             format!(
-                "Sources whose mail was accepted waited {:.1} s, and hung up {hang_ups} times: {}. Ask `tarpit explain` about them.",
-                waited.as_secs_f64(),
-                sources.join(", ")
+                "{} waited {:.1} s in all{hung_up}: ask `tarpit explain` why.",
+                sources.join(", "),
+                waited.as_secs_f64()
             )
         };
         format!(

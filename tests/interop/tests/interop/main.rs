@@ -28,6 +28,7 @@ mod relaying;
 mod servers;
 mod several;
 mod smuggling;
+mod story;
 mod strained;
 mod successor;
 mod takeover;

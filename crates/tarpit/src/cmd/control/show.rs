@@ -331,7 +331,7 @@ fn session(session: &Session, whole: bool) -> String {
 
 fn ended(ended: &Ended, whole: bool) -> String {
     let mut text = format!(
-        "{} after {}; names: {} accepted, {} refused, {} deferred; messages accepted: {}; waited {} in {} holds\n",
+        "{} after {}; names: {} accepted, {} refused, {} deferred; messages accepted: {}; waited {} in {}\n",
         ended.end,
         span(ended.seconds),
         ended.accepted,
@@ -339,7 +339,10 @@ fn ended(ended: &Ended, whole: bool) -> String {
         ended.deferred,
         ended.messages_accepted,
         span(ended.held_seconds),
-        ended.holds
+        match ended.holds {
+            1 => "1 hold".to_owned(),
+            holds => format!("{holds} holds"),
+        }
     );
     if !whole {
         return text;
@@ -362,15 +365,15 @@ fn ended(ended: &Ended, whole: bool) -> String {
         put(
             &mut text,
             format_args!(
-                "  {} times 450 or 454 unseen: its source owed too much\n",
-                ended.unseen
+                "  450 or 454 unseen {}: its source owed too much\n",
+                times(ended.unseen)
             ),
         );
     }
     if ended.auth_failed > 0 {
         put(
             &mut text,
-            format_args!("  AUTH failed {} times\n", ended.auth_failed),
+            format_args!("  AUTH failed {}\n", times(ended.auth_failed)),
         );
     }
     if !ended.refused_paths.is_empty() {
@@ -382,6 +385,13 @@ fn ended(ended: &Ended, whole: bool) -> String {
         put(&mut text, format_args!("  refused: {}\n", paths.join(" ")));
     }
     text
+}
+
+fn times(count: u32) -> String {
+    match count {
+        1 => "once".to_owned(),
+        _ => format!("{count} times"),
+    }
 }
 
 fn hold(hold: &Hold) -> String {

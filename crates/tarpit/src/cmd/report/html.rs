@@ -76,7 +76,7 @@ fn harm(out: &mut String, report: &Report) {
         seconds(report.harm_time())
     );
     table(out, &report.harm);
-    out.push_str("<p>To exempt one, add its lines to the configuration and reload:</p>\n<pre>");
+    out.push_str("<p>To exempt one, say <code>tarpit exempt add</code>, or add its lines to the configuration and reload:</p>\n<pre>");
     for (source, dealings) in report.harm.iter().take(LISTED) {
         // Addresses, numbers and dates: nothing in it needs an escape.
         let _ = writeln!(out, "{}", text::exempt(*source, dealings));

@@ -65,7 +65,7 @@ fn harm(out: &mut String, report: &Report) {
             report.harm.len() - LISTED
         );
     }
-    out.push_str("\n  To exempt one, add its lines to the configuration and reload:\n");
+    out.push_str("\n  To exempt one, say `tarpit exempt add`, or add its lines to the configuration and reload:\n");
     for (source, dealings) in report.harm.iter().take(LISTED) {
         out.push('\n');
         for line in exempt(*source, dealings).lines() {
@@ -77,8 +77,12 @@ fn harm(out: &mut String, report: &Report) {
 /// What the configuration takes.
 pub(super) fn exempt(source: Source, dealings: &Dealings) -> String {
     format!(
-        "[[exempt]]\nnetwork = \"{source}\"\nreason = \"{} accepted, waited {}, last {}\"\n",
-        counted(dealings.messages, "message"),
+        "[[exempt]]\nnetwork = \"{source}\"\nreason = \"{}, waited {}, last {}\"\n",
+        if dealings.messages > 0 {
+            format!("{} accepted", counted(dealings.messages, "message"))
+        } else {
+            "a known sender".to_owned()
+        },
         seconds(dealings.waited()),
         moment(dealings.last).split(' ').next().unwrap_or_default()
     )
