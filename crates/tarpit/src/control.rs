@@ -17,6 +17,8 @@
 
 mod desk;
 mod kept;
+mod seen;
 mod trial;
 
 pub(crate) use desk::Desk;
+pub(crate) use seen::Seen;

@@ -309,10 +309,15 @@ fn exemptions_hold_for_sessions_that_come_after_and_outlive_the_process() {
         "{explained}"
     );
 
+    an_auditor_sees(&tarpit, &["127.0.0.1/32 is exempt, by command (a partner)"]);
+
     assert_eq!(
         tarpit.say(&["exempt", "remove", "127.0.0.1/32"]),
         "127.0.0.1/32 is exempt no more\n"
     );
+    an_auditor_sees(&tarpit, &[]);
+    tarpit.say(&["mode", "off"]);
+    an_auditor_sees(&tarpit, &["mode is \"off\", by command"]);
     let error = tarpit.refuse(&["exempt", "remove", "127.0.0.1/32"], 1);
     assert!(error.contains("is not exempt"), "{error}");
     for (network, reason, until) in [
@@ -326,6 +331,44 @@ fn exemptions_hold_for_sessions_that_come_after_and_outlive_the_process() {
         tarpit.refuse(&arguments, 1);
     }
     assert_eq!(tarpit.say(&["exempt", "list"]), "no network is exempt\n");
+}
+
+/// The findings are these, and no others.
+#[track_caller]
+fn an_auditor_sees(tarpit: &Tarpit, findings: &[&str]) {
+    let output = tarpit.tarpit(&["audit", "stig"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(i32::from(!findings.is_empty())),
+        "{said}"
+    );
+    assert_eq!(said.matches("- ").count(), findings.len(), "{said}");
+    for finding in findings {
+        assert!(said.contains(finding), "{finding}: {said}");
+    }
+}
+
+#[test]
+fn mail_addresses_are_shown_as_in_the_log() {
+    for how in ["full", "domain", "hash"] {
+        let tarpit = Tarpit::run(&format!("delay = \"1s\"\n[log]\naddresses = \"{how}\""));
+        let mut client = Client::connect(tarpit.address);
+        client.guess();
+        assert!(client.reply().starts_with("550 "));
+        assert!(client.say("QUIT").starts_with("221 "));
+        let line = tarpit.wait_for("tarpit::session: session");
+        let name = line.split("session=").nth(1).unwrap();
+        let name = name.split_whitespace().next().unwrap();
+        for arguments in [&["explain", name][..], &["explain", name, "--json"]] {
+            let told = tarpit.say(arguments);
+            for whole in ["bob@example.test", "nobody@example.test"] {
+                assert_eq!(told.contains(whole), how == "full", "{told}");
+            }
+            assert_eq!(told.contains("*@example.test"), how == "domain", "{told}");
+            assert!(told.contains("127.0.0.1"), "{told}");
+        }
+    }
 }
 
 #[test]

@@ -7,8 +7,9 @@
 //! anyone but authenticated users is a finding here: a mode that does not delay, a price below 5 s, a
 //! network that is exempt or passed through.
 //!
-//! Promised: what is judged is the file, with every default filled in, as `tarpit run` reads it. What
-//! a running process was told since is not seen. A measurement instead (`tarpit verify`) was rejected:
+//! Promised: what is judged is the file, with every default filled in, as `tarpit run` reads it, with the
+//! mode and the exemptions that were set by command and are kept. A running process is not asked: a
+//! trial of `enforce` is what it goes back to. A measurement instead (`tarpit verify`) was rejected:
 //! it sees one client, and an auditor asks about all of them.
 
 #[cfg(test)]
@@ -25,7 +26,8 @@ use tarpit_gateway::config::{Exemption, Kind, Listener};
 
 use super::USUAL_CONFIG;
 use crate::cli::{Audit, Rule};
-use crate::config::{self, Loaded};
+use crate::config;
+use crate::control::Seen;
 
 /// The rule's name in the newest of its forms.
 const STIG: &str = "EX19-ED-000135";
@@ -67,20 +69,21 @@ pub(crate) fn run(args: &Audit) -> anyhow::Result<ExitCode> {
         .config
         .clone()
         .unwrap_or_else(|| PathBuf::from(USUAL_CONFIG));
-    let loaded = match config::load(&file) {
-        Ok(loaded) => loaded,
-        Err(findings) => {
-            eprintln!("{findings}");
+    let loaded = config::load(&file).map_err(|findings| findings.to_string());
+    let seen = match loaded.and_then(|loaded| Seen::read(loaded, Path::new(USUAL_CONFIG))) {
+        Ok(seen) => seen,
+        Err(why) => {
+            eprintln!("{why}");
             return Ok(ExitCode::from(NOT_CHECKED));
         }
     };
     let now = unix_now();
-    let judged = judge(&loaded, now);
+    let judged = judge(&seen, now);
     let passes = judged.iter().all(|judged| judged.findings.is_empty());
     if args.json {
-        println!("{:#}", as_json(&file, &loaded, &judged, now));
+        println!("{:#}", as_json(&file, &seen, &judged, now));
     } else {
-        print!("{}", as_text(&file, &judged));
+        print!("{}", as_text(&file, &seen, &judged));
     }
     Ok(if passes {
         ExitCode::SUCCESS
@@ -90,43 +93,56 @@ pub(crate) fn run(args: &Audit) -> anyhow::Result<ExitCode> {
 }
 
 /// Every listener, in the order of the file, at `now` (seconds since 1970).
-fn judge(loaded: &Loaded, now: u64) -> Vec<Judged<'_>> {
-    let config = &loaded.gateway;
-    let exempt: Vec<&Exemption> = in_force(&config.exempt, now).collect();
-    let all = config.listeners.iter();
+fn judge(seen: &Seen, now: u64) -> Vec<Judged<'_>> {
+    let exempt: Vec<_> = in_force(seen, now).collect();
+    let all = seen.loaded.gateway.listeners.iter();
     all.map(|listener| Judged {
         listener,
-        findings: findings(listener, &exempt),
+        findings: findings(listener, seen.mode, &exempt),
     })
     .collect()
 }
 
-/// The exemptions that hold at `now`.
-fn in_force(exempt: &[Exemption], now: u64) -> impl Iterator<Item = &Exemption> {
-    exempt
-        .iter()
-        .filter(move |exemption| exemption.until.is_none_or(|until| now < until))
+/// The exemptions that hold at `now`, and whether each was made by command.
+fn in_force(seen: &Seen, now: u64) -> impl Iterator<Item = (&Exemption, bool)> {
+    let configured = seen.loaded.gateway.exempt.iter().map(|one| (one, false));
+    let commanded = seen.exempt.iter().map(|one| (one, true));
+    configured
+        .chain(commanded)
+        .filter(move |(one, _)| one.until.is_none_or(|until| now < until))
 }
 
-fn findings(listener: &Listener, exempt: &[&Exemption]) -> Vec<Finding> {
+const fn by_command(is_so: bool) -> &'static str {
+    if is_so { ", by command" } else { "" }
+}
+
+fn findings(
+    listener: &Listener,
+    commanded: Option<Mode>,
+    exempt: &[(&Exemption, bool)],
+) -> Vec<Finding> {
     let policy = &listener.policy;
     let mut list = Vec::new();
     let mut add = |what, text| list.push(Finding { what, text });
     if policy.mode != Mode::Enforce {
+        let (mode, by) = (
+            mode_word(policy.mode),
+            by_command(commanded == Some(policy.mode)),
+        );
         add(
             "mode",
-            format!("mode is \"{}\": nothing is delayed", mode_word(policy.mode)),
+            format!("mode is \"{mode}\"{by}: nothing is delayed"),
         );
     }
     if policy.delay < LEAST {
         let (delay, least) = (config::show_time(policy.delay), config::show_time(LEAST));
         add("delay", format!("delay is {delay}, less than {least}"));
     }
-    for exemption in exempt {
-        let reason = &exemption.reason;
+    for (exemption, is_commanded) in exempt {
+        let (network, reason) = (exemption.network, &exemption.reason);
+        let by = by_command(*is_commanded);
         let text = format!(
-            "{} is exempt ({reason}): its delay is 0; the rule has no exception",
-            exemption.network
+            "{network} is exempt{by} ({reason}): its delay is 0; the rule has no exception"
         );
         add("exempt", text);
     }
@@ -173,11 +189,12 @@ fn scope_word(scope: Scope) -> &'static str {
 }
 
 /// For people: a line for each listener, and beneath it why.
-fn as_text(file: &Path, judged: &[Judged<'_>]) -> String {
+fn as_text(file: &Path, seen: &Seen, judged: &[Judged<'_>]) -> String {
     let mut text = format!(
-        "{STIG} (SRG-APP-000261): every listener delays at least {}\n{}\n",
+        "{STIG} (SRG-APP-000261): every listener delays at least {}\n{}, and what was set by command in {}\n",
         config::show_time(LEAST),
-        file.display()
+        file.display(),
+        seen.folder.display()
     );
     for Judged { listener, findings } in judged {
         let verdict = if findings.is_empty() {
@@ -213,7 +230,7 @@ fn as_text(file: &Path, judged: &[Judged<'_>]) -> String {
 }
 
 /// For programs; the members are described in docs/coming-from.md.
-fn as_json(file: &Path, loaded: &Loaded, judged: &[Judged<'_>], now: u64) -> Value {
+fn as_json(file: &Path, seen: &Seen, judged: &[Judged<'_>], now: u64) -> Value {
     let listeners: Vec<Value> = judged
         .iter()
         .map(|Judged { listener, findings }| {
@@ -234,12 +251,13 @@ fn as_json(file: &Path, loaded: &Loaded, judged: &[Judged<'_>], now: u64) -> Val
             })
         })
         .collect();
-    let exempt: Vec<Value> = in_force(&loaded.gateway.exempt, now)
-        .map(|exemption| {
+    let exempt: Vec<Value> = in_force(seen, now)
+        .map(|(exemption, is_commanded)| {
             json!({
                 "network": exemption.network.to_string(),
                 "reason": exemption.reason,
                 "until_unix": exemption.until,
+                "set_by": if is_commanded { "command" } else { "configuration" },
             })
         })
         .collect();
@@ -247,6 +265,8 @@ fn as_json(file: &Path, loaded: &Loaded, judged: &[Judged<'_>], now: u64) -> Val
         "rule": STIG,
         "delay_seconds_min": LEAST.as_secs_f64(),
         "config": file.display().to_string(),
+        "set_by_command_in": seen.folder.display().to_string(),
+        "mode_by_command": seen.mode.map(mode_word),
         "pass": judged.iter().all(|judged| judged.findings.is_empty()),
         "listeners": listeners,
         "exempt": exempt,

@@ -13,6 +13,7 @@ use toml::de::DeValue;
 use tracing::{error, info, warn};
 
 use super::kept::{Kept, KeptMode};
+use super::seen::modes;
 use super::trial::{Outcome, Trial};
 use crate::config::{self, Findings, Loaded};
 
@@ -113,19 +114,10 @@ impl Desk {
 
     /// What was set by command, and the rest from the configuration.
     fn adjustment(&self, loaded: &Loaded) -> Adjustment {
-        let commanded = self.mode_now();
-        let listeners = loaded.gateway.listeners.iter().enumerate();
-        let modes = listeners.map(|(at, listener)| {
-            let own = listener.policy.mode;
-            let mode = match commanded {
-                None => own,
-                Some(mode) if loaded.has_own_mode(at) => own.min(mode),
-                Some(mode) => mode,
-            };
-            (listener.name.clone(), mode)
-        });
+        let names = loaded.gateway.listeners.iter();
+        let names = names.map(|listener| listener.name.clone());
         Adjustment {
-            modes: modes.collect(),
+            modes: names.zip(modes(loaded, self.mode_now())).collect(),
             exempt: [&*loaded.gateway.exempt, &*self.exempt].concat(),
         }
     }

@@ -13,6 +13,9 @@ use crate::config::{Findings, Loaded, load_exemptions, quote};
 const EXEMPTIONS: &str = "exemptions.toml";
 const MODE: &str = "mode.toml";
 
+/// The state directory of the package's unit.
+const USUAL_STATE: &str = "/var/lib/tarpit";
+
 const EXEMPTIONS_HEAD: &str = "\
 # Exemptions that were made by command: `tarpit exempt add` and `remove` write this file anew. They hold beside
 # those in the configuration.
@@ -42,6 +45,17 @@ pub(super) struct Kept {
 impl Kept {
     /// As the configuration says, or the service manager, or else beside the configuration.
     pub(super) fn of(loaded: &Loaded) -> Self {
+        Self::or(loaded, state_directory)
+    }
+
+    /// The same for a process that the service manager did not start: of the service's own
+    /// configuration `usual` they are where the package's unit has them.
+    pub(super) fn seen_from_outside(loaded: &Loaded, usual: &Path) -> Self {
+        let of_service = || (loaded.file == usual).then(|| PathBuf::from(USUAL_STATE));
+        Self::or(loaded, || state_directory().or_else(of_service))
+    }
+
+    fn or(loaded: &Loaded, state: impl FnOnce() -> Option<PathBuf>) -> Self {
         let beside = || {
             let folder = loaded
                 .file
@@ -51,8 +65,13 @@ impl Kept {
         };
         let configured = loaded.control.directory.clone();
         Self {
-            folder: configured.or_else(state_directory).unwrap_or_else(beside),
+            folder: configured.or_else(state).unwrap_or_else(beside),
         }
+    }
+
+    /// Where they are.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     #[cfg(test)]

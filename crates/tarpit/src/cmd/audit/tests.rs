@@ -9,17 +9,23 @@ const BASE: &str = "hostname = \"mx.example.org\"\n[[upstream]]\naddress = \"192
 /// 2027-03-31, the start of the day.
 const END: u64 = 1_806_451_200;
 
-fn loaded(listener: &str, rest: &str) -> Loaded {
+/// With nothing set by command.
+fn seen(listener: &str, rest: &str) -> Seen {
     let text = format!(
         "{BASE}[[listener]]\nname = \"mx\"\naddress = \"192.0.2.1:25\"\n{listener}\n{rest}\n"
     );
-    parse(Path::new("tarpit.toml"), &text).unwrap()
+    Seen {
+        loaded: parse(Path::new("tarpit.toml"), &text).unwrap(),
+        mode: None,
+        exempt: Vec::new(),
+        folder: PathBuf::from("/var/lib/tarpit"),
+    }
 }
 
 /// What is wrong with the only listener, in words for programs.
 fn found(listener: &str, tarpit: &str, rest: &str) -> Vec<&'static str> {
-    let loaded = loaded(listener, &format!("[tarpit]\n{tarpit}\n{rest}"));
-    let judged = judge(&loaded, END - 1);
+    let seen = seen(listener, &format!("[tarpit]\n{tarpit}\n{rest}"));
+    let judged = judge(&seen, END - 1);
     judged[0].findings.iter().map(|found| found.what).collect()
 }
 
@@ -80,15 +86,37 @@ fn networks_that_do_not_wait() {
 fn every_listener_is_judged_by_itself() {
     let second = "[[listener]]\nname = \"users\"\naddress = \"192.0.2.1:587\"\nkind = \"submission\"\n\
                   tarpit.mode = \"enforce\"\n";
-    let loaded = loaded("", second);
-    let judged = judge(&loaded, END);
-    let text = as_text(Path::new("tarpit.toml"), &judged);
+    let seen = seen("", second);
+    let judged = judge(&seen, END);
+    let text = as_text(Path::new("tarpit.toml"), &seen, &judged);
     assert!(text.contains("FINDING  mx "), "{text}");
     assert!(text.contains("pass     users "), "{text}");
     assert!(text.contains("1 of 2 listeners pass"), "{text}");
-    let json = as_json(Path::new("tarpit.toml"), &loaded, &judged, END);
+    let json = as_json(Path::new("tarpit.toml"), &seen, &judged, END);
     assert_eq!(json["pass"], false);
     assert_eq!(json["listeners"][0]["findings"][0]["what"], "mode");
     assert_eq!(json["listeners"][1]["pass"], true);
     assert_eq!(json["listeners"][1]["delay_seconds"], 5.0);
+}
+
+#[test]
+fn who_was_exempted_by_command_is_a_finding_too() {
+    let mut seen = seen("", "[tarpit]\nmode = \"enforce\"");
+    assert_eq!(judge(&seen, END)[0].findings, []);
+    seen.exempt = vec![Exemption {
+        network: "203.0.113.0/24".parse().unwrap(),
+        reason: "a partner".into(),
+        until: Some(END),
+    }];
+    let judged = judge(&seen, END - 1);
+    assert_eq!(judged[0].findings[0].what, "exempt");
+    let text = &judged[0].findings[0].text;
+    assert!(
+        text.contains("203.0.113.0/24 is exempt, by command (a partner)"),
+        "{text}"
+    );
+    let json = as_json(Path::new("tarpit.toml"), &seen, &judged, END - 1);
+    assert_eq!(json["exempt"][0]["set_by"], "command");
+    // And it ends.
+    assert_eq!(judge(&seen, END)[0].findings, []);
 }
