@@ -29,6 +29,8 @@ const FILES: &[(&str, &str)] = &[
     ("docs", "docs"),
     ("packaging/tarpit.toml", "etc/tarpit.toml"),
     ("packaging/systemd", "systemd"),
+    ("packaging/fail2ban", "fail2ban"),
+    ("packaging/crowdsec", "crowdsec"),
 ];
 
 /// Builds, packs, and proves.

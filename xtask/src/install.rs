@@ -39,6 +39,8 @@ const UNPACKED: &[(&str, &[&str])] = &[
     ("prometheus", &["prometheus"]),
     // For fail2ban-regex, which reads records by the filter that we ship.
     ("fail2ban", &["fail2ban"]),
+    // It runs the parser and the scenarios that we ship over records.
+    ("crowdsec", &["crowdsec"]),
     // For systemd-analyze, which judges the unit that we ship.
     ("systemd", &["systemd"]),
 ];

@@ -5,6 +5,7 @@ mod auth;
 mod clients;
 mod control;
 mod crash;
+mod crowdsec;
 mod doors;
 mod drain;
 mod evaluate;

@@ -66,7 +66,7 @@ const ENVIRONMENT: [(&str, &str); 2] = [
     ),
 ];
 
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     (
         "/etc/tarpit/tarpit.toml",
         "The configuration of the service. See tarpit.toml(5).",
@@ -82,6 +82,10 @@ const FILES: [(&str, &str); 4] = [
     (
         "/usr/share/tarpit/systemd/",
         "Drop-ins for it: a redirect of port 25 that lives as long as Tarpit, and the right to bind foreign addresses.",
+    ),
+    (
+        "/usr/share/tarpit/crowdsec/",
+        "For CrowdSec: a parser for the records, scenarios, and what is to be read.",
     ),
 ];
 
