@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tarpit_interop::{
-    Client, Group, Signal, fail2ban_regex, free_port, gateway_binary, repository, wait_for,
+    Client, Group, Signal, fail2ban_regex, free_port, gateway_binary, plain, repository, stuffed,
+    wait_for,
 };
 
 /// How long a start, and the lines of a session, may take on a busy machine.
@@ -30,8 +31,8 @@ fn found(file: &Path) -> Result<Vec<String>> {
     Ok(text.lines().map(str::to_owned).collect())
 }
 
-/// Two wrong guesses, and a syntax error, which is no guess, by a client that forges records. Gives the
-/// log in `format` and the record file.
+/// Two wrong guesses, and a syntax error, which is no guess, by a client that forges records; a third
+/// guess, once its mail was accepted. Gives the log in `format` and the record file.
 fn guessed(format: &str, folder: &Path) -> Result<()> {
     let port = free_port()?;
     let config = format!(
@@ -58,6 +59,14 @@ fn guessed(format: &str, folder: &Path) -> Result<()> {
             .expect(550)?;
     }
     client.command("WHAT")?.expect(500)?;
+    client.command("RCPT TO:<alice@example.org>")?.expect(250)?;
+    client.command("DATA")?.expect(354)?;
+    client.send(&stuffed(&plain("known")))?;
+    client.reply()?.expect(250)?;
+    client.command("MAIL FROM:<s@example.net>")?.expect(250)?;
+    client
+        .command("RCPT TO:<nobody@example.org>")?
+        .expect(550)?;
     client.quit()?;
     let ended = || fs::read_to_string(&log).is_ok_and(|text| text.contains("tarpit::session"));
     wait_for(PATIENCE, || ended().then_some(())).context("no record of the session")?;
