@@ -23,8 +23,8 @@ const REST: Duration = Duration::from_secs(30);
 /// As fast as they can, that is.
 const ALL_AT_ONCE: f64 = 50_000.0;
 
-/// Windows of mail at capacity while nothing is due: to line up a million for each takes longer
-/// than a hold.
+/// Windows of mail at capacity while nothing is due: to line up a million for them takes most of a
+/// hold.
 const WAITING_WINDOWS: usize = 3;
 
 /// What the herd does while something is measured.
@@ -108,6 +108,8 @@ pub(crate) struct Phase {
     pub(crate) held: u64,
     /// Replies a second.
     pub(crate) replies: f64,
+    /// Memory of the pit (PSS) in a quiet window, in KiB.
+    pub(crate) user_kib: u64,
     /// Processor time of the pit in a quiet window of so long, without mail.
     pub(crate) spent: (Duration, Duration),
     /// The same of the herd.
@@ -191,7 +193,7 @@ pub(crate) async fn measure(case: &Case, setting: &Setting) -> Result<Measured> 
     }
     drop(herd);
     if case.windows > 0 {
-        rest(&subject).await?;
+        rest(&subject, REST).await?;
         for _ in 0..case.windows / 2 {
             empty.at_capacity(subject.mail, setting.window).await?;
         }
@@ -242,11 +244,12 @@ async fn fill(
     })
 }
 
-/// Waits until the pit has seen that all its clients are gone.
-async fn rest(subject: &Subject) -> Result<()> {
+/// Waits until the pit does nothing any more: until it has seen that all its clients are gone, or
+/// has read what all have said.
+async fn rest(subject: &Subject, patience: Duration) -> Result<()> {
     let started = Instant::now();
     let mut before = spent(&subject.processes());
-    while started.elapsed() < REST {
+    while started.elapsed() < patience {
         tokio::time::sleep(SETTLE).await;
         let now = spent(&subject.processes());
         // Two ticks of a hundred: it does nothing worth a word.
@@ -274,23 +277,18 @@ impl Bench<'_> {
         herd: &mut Herd,
         sink: &mut Sink,
     ) -> Result<Phase> {
-        let window = self.setting.window;
+        let window = self.window(doing);
         let mut mail = mail::Seen::default();
         let mut due = self.begin(doing, is_spread, herd).await?;
         tokio::time::sleep(SETTLE).await;
         herd.order(Order::Reset)?;
         let began = Instant::now();
         let before = (spent(&self.subject.processes()), herd.time()?);
-        tokio::time::sleep(if doing == Doing::Waiting {
-            // Nothing happens, which takes no longer to see.
-            window / 3
-        } else {
-            window
-        })
-        .await;
+        tokio::time::sleep(window).await;
         let spent = spent(&self.subject.processes()).saturating_sub(before.0);
         let spent = (spent, began.elapsed());
         let herd_spent = herd.time()?.saturating_sub(before.1);
+        let user_kib = machine::proportional_kib(&self.subject.processes());
         let upstream = sink.stats()?[0].open;
         let quiet = herd.report()?;
         let windows = match doing {
@@ -322,9 +320,14 @@ impl Bench<'_> {
             doing,
             held: beside.held() + beside.silent(),
             replies: quiet.replies as f64 / spent.1.as_secs_f64(),
+            user_kib,
             spent,
             herd_spent,
-            late_ms: late.late_ms(0.5).zip(late.late_ms(0.99)),
+            late_ms: match doing {
+                // What comes between the windows comes all at once.
+                Doing::Waiting => None,
+                Doing::Guessing { .. } => late.late_ms(0.5).zip(late.late_ms(0.99)),
+            },
             mail,
             upstream,
             lost: (
@@ -332,6 +335,15 @@ impl Bench<'_> {
                 before.first_failure.or(beside.first_failure),
             ),
         })
+    }
+
+    /// While nothing is due there is little time: to line up a herd anew for each window takes most
+    /// of a hold.
+    fn window(&self, doing: Doing) -> Duration {
+        match doing {
+            Doing::Waiting => self.setting.window / 2,
+            Doing::Guessing { .. } => self.setting.window,
+        }
     }
 
     /// Tells the herd what to do; when the first reply comes due, where that must not be.
@@ -348,6 +360,9 @@ impl Bench<'_> {
                     self.silence(herd, share).await?;
                 } else if !is_spread {
                     self.spread(herd).await?;
+                } else if self.case.holding == Holding::Silent {
+                    // Who came in late, beside all the others, is due late once.
+                    tokio::time::sleep(self.case.hold).await;
                 }
                 herd.order(Order::Churn { rate: churn })?;
                 Ok(None)
@@ -382,14 +397,15 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Lets all get their reply, and then guess, so that all are held again; when the first of
-    /// them is due.
+    /// Lets all get their reply, and then guess, so that all are held again, and waits until the
+    /// pit has read what they said; when the first of them is due.
     async fn hold_all(&self, herd: &mut Herd) -> Result<Instant> {
         self.silence(herd, 0.0).await?;
         let first = Instant::now() + self.case.hold;
         herd.order(Order::Guess { rate: ALL_AT_ONCE })?;
         herd.wait(self.case.hold, |tally| tally.silent() == 0)
             .await?;
+        rest(self.subject, self.case.hold).await?;
         Ok(first)
     }
 
@@ -401,7 +417,7 @@ impl Bench<'_> {
         due: Option<Instant>,
     ) -> Result<Option<Instant>> {
         match (doing, due) {
-            (Doing::Waiting, Some(due)) if due < Instant::now() + self.setting.window + SETTLE => {
+            (Doing::Waiting, Some(due)) if due < Instant::now() + self.window(doing) + SETTLE => {
                 self.hold_all(herd).await.map(Some)
             }
             _ => Ok(due),

@@ -43,6 +43,9 @@ const BRIEF: (Duration, u64) = (Duration::from_secs(10), 20_000);
 /// Holds of part `short`: what `tarpit.delay` is by default.
 const SHORT: Duration = Duration::from_secs(5);
 
+/// Holds of a large case while nothing is due: the most that `tarpit.hold_max` may be.
+const LONGEST: Duration = Duration::from_secs(75);
+
 /// Sessions that arrive a second beside a large herd.
 const NEW: f64 = 1000.0;
 /// Share of a large herd that guesses on, in the phase with few due: 3,000 a second of a million.
@@ -107,9 +110,11 @@ pub(super) fn takes(case: &Case, setting: &Setting) -> Duration {
     let fill = Duration::from_secs_f64(case.held as f64 / setting.rate);
     let is_spread = fill >= case.hold || case.holding == Holding::Stutter;
     let phases = case.phases.iter().map(|doing| match doing {
-        Doing::Waiting => windows(case.windows.min(3)) + case.hold * 3,
+        Doing::Waiting => windows(1) + case.hold * 4,
         Doing::Guessing { share, .. } if *share < 1.0 => windows(case.windows) + case.hold,
-        Doing::Guessing { .. } if is_spread => windows(case.windows),
+        Doing::Guessing { churn, .. } if is_spread && *churn <= 0.0 => {
+            windows(case.windows) + case.hold
+        }
         Doing::Guessing { .. } => windows(case.windows) + case.hold * 2,
     });
     let empty = if mail {
@@ -210,8 +215,8 @@ fn of(part: Part, wish: &Wish, setting: &Setting) -> Vec<Case> {
                 })
                 // Of few, what the process itself takes is most.
                 .filter(|case| case.kind != Kind::Floor || case.held > FLOOR_MIN)
+                .flat_map(in_phases)
                 .map(|case| Case {
-                    phases: phases(case.kind, case.held),
                     // Whoever is to judge the machine alone needs fewer.
                     windows: match case.kind {
                         Kind::Floor => case.windows.div_ceil(2),
@@ -264,23 +269,34 @@ fn hold(held: u64) -> Duration {
         .map_or(HOLD, |(hold, _)| hold)
 }
 
-fn phases(kind: Kind, held: u64) -> Vec<Doing> {
-    if held < LARGE {
-        return vec![ON];
+/// A large case once while nothing is due, with the longest holds there are, and once in all its
+/// other phases: to read what a whole herd says at once takes most of a hold.
+fn in_phases(case: Case) -> Vec<Case> {
+    if case.held < LARGE {
+        return vec![case];
     }
-    let mut phases = vec![Doing::Guessing {
+    let few = Doing::Guessing {
+        share: FEW,
+        churn: 0.0,
+    };
+    let new = Doing::Guessing {
         share: 1.0,
         churn: NEW,
-    }];
-    if kind == Kind::Tarpit {
-        // What is due stays spread as it is.
-        phases.push(Doing::Guessing {
-            share: FEW,
-            churn: 0.0,
-        });
-    }
-    phases.push(Doing::Waiting);
+    };
+    let due = match case.kind {
+        // What asks more than the machine has comes last: what it leaves undone would be in the
+        // others.
+        Kind::Tarpit => vec![ON, few, new],
+        _ => vec![new],
+    };
+    let phases = [(LONGEST, vec![Doing::Waiting]), (case.hold, due)];
     phases
+        .map(|(hold, phases)| Case {
+            hold,
+            phases,
+            ..case.clone()
+        })
+        .into()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ const COLUMNS: &[&str] = &[
     "held",
     "by processes",
     "meanwhile",
-    "user bytes each",
+    "user bytes each: as they came / meanwhile",
     "kernel bytes each: slabs / TCP buffers",
     "CPU s for 1,000 and a minute",
     "taken in, s",
@@ -69,7 +69,11 @@ fn row(measured: &Measured, phase: &Phase) -> Vec<String> {
         count(phase.held),
         filled.processes.to_string(),
         meanwhile(&measured.case, phase),
-        format!("{:.0}", user_bytes(measured)),
+        format!(
+            "{:.0} / {:.0}",
+            user_bytes(measured),
+            user_bytes_in(measured, phase)
+        ),
         format!("{:.0} / {:.0}", slab_bytes(measured), tcp_bytes(measured)),
         format!("{:.3}", cpu(phase)),
         format!("{:.1}", filled.took.as_secs_f64()),
@@ -153,6 +157,11 @@ fn meanwhile(case: &Case, phase: &Phase) -> String {
 fn user_bytes(measured: &Measured) -> f64 {
     let (before, after) = measured.filled.user_kib;
     each(before, after, measured.filled.held)
+}
+
+/// The same by the memory in a phase and by those who are held in it.
+fn user_bytes_in(measured: &Measured, phase: &Phase) -> f64 {
+    each(measured.filled.user_kib.0, phase.user_kib, phase.held)
 }
 
 /// What TCP counts as buffered for each, by the page: what its limit (`tcp_mem`) is about.
@@ -259,6 +268,8 @@ fn phase(measured: &Measured, phase: &Phase) -> Value {
     json!({
         "meanwhile": meanwhile(&measured.case, phase),
         "held": phase.held,
+        "user_kib": phase.user_kib,
+        "user_bytes_each": user_bytes_in(measured, phase),
         "replies_per_second": phase.replies,
         "cpu_seconds_per_1000_and_minute": cpu(phase),
         "cores": phase.spent.0.as_secs_f64() / phase.spent.1.as_secs_f64(),

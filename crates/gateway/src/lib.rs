@@ -45,6 +45,7 @@ mod recipients;
 mod relay;
 pub mod runtime;
 mod shared;
+mod slack;
 mod stream;
 pub mod tls;
 mod trace;

@@ -35,6 +35,7 @@ use crate::pit::holder::{Events, Holder, Stir};
 use crate::pit::parcel::Parcel;
 use crate::pit::slab::Key;
 use crate::priority::NICE;
+use crate::slack::Slack as _;
 use parcels::{freight_of, is_veiled, parcel_of, sample_of};
 
 /// How long a client that spoke waits for a new front, when the old one is dead: a restart takes a
@@ -242,6 +243,7 @@ impl Keeper {
             self.walk_on();
             self.tell_front();
             self.give_up(now);
+            self.slacken();
         }
         let counts = self.counts;
         tracing::info!(
@@ -256,6 +258,14 @@ impl Keeper {
             "keeper ends"
         );
         Ok(())
+    }
+
+    /// All that came within a second is due within one.
+    fn slacken(&mut self) {
+        self.returning.slacken();
+        self.sent.slacken();
+        self.gone.slacken();
+        self.tell.slacken();
     }
 
     /// Sockets that it holds.

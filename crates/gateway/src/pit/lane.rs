@@ -30,6 +30,7 @@ use crate::conn::Conn;
 use crate::drive::First;
 use crate::priority::step_behind_mail;
 use crate::shared::{Shared, Stop};
+use crate::slack::Slack as _;
 
 /// The longest sleep: the budget and the stages of a drain are looked at this often, and a thread
 /// whose gateway is gone ends.
@@ -110,6 +111,7 @@ impl Mailbox {
 
     fn empty(&self, into: &mut Vec<Errand>) {
         let mut errands = self.errands.lock().unwrap_or_else(PoisonError::into_inner);
+        into.slacken();
         std::mem::swap(&mut *errands, into);
     }
 }

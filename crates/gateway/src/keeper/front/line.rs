@@ -11,6 +11,7 @@ use super::super::link::{Link, LinkError, Sent};
 use super::super::message::{Freight, Message, TICKETS_MAX, Why, fitting};
 use super::Cargo;
 use super::veils::{Numbers, Veils};
+use crate::slack::Slack as _;
 
 /// A keeper and the line to it.
 #[derive(Debug)]
@@ -156,6 +157,8 @@ impl Line {
                 sent => return Ok(sent),
             };
         }
+        self.queue.slacken();
+        self.recalls.slacken();
         Ok(Sent::Yes)
     }
 

@@ -28,6 +28,7 @@ use super::veils::Numbers;
 use super::{Cargo, Counter, KEEPERS_MAX, Keepers, Settings};
 use crate::priority::step_behind_mail;
 use crate::shared::{Shared, Stop};
+use crate::slack::Slack as _;
 
 /// Sockets of one user that may be in flight at once, to keepers and from them, half for each
 /// direction: the kernel's bound is the limit on descriptors, and others may run as the same user.
@@ -245,6 +246,8 @@ impl Porter {
                     line.queue(cargo, &mut self.numbers);
                 }
                 line.recalls.append(&mut counter.recalls);
+                counter.cargo.slacken();
+                counter.recalls.slacken();
             }
         }
     }
