@@ -31,7 +31,7 @@ pub struct Effect {
 /// What a source is, as the records tell: no setting changes that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Nature {
-    /// The upstream accepted mail of it.
+    /// The upstream accepted mail of it: in the records, or before.
     pub wanted: bool,
     /// It guessed a name wrong.
     pub guessed: bool,

@@ -1,6 +1,6 @@
 //! Recorded sessions, ready to be run again: from lines to what `core` replays.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -84,6 +84,8 @@ struct Reader {
     gatherer: Gatherer<Known>,
     waits: Vec<Wait>,
     observed: u64,
+    /// They were known senders when they waited, whether or not mail of theirs is in these records.
+    known_senders: HashSet<Source>,
     acts: u64,
     unreadable: u64,
     epoch: Option<i64>,
@@ -167,6 +169,9 @@ impl Reader {
                 source,
             });
         }
+        if line.known {
+            self.known_senders.insert(source);
+        }
         self.gatherer.hold(at, &hold);
         Some(())
     }
@@ -202,8 +207,12 @@ impl Reader {
             traces.push(trace);
             known.push(about);
         }
+        let mut natures = Nature::all(&traces);
+        for source in self.known_senders {
+            natures.entry(source).or_default().wanted = true;
+        }
         Sessions {
-            natures: Nature::all(&traces),
+            natures,
             traces,
             recorded,
             waits: self.waits,
@@ -259,4 +268,31 @@ fn offence(word: &str) -> Option<Offence> {
         HoldReason::Offence(offence) if offence.as_str() == word => Some(*offence),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINES: [&str; 3] = [
+        r#"{"v":1,"timestamp":"2026-11-29T10:00:05Z","session":"tp-00000001","source":"192.0.2.1","client":"192.0.2.1","listener":"mx","mode":"enforce","deed":"rcpt","judged":"refused","offence":"unknown_recipient","took_seconds":0.1,"price_seconds":5.0,"transaction":1,"target":"tarpit::act"}"#,
+        r#"{"v":1,"timestamp":"2026-11-29T10:00:10Z","session":"tp-00000001","source":"192.0.2.1","reason":"unknown_recipient","held_seconds":5.0,"end":"paid","mode":"enforce","known":true,"target":"tarpit::hold"}"#,
+        r#"{"v":1,"timestamp":"2026-11-29T10:00:11Z","session":"tp-00000001","source":"192.0.2.1","client":"192.0.2.1:4711","listener":"mx","mode":"enforce","refused":1,"seconds":6.0,"end":"quit","target":"tarpit::session"}"#,
+    ];
+
+    #[test]
+    fn a_known_sender_is_wanted_though_its_mail_came_before_the_records() {
+        for (word, wanted) in [("true", true), ("false", false)] {
+            let mut reader = Reader::default();
+            for line in LINES {
+                let line = line.replace("\"known\":true", &format!("\"known\":{word}"));
+                let (about, line) = Line::read(line.as_bytes()).unwrap().unwrap();
+                reader.take(about, &line);
+            }
+            let sessions = reader.close(0);
+            assert_eq!((sessions.traces.len(), sessions.unreadable), (1, 0));
+            let nature = sessions.natures[&sessions.traces[0].source];
+            assert!(nature.wanted == wanted && nature.guessed);
+        }
+    }
 }
