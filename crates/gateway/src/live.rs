@@ -23,8 +23,9 @@ pub(crate) struct Live {
     pub(crate) config: Config,
     /// One for each of [`Config::deliveries`].
     pub(crate) mails: Vec<Mail>,
-    /// Replaced alone when the recipients file changes.
-    pub(crate) filter: ArcSwap<Filter>,
+    /// Replaced alone when the recipients file changes; shared by generations that differ in modes and
+    /// exemptions alone.
+    pub(crate) filter: Arc<ArcSwap<Filter>>,
     /// TLS towards clients, if there is a certificate. Renews itself when its files change.
     pub(crate) tls: Option<Arc<ServerTls>>,
     /// Which sockets of clients may stay.
@@ -65,7 +66,7 @@ impl Live {
             Recipients::Upstream => None,
             Recipients::File(path) => Some(recipients::read(path)?),
         };
-        let filter = ArcSwap::from_pointee(filter_of(&config, names));
+        let filter = Arc::new(ArcSwap::from_pointee(filter_of(&config, names)));
         let mails = config
             .deliveries
             .iter()
@@ -87,7 +88,7 @@ impl Live {
         Self {
             config,
             mails: self.mails.clone(),
-            filter: ArcSwap::new(self.filter.load_full()),
+            filter: Arc::clone(&self.filter),
             tls: self.tls.clone(),
             descriptors: self.descriptors,
         }

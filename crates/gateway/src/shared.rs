@@ -135,6 +135,15 @@ impl Shared {
         })
     }
 
+    /// Whether anybody may be held at all: some listener is in `enforce`.
+    pub(crate) fn holds_anybody(&self) -> bool {
+        let live = self.live.load();
+        live.config
+            .listeners
+            .iter()
+            .any(|one| one.policy.enforces())
+    }
+
     /// Whoever is held under a policy that no longer holds anybody hears its true reply now. To be
     /// called when the new configuration is in force.
     pub(crate) fn ease(&self) {

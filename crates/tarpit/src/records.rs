@@ -20,11 +20,12 @@ mod queue;
 pub(crate) mod read;
 pub(crate) mod sessions;
 
+use std::convert::Infallible;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 pub(crate) use queue::Queue;
@@ -44,11 +45,12 @@ pub(crate) struct Settings {
     pub(crate) max_age: Duration,
 }
 
-/// A record file that is open. What is queued is written when this is dropped.
+/// A record file that is open. What is queued is written when this is dropped, if the disk takes it.
 #[derive(Debug)]
 pub(crate) struct Records {
     queue: Arc<Queue>,
-    writer: Option<JoinHandle<()>>,
+    /// Closed when the writer has ended.
+    writer: Receiver<Infallible>,
 }
 
 impl Records {
@@ -61,13 +63,14 @@ impl Records {
         let queue = Arc::new(Queue::default());
         let file = file::Rotating::open(settings)?;
         let lines = Arc::clone(&queue);
-        let writer = std::thread::Builder::new()
+        let (ended, writer) = channel();
+        std::thread::Builder::new()
             .name("records".to_owned())
-            .spawn(move || write(&lines, file))?;
-        Ok(Self {
-            queue,
-            writer: Some(writer),
-        })
+            .spawn(move || {
+                write(&lines, file);
+                drop(ended);
+            })?;
+        Ok(Self { queue, writer })
     }
 
     /// Where lines go.
@@ -84,12 +87,19 @@ impl Records {
 impl Drop for Records {
     fn drop(&mut self) {
         self.queue.close();
-        if let Some(writer) = self.writer.take() {
-            // A panic in it was a bug of ours; the records are lost, and nothing else.
-            drop(writer.join());
+        // A panic in it was a bug of ours; the records are lost, and nothing else.
+        if let Err(RecvTimeoutError::Timeout) = self.writer.recv_timeout(END_MAX) {
+            tracing::error!(target: "tarpit::records", "the last records are lost: the disk does not take them");
         }
     }
 }
+
+/// How often the age of what is kept is looked at while nothing is written.
+const TEND_EVERY: Duration = Duration::from_secs(60);
+
+/// How long the end of the process waits for a disk that stands still: mail is over by then, and the
+/// service manager has less patience with us than records are worth.
+const END_MAX: Duration = Duration::from_secs(10);
 
 /// Writes what is queued until there is no more. Says once that lines are lost, and once that they
 /// are no longer.
@@ -97,7 +107,17 @@ fn write(queue: &Queue, mut file: file::Rotating) {
     let mut batch = Vec::new();
     let mut told = false;
     let mut lost_before = 0;
-    while queue.take(&mut batch) {
+    let mut tended = true;
+    while queue.take(&mut batch, TEND_EVERY) {
+        if batch.is_empty() {
+            // What is old goes, though nothing new comes.
+            let outcome = file.tend();
+            if let (Err(error), true) = (&outcome, tended) {
+                tracing::warn!(target: "tarpit::records", file = %file.path().display(), %error, "old records can't be put away");
+            }
+            tended = outcome.is_ok();
+            continue;
+        }
         let written = file.append(&batch);
         if let Err(error) = &written {
             queue.drop_lines(&batch);

@@ -1,95 +1,18 @@
 //! `tarpit run` as a process: what it logs, how it takes signals, how it ends. The built-in maildir
 //! takes the mail, so nothing but loopback is needed.
 
+#[path = "common/process.rs"]
+mod process;
+#[path = "common/reading.rs"]
+mod reading;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-/// Far longer than anything here takes; only a broken product waits for it.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Tarpit {
-    process: Child,
-    log: Receiver<String>,
-}
-
-impl Drop for Tarpit {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Tarpit {
-    fn run(folder: &Path) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_tarpit"))
-            .args(["run", "--config", "tarpit.toml"])
-            .current_dir(folder)
-            .env_remove("TARPIT_LOG")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stderr = process.stderr.take().unwrap();
-        let (send, log) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if send.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        Self { process, log }
-    }
-
-    /// The next line of the log that has `text` in it.
-    fn wait_for(&self, text: &str) -> String {
-        let mut seen = Vec::new();
-        let end = Instant::now() + PATIENCE;
-        while let Ok(line) = self
-            .log
-            .recv_timeout(end.saturating_duration_since(Instant::now()))
-        {
-            if line.contains(text) {
-                return line;
-            }
-            seen.push(line);
-        }
-        panic!("no {text:?} in the log:\n{}", seen.join("\n"));
-    }
-
-    /// The address of the next listener.
-    fn address(&self) -> SocketAddr {
-        let line = self.wait_for(" listening ");
-        let address = line.split("address=").nth(1).unwrap();
-        address.split_whitespace().next().unwrap().parse().unwrap()
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.process.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-s", name, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
-    }
-
-    fn end(&mut self) -> ExitStatus {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.process.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < end, "it does not end");
-            std::thread::yield_now();
-        }
-    }
-}
+use process::{PATIENCE, Process};
 
 fn write_config(folder: &Path, address: &str, more: &str) {
     let text = format!(
@@ -139,7 +62,7 @@ impl Client {
 fn serves_until_sigterm_and_finishes_what_runs() {
     let folder = tempfile::tempdir().unwrap();
     write_config(folder.path(), "127.0.0.1:0", "");
-    let mut tarpit = Tarpit::run(folder.path());
+    let mut tarpit = Process::start(folder.path());
     let address = tarpit.address();
     let mut client = Client::connect(address);
     client.begin_message();
@@ -155,7 +78,7 @@ fn serves_until_sigterm_and_finishes_what_runs() {
 fn a_second_signal_ends_it_at_once() {
     let folder = tempfile::tempdir().unwrap();
     write_config(folder.path(), "127.0.0.1:0", "");
-    let mut tarpit = Tarpit::run(folder.path());
+    let mut tarpit = Process::start(folder.path());
     let mut client = Client::connect(tarpit.address());
     client.begin_message();
     tarpit.signal("INT");
@@ -168,7 +91,7 @@ fn a_second_signal_ends_it_at_once() {
 fn reloads_whole_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
     write_config(folder.path(), "127.0.0.1:0", "");
-    let tarpit = Tarpit::run(folder.path());
+    let tarpit = Process::start(folder.path());
     let address = tarpit.address();
 
     // A new mode would be fine, but with a mistake beside it nothing changes.
@@ -214,7 +137,7 @@ fn an_address_that_is_taken_is_a_missing_resource() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     write_config(folder.path(), &address, "");
-    let mut tarpit = Tarpit::run(folder.path());
+    let mut tarpit = Process::start(folder.path());
     let line = tarpit.wait_for("can't start");
     assert!(line.contains(&address), "{line}");
     assert_eq!(tarpit.end().code(), Some(69));
@@ -224,7 +147,7 @@ fn an_address_that_is_taken_is_a_missing_resource() {
 fn logs_json_with_utc_times() {
     let folder = tempfile::tempdir().unwrap();
     write_config(folder.path(), "127.0.0.1:0", "log.format = \"json\"");
-    let tarpit = Tarpit::run(folder.path());
+    let tarpit = Process::start(folder.path());
     let line = tarpit.wait_for("\"listening\"");
     assert!(
         line.starts_with("{\"timestamp\":\"2") && line.contains("Z\",\"level\":\"INFO\""),

@@ -1,6 +1,7 @@
 //! What is answered to a request over the control socket.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Body, Bytes};
@@ -13,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tarpit_core::SessionId;
 use tarpit_gateway::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use super::{BODY_MAX, Change, Office, Order, READ_TIME, Refused};
@@ -25,6 +26,11 @@ use crate::api::{
 /// Sources in one answer.
 const TOP_MAX: usize = 1000;
 const TOP_USUAL: usize = 20;
+
+/// Questions that are answered at once. Who asks and leaves gives its connection back, but a walk over
+/// a table goes to its end: without this bound, whoever does that again and again would take all
+/// threads that wait for disks, and all processors.
+const LOOKS_MAX: usize = 2;
 
 /// What a browser says, and no command.
 const BROWSERS: [HeaderName; 3] = [ORIGIN, REFERER, HeaderName::from_static("sec-fetch-site")];
@@ -38,11 +44,15 @@ type Wrong = (StatusCode, Refusal);
 #[derive(Debug)]
 pub(super) struct Clerk {
     office: Office,
+    looks: Arc<Semaphore>,
 }
 
 impl Clerk {
-    pub(super) const fn new(office: Office) -> Self {
-        Self { office }
+    pub(super) fn new(office: Office) -> Self {
+        Self {
+            office,
+            looks: Arc::new(Semaphore::new(LOOKS_MAX)),
+        }
     }
 
     pub(super) async fn answer<B>(&self, request: Request<B>, user: Option<u32>) -> Answer
@@ -118,8 +128,12 @@ impl Clerk {
         ask: impl FnOnce(&Office) -> Result<T, Wrong> + Send + 'static,
     ) -> Result<Answer, Wrong> {
         let office = self.office.clone();
+        // It is never closed.
+        let place = Arc::clone(&self.looks).acquire_owned().await.ok();
         let asked = tokio::task::spawn_blocking(move || {
-            ask(&office).map(|found| json(StatusCode::OK, &found))
+            let answer = ask(&office).map(|found| json(StatusCode::OK, &found));
+            drop(place);
+            answer
         });
         match asked.await {
             Ok(answer) => answer,

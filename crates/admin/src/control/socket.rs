@@ -6,7 +6,7 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -67,7 +67,7 @@ pub(super) fn bind(place: &Place, takes_over: bool) -> Result<(UnixListener, Nam
     if let Some(folder) = path.parent() {
         sweep(folder);
     }
-    if !takes_over && UnixStream::connect(path).is_ok() {
+    if !takes_over && is_answered(path) {
         return Err(refused("another gateway answers there".to_owned()));
     }
     if fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
@@ -100,6 +100,22 @@ fn make(path: &Path, group: Option<u32>) -> io::Result<(UnixListener, Name)> {
     Ok((UnixListener::from(socket), name))
 }
 
+/// Connects without waiting: one that is stopped, with as many callers as its system takes, would let
+/// us wait for ever, and mail with us.
+fn call(path: &Path) -> io::Result<()> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?)
+}
+
+/// Whether somebody listens there, though it may have no room for us now.
+fn is_answered(path: &Path) -> bool {
+    match call(path) {
+        Ok(()) => true,
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+    }
+}
+
 /// Takes away the names of gateways that were killed.
 fn sweep(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else {
@@ -111,7 +127,7 @@ fn sweep(folder: &Path) {
             .to_str()
             .is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX));
         let is_dead = || {
-            let error = UnixStream::connect(entry.path()).err();
+            let error = call(&entry.path()).err();
             error.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
         };
         // Connecting to any other file is refused, too.
@@ -124,7 +140,42 @@ fn sweep(folder: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn one_that_accepts_nobody_keeps_nobody_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| Place {
+            path: folder.path().join(name),
+            group: None,
+        };
+        let (_stuck, name) = bind(&place("control-1.sock"), false).unwrap();
+        let mut callers = Vec::new();
+        loop {
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            match socket.connect(&SockAddr::unix(name.path()).unwrap()) {
+                Ok(()) => callers.push(socket),
+                Err(error) => break assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        }
+        let other = place("control-2.sock");
+        let (done, is_done) = std::sync::mpsc::channel();
+        let path = place("control-1.sock");
+        std::thread::spawn(move || {
+            let again = bind(&path, false).map(drop);
+            let beside = bind(&other, false).map(drop);
+            done.send((again, beside)).unwrap();
+        });
+        let outcome = is_done.recv_timeout(Duration::from_secs(20));
+        let (again, beside) = outcome.expect("it waits for ever");
+        assert!(again.unwrap_err().why.contains("another gateway answers"));
+        assert_eq!(beside, Ok(()));
+        assert!(name.path().exists(), "it is not dead");
+    }
 
     #[test]
     fn a_name_is_taken_when_nobody_answers_and_given_back_once() {

@@ -260,8 +260,9 @@ impl Lane {
         if listens {
             // It may have commands at hand that were read elsewhere: no event tells of them.
             self.again.push((key, None));
-        } else if for_room || shared.clock.now() < self.eased_until {
-            // A wake that came before this went nowhere, so the ledger is asked once more.
+        } else if for_room || shared.clock.now() < self.eased_until || !shared.holds_anybody() {
+            // A wake that came before this went nowhere, so the ledger is asked once more. And a
+            // predecessor may have held under a mode that ended with it.
             self.step(shared, key, Some(Input::Resume));
         }
     }

@@ -1,30 +1,21 @@
 //! The desk: what was set by command, in one place, and what follows from it for the gateway.
 
+mod change;
+
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
-use tarpit_admin::api::{self, Done, NewExemption, Refusal, Rule, SetMode};
-use tarpit_admin::control::{Change, Refused};
+use tarpit_admin::api::{self, Rule};
 use tarpit_core::policy::Mode;
 use tarpit_gateway::config::{Config, Exemption};
 use tarpit_gateway::{Adjustment, Handle};
 use tokio::sync::watch;
-use toml::de::DeValue;
 use tracing::{error, info, warn};
 
 use super::kept::{Kept, KeptMode};
-use super::seen::modes;
+use super::seen::{makes_a_difference, modes};
 use super::trial::{Outcome, Trial};
-use crate::config::{self, Findings, Loaded};
-
-/// The longest trial, and the longest patience in one: a week.
-const TRIAL_MAX: u64 = 7 * 86_400;
-
-/// Patience in a trial that names none.
-const TRIP_USUAL: u64 = 30;
-
-/// Exemptions made by command, at most: each new session looks through all of them.
-const EXEMPTIONS_MAX: usize = 1000;
+use crate::config::{Findings, Loaded};
 
 /// How often a trial is looked at: a hold is longer than this.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -39,6 +30,8 @@ pub(crate) struct Desk {
     /// What the configuration says.
     configured: Mode,
     trial: Option<(Trial, Instant)>,
+    /// When the trial was looked at.
+    looked: Instant,
     verdict: Option<api::Verdict>,
     rule: watch::Sender<Rule>,
 }
@@ -72,21 +65,39 @@ impl Desk {
             mode: None,
             configured,
             trial: None,
+            looked: Instant::now(),
             verdict: None,
             rule: watch::Sender::default(),
         };
-        if let Some(kept) = mode.filter(|kept| kept.configured == configured) {
-            let mode = kept.mode.as_str();
-            desk.mode = Some((kept.mode, configured)).filter(|_| kept.mode != configured);
-            if kept.trial {
-                // Said once.
-                let _ = desk.set(Some(kept.mode), loaded);
-                warn!(target: "tarpit::control", mode, "a trial was cut short by the end of the process");
-            } else {
-                info!(target: "tarpit::control", mode, configured = configured.as_str(), "the mode is as it was set by command");
-            }
+        match mode {
+            Some(kept) if kept.configured == configured => desk.take_up(kept, loaded),
+            Some(_) => desk.drop_kept_mode(configured),
+            None => {}
         }
         Ok(desk)
+    }
+
+    /// A mode that was kept.
+    fn take_up(&mut self, kept: KeptMode, loaded: &Loaded) {
+        let (mode, configured) = (kept.mode.as_str(), kept.configured.as_str());
+        if kept.trial {
+            // Said once.
+            let _ = self.set(Some(kept.mode), loaded);
+            warn!(target: "tarpit::control", mode, "a trial was cut short by the end of the process");
+        } else {
+            let stands = makes_a_difference(kept.mode, loaded);
+            self.mode = stands.then_some((kept.mode, kept.configured));
+            info!(target: "tarpit::control", mode, configured, "the mode is as it was set by command");
+        }
+    }
+
+    /// A mode that was set under another configuration. It must not come back when the file says some
+    /// day what it said then.
+    fn drop_kept_mode(&self, configured: Mode) {
+        info!(target: "tarpit::control", mode = configured.as_str(), "the configuration has another mode than before: it holds, and not the one that was set by command");
+        if let Err(error) = self.kept.keep_mode(None) {
+            warn!(target: "tarpit::control", %error, "the mode that was set by command can't be taken away");
+        }
     }
 
     /// What holds, for who looks.
@@ -148,6 +159,7 @@ impl Desk {
                 mode,
                 configured,
                 trial: self.trial.clone().filter(|_| trial_stays),
+                looked: self.looked,
                 verdict: None,
                 rule: watch::Sender::default(),
             };
@@ -166,10 +178,7 @@ impl Desk {
         self.exempt = reloaded.exempt;
         let was_set = self.mode.is_some() || self.trial.is_some();
         if was_set && self.configured != new.mode() {
-            info!(target: "tarpit::control", mode = new.mode().as_str(), "the configuration has another mode than before: it holds, and not the one that was set by command");
-            if let Err(error) = self.kept.keep_mode(None) {
-                warn!(target: "tarpit::control", %error, "the mode that was set by command can't be taken away");
-            }
+            self.drop_kept_mode(new.mode());
         }
         self.mode = reloaded.mode;
         self.configured = new.mode();
@@ -205,16 +214,35 @@ impl Desk {
         handle.note_trial(trial.is_some());
     }
 
-    /// Resolves when the trial is to be looked at; never without one.
+    /// Resolves when the trial is to be looked at; never without one. However much else is to be done,
+    /// that moment comes: it is counted from the last look.
     pub(crate) async fn look_due(&self) {
         match self.trial {
-            Some(_) => tokio::time::sleep(LOOK_EVERY).await,
+            Some(_) => tokio::time::sleep_until((self.looked + LOOK_EVERY).into()).await,
             None => std::future::pending().await,
+        }
+    }
+
+    /// Waits for something, and looks at the trial meanwhile. `what` must not change the gateway: what
+    /// ends a trial does.
+    pub(crate) async fn look_during<T>(
+        &mut self,
+        what: impl Future<Output = T>,
+        loaded: &Loaded,
+        handle: &Handle,
+    ) -> T {
+        let mut what = pin!(what);
+        loop {
+            tokio::select! {
+                done = &mut what => return done,
+                () = self.look_due() => self.look(loaded, handle).await,
+            }
         }
     }
 
     /// Looks at the trial, and ends it if it is to end.
     pub(crate) async fn look(&mut self, loaded: &Loaded, handle: &Handle) {
+        self.looked = Instant::now();
         let Some((trial, began)) = &self.trial else {
             return;
         };
@@ -242,10 +270,10 @@ impl Desk {
         self.verdict = Some(verdict);
     }
 
-    /// Sets the mode, and keeps it; what the configuration says needs no file.
+    /// Sets the mode, and keeps it; what the configuration says everywhere needs no file.
     fn set(&mut self, mode: Option<Mode>, loaded: &Loaded) -> Option<String> {
         let configured = loaded.mode();
-        let mode = mode.filter(|mode| *mode != configured);
+        let mode = mode.filter(|mode| makes_a_difference(*mode, loaded));
         self.mode = mode.map(|mode| (mode, configured));
         let kept = mode.map(|mode| KeptMode {
             mode,
@@ -261,190 +289,6 @@ impl Desk {
         handle.adjust(self.adjustment(loaded)).await;
         self.show(loaded, handle);
     }
-
-    /// Does what was asked for, but for reloads.
-    pub(crate) async fn change(
-        &mut self,
-        what: Change,
-        loaded: &Loaded,
-        handle: &Handle,
-    ) -> Result<Done, Refused> {
-        let (text, warning) = match what {
-            Change::Mode(mode) => self.change_mode(mode, loaded, handle)?,
-            Change::Confirm => {
-                if self.trial.is_none() {
-                    return Err(conflict("no trial runs"));
-                }
-                self.end_trial(Outcome::Confirmed, Mode::Enforce, handle);
-                let warning = self.set(Some(Mode::Enforce), loaded);
-                ("the mode stays enforce".to_owned(), warning)
-            }
-            Change::Exempt(new) => (self.exempt(&new, handle)?, None),
-            Change::Unexempt(network) => (self.unexempt(&network, loaded)?, None),
-            Change::Reload => return Err(conflict("a reload is no change of the desk's")),
-        };
-        self.put_in_force(loaded, handle).await;
-        info!(target: "tarpit::control", outcome = text, "changed by command");
-        Ok(self.done(text, warning))
-    }
-
-    /// What is told of a change that was made.
-    pub(crate) fn done(&self, text: String, warning: Option<String>) -> Done {
-        Done {
-            text,
-            warnings: warning.into_iter().collect(),
-            rule: self.rule.borrow().clone(),
-        }
-    }
-
-    fn change_mode(
-        &mut self,
-        asked: SetMode,
-        loaded: &Loaded,
-        handle: &Handle,
-    ) -> Result<(String, Option<String>), Refused> {
-        let SetMode {
-            mode,
-            for_seconds,
-            trip_seconds,
-        } = asked;
-        let found = Mode::ALL.into_iter().find(|one| one.as_str() == mode);
-        if found.is_none() && mode != "configured" {
-            return Err(wrong(format!(
-                "found {mode:?}; allowed: off, observe, enforce, or configured"
-            )));
-        }
-        if let Some(length) = for_seconds {
-            if found != Some(Mode::Enforce) {
-                return Err(wrong("only enforce is tried for a while"));
-            }
-            return self.begin_trial(length, trip_seconds, loaded, handle);
-        }
-        if trip_seconds.is_some() {
-            return Err(wrong(
-                "trip_seconds belong to a trial, which has for_seconds",
-            ));
-        }
-        let now = found.unwrap_or_else(|| loaded.mode());
-        self.end_trial(Outcome::BrokenOff, now, handle);
-        let warning = self.set(found, loaded);
-        let set_by = if self.mode.is_some() {
-            "by command"
-        } else {
-            "as the configuration says"
-        };
-        Ok((format!("the mode is {}, {set_by}", now.as_str()), warning))
-    }
-
-    fn begin_trial(
-        &mut self,
-        length: u64,
-        trip: Option<u64>,
-        loaded: &Loaded,
-        handle: &Handle,
-    ) -> Result<(String, Option<String>), Refused> {
-        let trip = trip.unwrap_or(TRIP_USUAL);
-        if !(1..=TRIAL_MAX).contains(&length) || trip > TRIAL_MAX {
-            return Err(wrong(format!(
-                "a trial lasts 1 s to {TRIAL_MAX} s, and so does its patience"
-            )));
-        }
-        self.end_trial(Outcome::BrokenOff, Mode::Enforce, handle);
-        let configured = loaded.mode();
-        // Whatever ends the process, it comes back in observe.
-        let kept = self.kept.keep_mode(Some(KeptMode {
-            mode: Mode::Observe,
-            configured,
-            trial: true,
-        }));
-        let warning = match kept {
-            Ok(()) => None,
-            Err(error) if configured == Mode::Enforce => {
-                let why = format!("a restart would not come back in observe: {error}");
-                return Err(failed(why));
-            }
-            Err(error) => Some(format!("a restart will not know of the trial: {error}")),
-        };
-        self.mode = Some((Mode::Observe, configured)).filter(|_| configured != Mode::Observe);
-        let (now, harm) = (handle.unix_now(), handle.harm());
-        let spans = [length, trip].map(Duration::from_secs);
-        let trial = Trial::new(now, spans[0], spans[1], &harm);
-        self.trial = Some((trial, Instant::now()));
-        let text = format!(
-            "the mode is enforce for {length} s; it goes back to observe then, or when sources whose mail was accepted \
-             have waited {trip} s in all, or when one of them hangs up in a hold"
-        );
-        Ok((text, warning))
-    }
-
-    fn exempt(&mut self, new: &NewExemption, handle: &Handle) -> Result<String, Refused> {
-        let network = network(&new.network)?;
-        let reason = config::sentence(&DeValue::String(new.reason.as_str().into()));
-        let reason = reason.map_err(|refused| {
-            wrong(format!(
-                "reason: found {}; allowed: 1 to 200 characters of text",
-                refused.found
-            ))
-        })?;
-        if new.until.is_some_and(|until| until <= handle.unix_now()) {
-            return Err(wrong("its end has passed already"));
-        }
-        let mut list = self.exempt.clone();
-        list.retain(|one| one.network != network);
-        if list.len() >= EXEMPTIONS_MAX {
-            return Err(conflict(format!(
-                "there are {EXEMPTIONS_MAX} exemptions by command; take some away, or write networks into the configuration"
-            )));
-        }
-        list.push(Exemption {
-            network,
-            reason,
-            until: new.until,
-        });
-        self.keep_exempt(list)?;
-        Ok(format!(
-            "{network} is exempt: its sessions from now on never wait"
-        ))
-    }
-
-    fn unexempt(&mut self, text: &str, loaded: &Loaded) -> Result<String, Refused> {
-        let network = network(text)?;
-        let mut list = self.exempt.clone();
-        list.retain(|one| one.network != network);
-        let is_configured = loaded
-            .gateway
-            .exempt
-            .iter()
-            .any(|one| one.network == network);
-        if list.len() == self.exempt.len() {
-            return Err(conflict(if is_configured {
-                format!("{network} is exempt by the configuration; take it away there")
-            } else {
-                format!("{network} is not exempt; `tarpit exempt list` shows what is")
-            }));
-        }
-        self.keep_exempt(list)?;
-        Ok(if is_configured {
-            format!("{network} is exempt by the configuration alone now")
-        } else {
-            format!("{network} is exempt no more")
-        })
-    }
-
-    fn keep_exempt(&mut self, list: Vec<Exemption>) -> Result<(), Refused> {
-        // Of somebody who edits the file, nothing is lost.
-        if let Err(findings) = self.kept.exemptions() {
-            return Err(Refused::Failed(Refusal {
-                error: "the file of the exemptions is broken; nothing has changed".to_owned(),
-                findings: findings.lines().collect(),
-            }));
-        }
-        self.kept
-            .keep_exemptions(&list)
-            .map_err(|error| failed(format!("nothing has changed: {error}")))?;
-        self.exempt = list;
-        Ok(())
-    }
 }
 
 /// What a reload changes at the desk.
@@ -454,34 +298,4 @@ pub(crate) struct Reloaded {
     trial_stays: bool,
     /// For the gateway.
     pub(crate) config: Config,
-}
-
-fn network(text: &str) -> Result<IpNet, Refused> {
-    config::network(&DeValue::String(text.into())).map_err(|refused| {
-        let hint = refused.hint.map(|hint| format!(" ({hint})"));
-        wrong(format!(
-            "found {}{}; allowed: an IP address or a network, such as 203.0.113.0/24",
-            refused.found,
-            hint.unwrap_or_default()
-        ))
-    })
-}
-
-fn refusal(error: impl Into<String>) -> Refusal {
-    Refusal {
-        error: error.into(),
-        findings: Vec::new(),
-    }
-}
-
-fn wrong(error: impl Into<String>) -> Refused {
-    Refused::Wrong(refusal(error))
-}
-
-fn conflict(error: impl Into<String>) -> Refused {
-    Refused::Conflict(refusal(error))
-}
-
-fn failed(error: impl Into<String>) -> Refused {
-    Refused::Failed(refusal(error))
 }

@@ -35,12 +35,11 @@ impl Seen {
         let kept = Kept::seen_from_outside(&loaded, usual);
         let exempt = kept.exemptions().map_err(|findings| findings.to_string())?;
         let configured = loaded.mode();
-        let holds = |mode: &Mode| *mode != configured;
         let mode = kept
             .mode()?
             .filter(|kept| kept.configured == configured)
             .map(|kept| kept.mode)
-            .filter(holds);
+            .filter(|mode| makes_a_difference(*mode, &loaded));
         let modes = modes(&loaded, mode);
         for (listener, mode) in loaded.gateway.listeners.iter_mut().zip(modes) {
             listener.policy.mode = mode;
@@ -52,6 +51,12 @@ impl Seen {
             folder: kept.folder().to_owned(),
         })
     }
+}
+
+/// Whether a mode that is set by command is another one than the configuration's: than its own, or
+/// than the stricter one of a listener.
+pub(super) fn makes_a_difference(mode: Mode, loaded: &Loaded) -> bool {
+    mode != loaded.mode() || modes(loaded, Some(mode)) != modes(loaded, None)
 }
 
 /// The modes of the listeners, in their order, where this one was set by command. A listener with one
@@ -104,6 +109,14 @@ mod tests {
         // The file has been changed since: it holds.
         fs::write(&kept, "mode = \"off\"\nconfigured = \"observe\"\n").unwrap();
         assert_eq!(modes(&seen().unwrap()), [Mode::Enforce, Mode::Off]);
+        // It is the configuration's own, but a listener of it is stricter.
+        let stricter = text
+            .replace("\"enforce\"", "\"observe\"")
+            .replace("\"off\"", "\"enforce\"");
+        fs::write(&file, stricter).unwrap();
+        assert_eq!(modes(&seen().unwrap()), [Mode::Off, Mode::Off]);
+        fs::write(&kept, "mode = \"observe\"\nconfigured = \"observe\"\n").unwrap();
+        assert_eq!(modes(&seen().unwrap()), [Mode::Observe, Mode::Observe]);
         fs::write(&kept, "mode = \"on\"\n").unwrap();
         assert!(seen().unwrap_err().contains("mode.toml"));
     }

@@ -1,12 +1,13 @@
 //! One file that is written, and the ones that were written before it.
 //!
 //! When it is full, or its first line is a day old, it is renamed to its name with the time of that
-//! moment appended (`records.jsonl.20261130T200105.123Z`), and the next begins. A file goes as soon
-//! as its first line is older than allowed, so no line is ever kept for longer; and the oldest goes
-//! when there are too many.
+//! moment appended (`records.jsonl.20261130T200105.123Z`), and the next begins. A file goes when its
+//! first line will be older than allowed before it is looked at again, which is done with each file that
+//! is begun, and every hour; so no line is ever kept for longer. And the oldest goes when there are too many.
 //!
 //! During an upgrade two processes write the same file. Each batch is appended in one write
-//! (`O_APPEND`), the one who renames holds a lock, and the other notices before its next batch.
+//! (`O_APPEND`), the one who renames holds a lock, and the other notices before its next batch. A lock
+//! is never waited for: whoever may read the file can lock it, and keep it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Write as _};
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use tarpit_gateway::clock::unix_now;
 
 use super::Settings;
@@ -25,6 +27,10 @@ const SPAN_MAX: Duration = Duration::from_secs(86_400);
 
 /// Appended to the name of a file that is full. In the order of time, and of the alphabet.
 const STAMP: &str = "%Y%m%dT%H%M%S.%3fZ";
+const STAMP_LENGTH: usize = "20261130T200105.123Z".len();
+
+/// How often old files are looked for.
+const LOOK_EVERY: u64 = 3600;
 
 /// The file that is written.
 #[derive(Debug)]
@@ -36,6 +42,8 @@ pub(super) struct Rotating {
     size: u64,
     /// A write failed in the middle: the next begins a line of its own.
     torn: bool,
+    /// Seconds since 1970 at which old files were looked for.
+    pruned: u64,
 }
 
 impl Rotating {
@@ -46,12 +54,13 @@ impl Rotating {
     /// It can't be written.
     pub(super) fn open(settings: Settings) -> io::Result<Self> {
         let (file, since, size) = open(&settings.file)?;
-        let rotating = Self {
+        let mut rotating = Self {
             torn: size > 0 && !ends_a_line(&settings.file)?,
             settings,
             file,
             since,
             size,
+            pruned: 0,
         };
         rotating.prune();
         Ok(rotating)
@@ -67,14 +76,8 @@ impl Rotating {
     ///
     /// They can't be written: none of them counts, though some may be there.
     pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        if !self.is_current() {
-            self.reopen()?;
-        }
-        let age = unix_now().saturating_sub(self.since);
-        let full = self.size.saturating_add(lines.len() as u64) > self.settings.max_size;
-        if self.size > 0 && (full || age >= self.span().as_secs()) {
-            self.rotate()?;
-        }
+        let more = lines.len() as u64;
+        self.turn(more)?;
         if self.torn {
             self.file.write_all(b"\n")?;
             self.torn = false;
@@ -83,6 +86,37 @@ impl Rotating {
         self.torn = written.is_err();
         self.size = self.file.metadata().map_or(self.size, |meta| meta.len());
         written
+    }
+
+    /// Puts away what is full or old, though nothing is to be written.
+    ///
+    /// # Errors
+    ///
+    /// The file can't be renamed.
+    pub(super) fn tend(&mut self) -> io::Result<()> {
+        self.turn(0)
+    }
+
+    /// Begins another file if it is time, or `more` octets would be too many; and looks for old ones.
+    fn turn(&mut self, more: u64) -> io::Result<()> {
+        if !self.is_current() {
+            self.reopen()?;
+        }
+        let now = unix_now();
+        let age = now.saturating_sub(self.since);
+        let full = self.size.saturating_add(more) > self.settings.max_size;
+        if self.size > 0 && (full || age >= self.span().as_secs()) {
+            self.rotate()?;
+        }
+        if now.abs_diff(self.pruned) >= self.look_every() {
+            self.prune();
+        }
+        Ok(())
+    }
+
+    /// Seconds. Of a short age, a part.
+    fn look_every(&self) -> u64 {
+        LOOK_EVERY.min(self.settings.max_age.as_secs() / 8)
     }
 
     /// No file spans so much that its end is young when its beginning has to go.
@@ -106,7 +140,12 @@ impl Rotating {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        flock(&self.file, FlockOperation::LockExclusive)?;
+        match flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            // It is our other process, which renames it; or somebody else, and the file grows meanwhile.
+            Err(Errno::WOULDBLOCK) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
         // Another process may have been first; then its new file is the one.
         if self.is_current() {
             let stamp = Timestamp::now().strftime(STAMP);
@@ -121,7 +160,8 @@ impl Rotating {
 
     /// Removes the files that are too many or too old. What can't be removed is tried again at the
     /// next turn; the bound is then missed by it, and said.
-    fn prune(&self) {
+    fn prune(&mut self) {
+        self.pruned = unix_now();
         let old = match older(&self.settings.file) {
             Ok(old) => old,
             Err(error) => {
@@ -130,14 +170,14 @@ impl Rotating {
             }
         };
         let surplus = old.len().saturating_sub(self.settings.keep);
-        let limit = unix_now().saturating_sub(self.settings.max_age.as_secs());
+        // It must not become too old before the next look, nor if that is late.
+        let age = self.settings.max_age.as_secs();
+        let margin = 2 * self.look_every();
+        let limit = self.pruned.saturating_sub(age.saturating_sub(margin));
         for (at, path) in old.iter().enumerate() {
-            let too_old = || {
-                first_second(path)
-                    .ok()
-                    .flatten()
-                    .is_some_and(|first| first < limit)
-            };
+            // A line that was cut says nothing; but all were written before the file was put away.
+            let begun = || first_second(path).ok().flatten().or_else(|| put_away(path));
+            let too_old = || begun().is_some_and(|begun| begun < limit);
             if (at < surplus || too_old())
                 && let Err(error) = fs::remove_file(path)
             {
@@ -183,6 +223,15 @@ fn first_second(path: &Path) -> io::Result<Option<u64>> {
     Ok(time.and_then(|time| u64::try_from(time.as_second()).ok()))
 }
 
+/// When a file was put away, by its name, in seconds since 1970.
+fn put_away(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    let stamp = name.get(name.len().checked_sub(STAMP_LENGTH)?..)?;
+    let second = stamp.get(.."20261130T200105".len())?;
+    let moment = Timestamp::strptime("%Y%m%dT%H%M%S%z", format!("{second}+0000")).ok()?;
+    u64::try_from(moment.as_second()).ok()
+}
+
 /// The files that were written before `path`, the oldest first.
 ///
 /// # Errors
@@ -215,7 +264,7 @@ pub(crate) fn older(path: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// Nothing but what this module named so is ever removed.
 fn is_stamp(text: &str) -> bool {
-    text.len() == "20261130T200105.123Z".len()
+    text.len() == STAMP_LENGTH
         && text.ends_with('Z')
         && text.bytes().enumerate().all(|(at, octet)| match at {
             8 => octet == b'T',

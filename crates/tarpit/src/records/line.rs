@@ -94,6 +94,10 @@ impl<'a> Line<'a> {
             None => (self.source, None),
         };
         let address: IpAddr = address.parse().ok()?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        if bits.is_some_and(|bits| bits > most) {
+            return None;
+        }
         let prefixes = match address {
             IpAddr::V4(_) => Prefixes {
                 v4: bits.unwrap_or(32),
@@ -210,6 +214,23 @@ mod tests {
             (about, line.offence),
             (About::Act, Some("unknown_recipient"))
         );
+    }
+
+    #[test]
+    fn sources_are_addresses_and_networks() {
+        let source = |text| {
+            let line = Line {
+                source: text,
+                ..Line::default()
+            };
+            line.source().map(|source| source.to_string())
+        };
+        for good in ["192.0.2.1", "192.0.2.0/24", "2001:db8::/64"] {
+            assert_eq!(source(good).as_deref(), Some(good));
+        }
+        for bad in ["", "x", "192.0.2.1/33", "2001:db8::/129", "192.0.2.1/x"] {
+            assert_eq!(source(bad), None, "{bad}");
+        }
     }
 
     #[test]

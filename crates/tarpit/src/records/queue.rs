@@ -41,13 +41,16 @@ impl Queue {
         }
     }
 
-    /// Waits for lines and swaps them into `batch`, which is empty. `false` once it is closed and
-    /// all were taken.
-    pub(super) fn take(&self, batch: &mut Vec<u8>) -> bool {
+    /// Waits for lines, but no longer than `patience`, and swaps them into `batch`, which is empty.
+    /// `false` once it is closed and all were taken.
+    pub(super) fn take(&self, batch: &mut Vec<u8>, patience: Duration) -> bool {
         let is_idle = |waiting: &mut Vec<u8>| waiting.is_empty() && !self.is_closed();
         let waiting = lock(&self.waiting);
-        let waiting = self.came.wait_while(waiting, is_idle);
-        let waiting = waiting.unwrap_or_else(PoisonError::into_inner);
+        let waiting = self.came.wait_timeout_while(waiting, patience, is_idle);
+        let (waiting, waited) = waiting.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            return true;
+        }
         let is_open = |_: &mut Vec<u8>| !self.is_closed();
         let gathered = self.came.wait_timeout_while(waiting, GATHER, is_open);
         let (mut waiting, _) = gathered.unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,9 @@
 //! Record files, line by line, the oldest first.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal as _, Read, Write as _};
+use std::collections::HashSet;
+use std::fs::{File, Metadata};
+use std::io::{self, BufRead, BufReader, ErrorKind, IsTerminal as _, Read, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -19,28 +21,77 @@ pub(crate) struct Passed {
     pub(crate) unreadable: u64,
 }
 
-/// The files to read for the names that were given: a record file brings along those that were
-/// written before it. `-` is standard input.
+/// A file that is to be read. It may be put away under another name meanwhile, or be too old.
+#[derive(Debug)]
+pub(crate) struct Input {
+    path: PathBuf,
+    /// Its device and number, which it keeps when it is renamed; none of standard input.
+    identity: Option<(u64, u64)>,
+}
+
+impl Input {
+    fn at(path: PathBuf) -> Self {
+        let identity = std::fs::metadata(&path).ok().map(|meta| identity(&meta));
+        Self { path, identity }
+    }
+
+    fn is_standard_input(&self) -> bool {
+        self.path == Path::new("-")
+    }
+
+    /// Opens it, whatever it is called now; `None` if it was too old and went.
+    fn open(&self) -> io::Result<Option<File>> {
+        let file = match File::open(&self.path) {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let found = file.as_ref().map(File::metadata).transpose()?;
+        if found.is_some_and(|meta| Some(identity(&meta)) == self.identity) {
+            return Ok(file);
+        }
+        for old in older(&self.path)? {
+            let old = Self::at(old);
+            if old.identity == self.identity {
+                return File::open(old.path).map(Some);
+            }
+        }
+        Ok(file)
+    }
+}
+
+fn identity(meta: &Metadata) -> (u64, u64) {
+    (meta.dev(), meta.ino())
+}
+
+/// The files to read for the names that were given, each once: a record file brings along those that
+/// were written before it, which a pattern of the shell names again. `-` is standard input.
 ///
 /// # Errors
 ///
 /// A file is not there, or its folder can't be read.
-pub(crate) fn files(given: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn files(given: &[PathBuf]) -> anyhow::Result<Vec<Input>> {
     let mut files = Vec::new();
+    let mut seen = HashSet::new();
     for path in given {
-        if path != Path::new("-") {
-            let old = older(path).with_context(|| path.display().to_string())?;
-            anyhow::ensure!(
-                path.exists() || !old.is_empty(),
-                "{}: there are no records; tarpit run keeps them where [records] file says",
-                path.display()
-            );
-            files.extend(old);
-            if !path.exists() {
-                continue;
-            }
+        // Before the others are listed: if it is put away in between, it is one of them too.
+        let newest = Input::at(path.clone());
+        if newest.is_standard_input() {
+            files.push(newest);
+            continue;
         }
-        files.push(path.clone());
+        let is_first = newest.identity.is_some_and(|one| seen.insert(one));
+        let old = older(path).with_context(|| path.display().to_string())?;
+        anyhow::ensure!(
+            newest.identity.is_some() || !old.is_empty(),
+            "{}: there are no records; tarpit run keeps them where [records] file says",
+            path.display()
+        );
+        let old = old.into_iter().map(Input::at);
+        files.extend(old.filter(|old| old.identity.is_some_and(|one| seen.insert(one))));
+        if is_first {
+            files.push(newest);
+        }
     }
     Ok(files)
 }
@@ -51,21 +102,24 @@ pub(crate) fn files(given: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 ///
 /// A file can't be read.
 pub(crate) fn each(
-    files: &[PathBuf],
+    files: &[Input],
     mut take: impl FnMut(About, &Line<'_>),
 ) -> anyhow::Result<Passed> {
     let mut passed = Passed::default();
     let mut progress = Progress::of(files);
-    for path in files {
-        let read = if path == Path::new("-") {
+    for input in files {
+        let read = if input.is_standard_input() {
             each_line(io::stdin().lock(), &mut progress, &mut passed, &mut take)
         } else {
-            File::open(path).and_then(|file| {
+            input.open().and_then(|file| {
+                let Some(file) = file else {
+                    return Ok(());
+                };
                 let reader = BufReader::with_capacity(1 << 20, file);
                 each_line(reader, &mut progress, &mut passed, &mut take)
             })
         };
-        read.with_context(|| path.display().to_string())?;
+        read.with_context(|| input.path.display().to_string())?;
     }
     progress.end();
     Ok(passed)
@@ -111,8 +165,8 @@ const SHOWN_FROM: u64 = 16 << 20;
 
 impl Progress {
     /// Over the octets of these files.
-    fn of(files: &[PathBuf]) -> Self {
-        let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |meta| meta.len());
+    fn of(files: &[Input]) -> Self {
+        let size = |input: &Input| std::fs::metadata(&input.path).map_or(0, |meta| meta.len());
         let total = files.iter().map(size).sum();
         Self::over(total, total >= SHOWN_FROM)
     }
@@ -144,5 +198,43 @@ impl Progress {
         if self.is_shown {
             let _ = write!(io::stderr(), "\r{:60}\r", "");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// What is found by a report that lists the files before they are put away, and reads them after.
+    #[test]
+    fn files_that_are_put_away_meanwhile_are_read_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let newest = folder.path().join("records.jsonl");
+        let old = |day: u32| {
+            let name = format!("records.jsonl.202611{day:02}T000000.000Z");
+            folder.path().join(name)
+        };
+        let write = |path: &Path, session: &str| {
+            let line = format!(
+                "{{\"v\":1,\"timestamp\":\"2026-11-30T20:01:05Z\",\"session\":\"{session}\",\"source\":\"192.0.2.1\",\"target\":\"tarpit::session\"}}\n"
+            );
+            fs::write(path, line).unwrap();
+        };
+        write(&old(1), "oldest");
+        write(&old(2), "older");
+        write(&newest, "newest");
+        let files = files(std::slice::from_ref(&newest)).unwrap();
+        fs::remove_file(old(1)).unwrap();
+        fs::rename(&newest, old(3)).unwrap();
+        write(&newest, "after");
+        let mut found = Vec::new();
+        each(&files, |_, line| found.push(line.session.to_owned())).unwrap();
+        assert_eq!(found, ["older", "newest"]);
+        // As a pattern names them; and one that is put away between the first look and the list.
+        fs::hard_link(&newest, old(4)).unwrap();
+        let given = [newest, old(2), old(3)];
+        assert_eq!(super::files(&given).unwrap().len(), 3);
     }
 }

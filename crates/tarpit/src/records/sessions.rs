@@ -186,16 +186,25 @@ impl Reader {
             .or(known.client);
         known.listener = listener;
         // Each of these is an act, but for recipients over a limit.
-        let acts = line.accepted + line.refused + line.unseen + line.messages_accepted;
+        let counts = [
+            line.accepted,
+            line.refused,
+            line.unseen,
+            line.messages_accepted,
+        ];
+        let acts = counts.into_iter().fold(0, u64::saturating_add);
         known.cut = acts > u64::from(known.acts);
         Some(())
     }
 
-    /// Configurations have few listeners.
+    /// Configurations have few listeners. Of a file that says otherwise, the others are unknown.
     fn listener(&mut self, name: &str) -> usize {
+        const LISTENERS_MAX: usize = 256;
         let place = self.listeners.iter().position(|one| **one == *name);
         place.unwrap_or_else(|| {
-            self.listeners.push(name.into());
+            if self.listeners.len() < LISTENERS_MAX {
+                self.listeners.push(name.into());
+            }
             self.listeners.len() - 1
         })
     }
@@ -294,5 +303,22 @@ mod tests {
             let nature = sessions.natures[&sessions.traces[0].source];
             assert!(nature.wanted == wanted && nature.guessed);
         }
+    }
+
+    #[test]
+    fn counts_that_cannot_be_are_no_panic() {
+        let most = u64::MAX;
+        let line = format!(
+            r#"{{"timestamp":"2026-11-29T10:00:06Z","session":"tp-00000001","source":"192.0.2.1","listener":"mx","accepted":{most},"refused":{most},"unseen":{most},"messages_accepted":{most},"target":"tarpit::session"}}"#
+        );
+        let mut reader = Reader::default();
+        let (about, line) = Line::read(line.as_bytes()).unwrap().unwrap();
+        reader.take(about, &line);
+        for number in 0..1000 {
+            reader.listener(&number.to_string());
+        }
+        assert!(reader.listeners.len() < 1000);
+        let sessions = reader.close(0);
+        assert_eq!((sessions.traces.len(), sessions.cut), (1, 1));
     }
 }

@@ -46,7 +46,7 @@ fn what_finds_no_room_is_dropped_and_counted() {
     queue.push(b"\n");
     assert_eq!(queue.lost(), 1);
     let mut batch = Vec::new();
-    assert!(queue.take(&mut batch));
+    assert!(queue.take(&mut batch, Duration::ZERO));
     assert_eq!(batch.len(), queue::WAITING_MAX);
 }
 
@@ -115,6 +115,70 @@ fn no_line_is_kept_for_longer_than_allowed() {
     assert_eq!(
         (old.exists(), young.exists(), other.exists()),
         (false, true, true)
+    );
+}
+
+/// A gateway without mail has an age limit too.
+#[test]
+fn what_is_old_goes_though_nothing_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(folder.path());
+    settings.max_age = Duration::ZERO;
+    let mut file = Rotating::open(settings.clone()).unwrap();
+    let old = folder.path().join("records.jsonl.20200102T030405.678Z");
+    fs::write(&old, line("2020-01-01T00:00:00.5Z", 0)).unwrap();
+    file.tend().unwrap();
+    assert!(!old.exists());
+    settings.max_age = Duration::from_secs(14 * 86_400);
+    let yesterday = jiff::Timestamp::now() - Duration::from_secs(90_000);
+    fs::write(&settings.file, line(&yesterday.to_string(), 0)).unwrap();
+    let mut file = Rotating::open(settings.clone()).unwrap();
+    file.tend().unwrap();
+    assert_eq!(older(&settings.file).unwrap().len(), 1);
+    assert_eq!(fs::metadata(&settings.file).unwrap().len(), 0);
+}
+
+#[test]
+fn a_file_whose_first_line_was_cut_is_as_old_as_its_name_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = |stamp: &str| folder.path().join(format!("records.jsonl.{stamp}"));
+    let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S.000Z");
+    let (old, young) = (name("20200102T030405.678Z"), name(&now.to_string()));
+    for path in [&old, &young] {
+        fs::write(path, "{\"v\":1,\"timest").unwrap();
+    }
+    drop(Rotating::open(settings(folder.path())).unwrap());
+    assert_eq!((old.exists(), young.exists()), (false, true));
+}
+
+/// Whoever may read the file may lock it.
+#[test]
+fn somebody_who_locks_the_file_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path());
+    let mut file = Rotating::open(settings.clone()).unwrap();
+    let text = "x".repeat(600) + "\n";
+    file.append(text.as_bytes()).unwrap();
+    let locked = fs::File::open(&settings.file).unwrap();
+    locked.lock_shared().unwrap();
+    let (done, is_done) = channel();
+    let more = text.clone();
+    std::thread::spawn(move || {
+        file.append(more.as_bytes()).unwrap();
+        done.send(file).unwrap();
+    });
+    let mut file = is_done
+        .recv_timeout(Duration::from_secs(20))
+        .expect("it waits for the lock");
+    assert_eq!(
+        fs::read_to_string(&settings.file).unwrap().lines().count(),
+        2
+    );
+    drop(locked);
+    file.append(text.as_bytes()).unwrap();
+    assert_eq!(
+        fs::read_to_string(&settings.file).unwrap().lines().count(),
+        1
     );
 }
 

@@ -3,6 +3,8 @@
 
 mod abuse;
 mod agree;
+#[path = "../common/process.rs"]
+mod common;
 mod health;
 mod http;
 mod parse;

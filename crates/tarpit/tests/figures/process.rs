@@ -1,30 +1,19 @@
 //! A gateway as a process, and its records.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::process::ExitStatus;
 
 use serde_json::Value;
 
-/// Far longer than anything here takes; only a broken product waits for it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) use super::common::PATIENCE;
+use super::common::Process;
 
 /// A running gateway.
 pub(crate) struct Tarpit {
-    process: Child,
-    log: Receiver<Value>,
+    process: Process,
     folder: tempfile::TempDir,
-}
-
-impl Drop for Tarpit {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 impl Tarpit {
@@ -43,29 +32,8 @@ impl Tarpit {
     }
 
     fn run(folder: tempfile::TempDir) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_tarpit"))
-            .args(["run", "--config", "tarpit.toml"])
-            .current_dir(folder.path())
-            .env_remove("TARPIT_LOG")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stderr = process.stderr.take().unwrap();
-        let (send, log) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                // What is wrong with a configuration is said in plain text.
-                let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
-                if send.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        Self {
-            process,
-            log,
-            folder,
-        }
+        let process = Process::start(folder.path());
+        Self { process, folder }
     }
 
     /// Puts another configuration in its place, and has it read.
@@ -75,25 +43,17 @@ impl Tarpit {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.process.id().to_string();
-        let sent = Command::new("kill").args(["-s", name, &pid]).status();
-        assert!(sent.unwrap().success());
+        self.process.signal(name);
     }
 
     /// The next record for which `is_it` says so.
     pub(crate) fn wait_for(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
-        let mut seen = Vec::new();
-        let end = Instant::now() + PATIENCE;
-        while let Ok(line) = self
-            .log
-            .recv_timeout(end.saturating_duration_since(Instant::now()))
-        {
-            if is_it(&line) {
-                return line;
-            }
-            seen.push(line.to_string());
-        }
-        panic!("no {what} in the log:\n{}", seen.join("\n"));
+        self.process.find(what, |line| {
+            // What is wrong with a configuration is said in plain text.
+            let line =
+                serde_json::from_str(line).unwrap_or_else(|_| Value::String(line.to_owned()));
+            is_it(&line).then_some(line)
+        })
     }
 
     /// The next record with this message.
@@ -131,14 +91,7 @@ impl Tarpit {
     }
 
     pub(crate) fn end(&mut self) -> ExitStatus {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.process.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < end, "it does not end");
-            std::thread::yield_now();
-        }
+        self.process.end()
     }
 }
 

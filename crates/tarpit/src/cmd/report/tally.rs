@@ -152,6 +152,8 @@ pub(super) struct Tally {
     sources: HashMap<Source, Dealings>,
     sessions_of: BTreeMap<i64, u64>,
     waits_of: HashMap<(i64, Source), Duration>,
+    /// Lines without a time or a source.
+    unreadable: u64,
 }
 
 impl Tally {
@@ -167,12 +169,14 @@ impl Tally {
             sources: HashMap::new(),
             sessions_of: BTreeMap::new(),
             waits_of: HashMap::new(),
+            unreadable: 0,
         }
     }
 
     /// One more.
     pub(super) fn take(&mut self, about: About, line: &Line<'_>) {
         let (Some(at), Some(source)) = (line.at(), line.source()) else {
+            self.unreadable += 1;
             return;
         };
         if self.since.is_some_and(|since| at < since) {
@@ -211,17 +215,20 @@ impl Tally {
         *entry(&mut self.modes, line.mode) += 1;
         let dealings = self.sources.entry(source).or_default();
         dealings.sessions += 1;
-        dealings.accepted += line.accepted;
-        dealings.refused += line.refused;
-        dealings.auth_failed += line.auth_failed;
-        dealings.unseen += line.unseen;
-        dealings.messages += line.messages_accepted;
+        more(&mut dealings.accepted, line.accepted);
+        more(&mut dealings.refused, line.refused);
+        more(&mut dealings.auth_failed, line.auth_failed);
+        more(&mut dealings.unseen, line.unseen);
+        more(&mut dealings.messages, line.messages_accepted);
         dealings.last = dealings.last.max(at);
         *self.sessions_of.entry(at / HOUR).or_default() += 1;
     }
 
     /// Judges: who was hurt can only be told when all is known of each source.
     pub(super) fn close(self, passed: Passed) -> Report {
+        let passed = Passed {
+            unreadable: passed.unreadable + self.unreadable,
+        };
         let hours = self.hours();
         let mut all = Dealings::default();
         let (mut wanted, mut names_learnt, mut stolen) = (0, 0, Duration::ZERO);
@@ -233,7 +240,7 @@ impl Tally {
                 stolen += dealings.waited();
             }
             if dealings.is_harvester() {
-                names_learnt += dealings.accepted;
+                more(&mut names_learnt, dealings.accepted);
             }
         }
         let count = self.sources.len() as u64;
@@ -294,18 +301,23 @@ impl Tally {
 }
 
 fn add(all: &mut Dealings, one: &Dealings) {
-    all.sessions += one.sessions;
-    all.accepted += one.accepted;
-    all.refused += one.refused;
-    all.auth_failed += one.auth_failed;
-    all.unseen += one.unseen;
-    all.messages += one.messages;
-    all.holds += one.holds;
-    all.hung_up += one.hung_up;
+    more(&mut all.sessions, one.sessions);
+    more(&mut all.accepted, one.accepted);
+    more(&mut all.refused, one.refused);
+    more(&mut all.auth_failed, one.auth_failed);
+    more(&mut all.unseen, one.unseen);
+    more(&mut all.messages, one.messages);
+    more(&mut all.holds, one.holds);
+    more(&mut all.hung_up, one.hung_up);
     all.held += one.held;
-    all.observed += one.observed;
+    more(&mut all.observed, one.observed);
     all.would_hold += one.would_hold;
     all.last = all.last.max(one.last);
+}
+
+/// A file may say anything, and a sum must not end the report.
+const fn more(sum: &mut u64, by: u64) {
+    *sum = sum.saturating_add(by);
 }
 
 /// The value for a word, with no memory asked for where there is one already. A file may say
@@ -313,7 +325,11 @@ fn add(all: &mut Dealings, one: &Dealings) {
 fn entry<'m, T: Default>(map: &'m mut BTreeMap<Box<str>, T>, word: &str) -> &'m mut T {
     /// Reasons, ends and modes are fewer.
     const WORDS_MAX: usize = 64;
-    let word = if map.contains_key(word) || map.len() < WORDS_MAX {
+    // Ours are of small letters; a terminal may do what others say.
+    let is_word = word
+        .bytes()
+        .all(|octet| octet.is_ascii_lowercase() || octet == b'_');
+    let word = if is_word && (map.contains_key(word) || map.len() < WORDS_MAX) {
         word
     } else {
         "other"

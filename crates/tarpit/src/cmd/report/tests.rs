@@ -132,3 +132,26 @@ fn no_records_are_no_figures() {
     assert!(text::print(&report(&[], None)).starts_with("There are no records"));
     assert!(json::print(&report(&[], None)).is_ok());
 }
+
+/// A file may say anything: no panic, nothing for a terminal to obey, and what is no record is counted.
+#[test]
+fn a_hostile_file_is_only_wrong() {
+    let most = u64::MAX;
+    let session = format!(
+        r#"{{"timestamp":"2026-11-29T10:00:06Z","session":"tp-1","source":"192.0.2.1","mode":"[31m","accepted":{most},"refused":{most},"unseen":{most},"auth_failed":{most},"messages_accepted":{most},"target":"tarpit::session"}}"#
+    )
+    .replace("[31m", "\u{9b}31m");
+    let hold = r#"{"timestamp":"2026-11-29T10:00:06Z","session":"tp-1","source":"192.0.2.1","reason":"R","end":"E","held_seconds":1e300,"target":"tarpit::hold"}"#
+        .replace("\"R\"", "\"\u{9b}2J\"")
+        .replace("\"E\"", "\"\u{7f}\"");
+    let nobody = r#"{"timestamp":"2026-11-29T10:00:06Z","source":"192.0.2.1/99","target":"tarpit::session"}"#;
+    let whenever = r#"{"timestamp":"then","source":"192.0.2.1","target":"tarpit::session"}"#;
+    let report = report(&[&session, &session, &hold, &hold, nobody, whenever], None);
+    assert_eq!(report.all.accepted, most);
+    assert_eq!(report.passed.unreadable, 2);
+    let text = text::print(&report);
+    assert!(!text.contains(['\u{9b}', '\u{7f}']), "{text:?}");
+    let page = html::page(&report);
+    assert!(!page.contains(['\u{9b}', '\u{7f}']), "{page:?}");
+    json::print(&report).unwrap();
+}

@@ -4,8 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
-use tarpit_admin::api::Refusal;
-use tarpit_admin::control::{self, Order, Refused};
+use tarpit_admin::control::{self, Order};
 use tarpit_gateway::Handle;
 use tarpit_gateway::handover::{self, FrontSocket, HandOverError, Handed, Request, Steps};
 use tarpit_gateway::runtime::Runtime;
@@ -112,10 +111,7 @@ impl Changes {
                     let text = "the configuration was read again and is in force".to_owned();
                     Ok(self.desk.done(text, None))
                 }
-                Err(why) => Err(Refused::Wrong(Refusal {
-                    error: "not reloaded: the old configuration stays in force".to_owned(),
-                    findings: why.lines(),
-                })),
+                Err(why) => Err(why.told()),
             },
             what => self.desk.change(what, &self.loaded, &self.handle).await,
         };

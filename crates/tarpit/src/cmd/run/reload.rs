@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
+use tarpit_admin::api::Refusal;
+use tarpit_admin::control::Refused;
 use tarpit_gateway::Handle;
 use tracing::{error, info};
 
@@ -17,7 +19,7 @@ pub(super) enum Why {
     Findings(Vec<String>),
     /// A change needs a restart: one line each.
     Restart(Vec<String>),
-    /// What it names can't be had.
+    /// What it names can't be had. That is no fault of the file.
     Unavailable(String),
 }
 
@@ -46,15 +48,19 @@ impl Why {
         error!(target: "tarpit::reload", "not reloaded: the old configuration stays in force");
     }
 
-    /// For whoever asked: one line each.
-    pub(super) fn lines(self) -> Vec<String> {
+    /// For whoever asked.
+    pub(super) fn told(self) -> Refused {
+        let refusal = |findings| Refusal {
+            error: "not reloaded: the old configuration stays in force".to_owned(),
+            findings,
+        };
         match self {
-            Self::Findings(list) => list,
-            Self::Restart(list) => list
-                .into_iter()
-                .map(|change| format!("needs a restart: {change}"))
-                .collect(),
-            Self::Unavailable(error) => vec![error],
+            Self::Findings(list) => Refused::Wrong(refusal(list)),
+            Self::Restart(list) => {
+                let told = |change| format!("needs a restart: {change}");
+                Refused::Wrong(refusal(list.into_iter().map(told).collect()))
+            }
+            Self::Unavailable(error) => Refused::Failed(refusal(vec![error])),
         }
     }
 }
@@ -86,9 +92,10 @@ async fn put_in_force(
 ) -> Result<Loaded, Why> {
     let findings = |findings: Findings| Why::Findings(findings.lines().collect());
     let file = old.file.clone();
-    // It reads files and looks up names.
+    // It reads files and looks up names, for as long as that takes.
     let read = tokio::task::spawn_blocking(move || config::load(&file));
-    let new = read.await.map_err(|failure| Why::of(&failure))?;
+    let read = desk.look_during(read, old, handle).await;
+    let new = read.map_err(|failure| Why::of(&failure))?;
     let new = new.map_err(findings)?;
     let restart_needed = config::restart_needed(&old.effective, &new.effective);
     if !restart_needed.is_empty() {

@@ -97,6 +97,10 @@ fn heed(
         Message::Holds(sources) => {
             if line.sources.all == 0 {
                 tracing::info!(target: "tarpit::keeper", process = line.process, "a keeper without a front is taken over");
+                if !shared.holds_anybody() {
+                    // Its front held them under a mode that ended with it.
+                    keepers.ease();
+                }
             }
             for source in sources {
                 line.sources.add(source);

@@ -141,7 +141,7 @@ fn ended(ended: &Ended, whole: bool) -> String {
     }
     text.push('\n');
     if let Some(reason) = &ended.exempt {
-        put(&mut text, format_args!("  exempt: {reason}\n"));
+        put(&mut text, format_args!("  exempt: {}\n", plain(reason)));
     }
     if ended.unseen > 0 {
         put(
