@@ -18,7 +18,7 @@ use tarpit_core::policy::{Mode, Scope};
 use tarpit_core::replay::{self as core, Outcome, Settings};
 
 use super::BAD_CONFIG;
-use super::replay::{outcome, remarks};
+use super::replay::{outcome, print_json, remarks};
 use super::report::{number, seconds};
 use crate::cli::Advise;
 use crate::config;
@@ -64,10 +64,8 @@ pub(crate) fn run(args: &Advise) -> anyhow::Result<ExitCode> {
             "tries": tries.iter().map(told).collect::<Vec<_>>(),
             "advice": best(&tries).map(told),
             "survival": survivals.iter().map(Survival::to_json).collect::<Vec<_>>(),
-            "sessions_cut": sessions.cut,
-            "lines_unreadable": sessions.unreadable,
         });
-        println!("{}", serde_json::to_string_pretty(&all)?);
+        print_json(all, &sessions)?;
     } else {
         print!("{}", print(&tries, &survivals, &sessions));
     }

@@ -50,10 +50,8 @@ pub(crate) fn run(args: &Replay) -> anyhow::Result<ExitCode> {
             "recorded": outcome(&before),
             "replayed": outcome(&after),
             "recorded_is_an_estimate": sessions.observed > 0,
-            "sessions_cut": sessions.cut,
-            "lines_unreadable": sessions.unreadable,
         });
-        println!("{}", serde_json::to_string_pretty(&both)?);
+        print_json(both, &sessions)?;
     } else {
         print!("{}", table(&before, &after, &sessions));
     }
@@ -130,6 +128,14 @@ fn table(before: &Outcome, after: &Outcome, sessions: &Sessions) -> String {
     }
     out.push_str(&remarks(sessions));
     out
+}
+
+/// The figures, and what makes them less sure.
+pub(super) fn print_json(mut figures: Value, sessions: &Sessions) -> anyhow::Result<()> {
+    figures["sessions_cut"] = sessions.cut.into();
+    figures["lines_unreadable"] = sessions.unreadable.into();
+    println!("{}", serde_json::to_string_pretty(&figures)?);
+    Ok(())
 }
 
 /// What makes the figures less sure.

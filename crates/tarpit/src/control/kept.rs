@@ -102,8 +102,7 @@ impl Kept {
                 "\n[[exempt]]\nnetwork = \"{network}\"\nreason = {}\n",
                 quote(reason)
             ));
-            let until = until.and_then(|until| i64::try_from(until).ok());
-            if let Some(until) = until.and_then(|until| jiff::Timestamp::from_second(until).ok()) {
+            if let Some(until) = until.and_then(show_moment) {
                 text.push_str(&format!("until = {until}\n"));
             }
         }
@@ -175,6 +174,12 @@ impl Kept {
     fn sync(&self) -> io::Result<()> {
         File::open(&self.folder)?.sync_all()
     }
+}
+
+/// A moment in seconds since 1970, as the file has it; `None` beyond the calendar of the standards.
+pub(super) fn show_moment(at: u64) -> Option<String> {
+    let moment = jiff::Timestamp::from_second(i64::try_from(at).ok()?).ok()?;
+    Some(moment.to_string())
 }
 
 /// systemd.exec(5): several are separated by colons.

@@ -70,12 +70,33 @@ impl Rotating {
         &self.settings.file
     }
 
-    /// Appends whole lines.
+    /// Appends whole lines, to as many files as they need.
     ///
     /// # Errors
     ///
     /// They can't be written: none of them counts, though some may be there.
-    pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+    pub(super) fn append(&mut self, mut lines: &[u8]) -> io::Result<()> {
+        while !lines.is_empty() {
+            let (piece, rest) = lines.split_at(self.fitting(lines));
+            self.append_piece(piece)?;
+            lines = rest;
+        }
+        Ok(())
+    }
+
+    /// Octets of the first lines that fit into one file: one line at least.
+    fn fitting(&self, lines: &[u8]) -> usize {
+        let most = usize::try_from(self.settings.max_size).unwrap_or(usize::MAX);
+        if lines.len() <= most {
+            return lines.len();
+        }
+        let is_end = |octet: &u8| *octet == b'\n';
+        let last = lines.iter().take(most).rposition(is_end);
+        let end = last.or_else(|| lines.iter().position(is_end));
+        end.map_or(lines.len(), |end| end + 1)
+    }
+
+    fn append_piece(&mut self, lines: &[u8]) -> io::Result<()> {
         let more = lines.len() as u64;
         self.turn(more)?;
         if self.torn {
@@ -142,20 +163,34 @@ impl Rotating {
     fn rotate(&mut self) -> io::Result<()> {
         match flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            // It is our other process, which renames it; or somebody else, and the file grows meanwhile.
-            Err(Errno::WOULDBLOCK) => return Ok(()),
+            // It is our other process, which renames it in no time. Else it is somebody who keeps it.
+            Err(Errno::WOULDBLOCK) if self.size < self.settings.max_size.saturating_mul(2) => {
+                return Ok(());
+            }
+            Err(Errno::WOULDBLOCK) => {}
             Err(error) => return Err(error.into()),
         }
         // Another process may have been first; then its new file is the one.
         if self.is_current() {
-            let stamp = Timestamp::now().strftime(STAMP);
-            let mut name = self.settings.file.clone().into_os_string();
-            name.push(format!(".{stamp}"));
-            fs::rename(&self.settings.file, PathBuf::from(name))?;
+            fs::rename(&self.settings.file, self.next_name())?;
         }
         self.reopen()?;
         self.prune();
         Ok(())
+    }
+
+    /// With the time of this moment, or the first after it that no file has.
+    fn next_name(&self) -> PathBuf {
+        let mut moment = Timestamp::now();
+        loop {
+            let mut name = self.settings.file.clone().into_os_string();
+            name.push(format!(".{}", moment.strftime(STAMP)));
+            let name = PathBuf::from(name);
+            if !name.exists() {
+                return name;
+            }
+            moment += Duration::from_millis(1);
+        }
     }
 
     /// Removes the files that are too many or too old. What can't be removed is tried again at the

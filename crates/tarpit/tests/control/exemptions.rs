@@ -130,6 +130,10 @@ fn what_somebody_wrote_into_the_file_is_not_lost() {
 #[test]
 fn an_exemption_that_cannot_be_kept_is_none() {
     let tarpit = Tarpit::run("mode = \"observe\"");
+    // Its end could not be written down, so it would have none after the next start.
+    let far = "{\"network\":\"192.0.2.1\",\"reason\":\"x\",\"until\":999999999999}";
+    let answer = tarpit.post("/v1/exemptions", far);
+    assert!(answer.starts_with("HTTP/1.1 422 "), "{answer}");
     tarpit.break_writing("exemptions.toml");
     let error = tarpit.refuse(&["exempt", "add", "192.0.2.1", "--reason", "x"], 1);
     assert!(error.contains("nothing has changed"), "{error}");

@@ -166,6 +166,41 @@ fn a_front_that_is_killed_loses_no_session_of_its_keepers() -> Result<()> {
     all_quit(alive, second)
 }
 
+/// As after a trial that a crash ended: nobody waits in observe, not those either who were held before.
+#[test]
+fn a_front_that_comes_back_in_observe_lets_those_in_keepers_go() -> Result<()> {
+    let server = FaultServer::start()?;
+    let runtime = Runtime::new()?;
+    let delay = 25;
+    let settings = settings(&server, &runtime, delay);
+    let mut first = Gateway::start_confined(&settings, DESCRIPTORS)?;
+    let own = own_descriptors(&runtime)?;
+    let clients = guesses(32, 110, first.port()?)?;
+    first.signal(Signal::STOP)?;
+    let kept = settled(|| kept(&runtime, own));
+    ensure!(kept >= 110 - IN_FRONT - 10, "only {kept} are in keepers");
+    first.signal(Signal::KILL)?;
+    ensure!(wait_for(Duration::from_secs(5), || (!first.runs()).then_some(())).is_some());
+
+    let observes = settings.replace("\"enforce\"", "\"observe\"");
+    let second = Gateway::start_confined(&observes, DESCRIPTORS)?;
+    let mut alive = Vec::new();
+    let mut longest = Duration::ZERO;
+    for (mut client, since) in clients {
+        if let Ok(reply) = client.reply() {
+            reply.expect(550)?;
+            longest = longest.max(since.elapsed());
+            alive.push(client);
+        }
+    }
+    ensure!(alive.len() == kept, "{} of {kept} are left", alive.len());
+    ensure!(
+        longest < Duration::from_secs(delay - 5),
+        "one waited for {longest:?}"
+    );
+    all_quit(alive, second)
+}
+
 /// Who spoke lies in the socket of a front that hears nobody any more.
 #[test]
 fn a_front_that_is_killed_loses_nobody_who_was_on_the_way_to_it() -> Result<()> {

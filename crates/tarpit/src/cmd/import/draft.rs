@@ -8,8 +8,9 @@ use std::path::Path;
 
 use toml::de::DeValue;
 
-use super::source::{Source, tame};
+use super::source::{Setting, Source, tame};
 use super::table::Fate;
+use crate::config::quote;
 use crate::config::options::{Allowed, Opt, SECTIONS, Section, section};
 
 /// Columns of a comment.
@@ -76,6 +77,18 @@ impl Draft {
     /// Takes a value, if its option allows it. `why` begins with where it comes from.
     pub(super) fn take(&mut self, at: At, toml: impl Into<String>, why: Vec<String>) {
         self.put(at, toml.into(), why, true);
+    }
+
+    /// The certificate for TLS towards clients, and its key, unless one file has both.
+    pub(super) fn take_certificate(&mut self, chain: &Setting, key: Option<&Setting>) {
+        let key = key.filter(|key| key.value != chain.value);
+        let parts = [("chain", Some(chain)), ("key", key)];
+        for (name, setting) in parts {
+            if let Some(setting) = setting {
+                let at = ("certificate", 0, name);
+                self.take(at, quote(&setting.value), vec![setting.show()]);
+            }
+        }
     }
 
     /// Prints a value as a comment: for whoever knows more.

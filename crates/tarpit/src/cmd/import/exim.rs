@@ -19,13 +19,16 @@ use super::layout;
 use super::networks::{self, Ours};
 use super::source::{Setting, Source};
 use super::table as rows;
-use crate::config::quote;
 use parse::{Conf, Parser, items};
 
 pub(super) use table::TABLE;
 
 /// How deep named lists may stand for named lists.
 const DEPTH_MAX: usize = 8;
+
+/// Items and names of lists that are followed for a list: lists of lists of nothing would never end
+/// otherwise.
+const ITEMS_MAX: usize = 20_000;
 
 /// Takes it over.
 ///
@@ -229,7 +232,7 @@ fn hosts(draft: &mut Draft, conf: &Conf, ours: &mut Ours) {
     };
     let said = setting.show();
     let mut is_loopback = false;
-    for item in resolved(conf, "hostlist", &setting.value, DEPTH_MAX) {
+    for item in resolved(conf, "hostlist", &setting.value) {
         if item == "@[]" || item == "localhost" {
             is_loopback = true;
             continue;
@@ -265,7 +268,7 @@ fn domains(conf: &Conf, ours: &mut Ours) {
             continue;
         };
         ours.said(setting.show());
-        for item in resolved(conf, "domainlist", &setting.value, DEPTH_MAX) {
+        for item in resolved(conf, "domainlist", &setting.value) {
             match (item.as_str(), name) {
                 ("@", Some(name)) => ours.add(name),
                 ("@", None) => ours.gap(
@@ -281,21 +284,33 @@ fn domains(conf: &Conf, ours: &mut Ours) {
 }
 
 /// The items of a list, with the named lists in it put in.
-fn resolved(conf: &Conf, kind: &str, value: &str, depth: usize) -> Vec<String> {
+fn resolved(conf: &Conf, kind: &str, value: &str) -> Vec<String> {
     let mut list = Vec::new();
+    let mut left = ITEMS_MAX;
+    put_in(conf, kind, (value, DEPTH_MAX), &mut left, &mut list);
+    list
+}
+
+fn put_in(
+    conf: &Conf,
+    kind: &str,
+    (value, depth): (&str, usize),
+    left: &mut usize,
+    list: &mut Vec<String>,
+) {
     for item in items(value) {
+        let Some(fewer) = left.checked_sub(1) else {
+            return;
+        };
+        *left = fewer;
         let inner = item
             .strip_prefix('+')
             .and_then(|name| conf.list(kind, name));
         match inner.filter(|_| depth > 0) {
-            Some(inner) => list.extend(resolved(conf, kind, &inner.value, depth - 1)),
+            Some(inner) => put_in(conf, kind, (&inner.value, depth - 1), left, list),
             None => list.push(item),
         }
-        if list.len() > 10_000 {
-            break;
-        }
     }
-    list
 }
 
 /// TLS towards clients, with Exim's own files.
@@ -321,16 +336,5 @@ fn certificate(draft: &mut Draft, conf: &Conf) {
         );
         return;
     }
-    draft.take(
-        ("certificate", 0, "chain"),
-        quote(&chain.value),
-        vec![chain.show()],
-    );
-    if let Some(key) = key.filter(|key| key.value != chain.value) {
-        draft.take(
-            ("certificate", 0, "key"),
-            quote(&key.value),
-            vec![key.show()],
-        );
-    }
+    draft.take_certificate(chain, key);
 }

@@ -17,7 +17,6 @@ use super::networks::Ours;
 use super::source::{Setting, Source};
 use super::table as rows;
 use super::units;
-use crate::config::quote;
 
 pub(super) use table::TABLE;
 
@@ -222,18 +221,7 @@ fn certificate(draft: &mut Draft, settings: &[Setting]) {
         let reason = "m4 works the path out. Add a [[certificate]] with the files; without one clients get no TLS from Tarpit.";
         return draft.leave(&chain.show(), reason);
     }
-    draft.take(
-        ("certificate", 0, "chain"),
-        quote(&chain.value),
-        vec![chain.show()],
-    );
-    if let Some(key) = key.filter(|key| key.value != chain.value) {
-        draft.take(
-            ("certificate", 0, "key"),
-            quote(&key.value),
-            vec![key.show()],
-        );
-    }
+    draft.take_certificate(chain, key);
 }
 
 /// Sendmail's times: a number alone is in minutes for some options, seconds for others.

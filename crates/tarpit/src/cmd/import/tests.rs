@@ -208,6 +208,20 @@ fn nothing_is_put_in_by_a_name() {
     assert!(!text.contains(['\r', '\u{1b}', '\u{202E}']), "{text:?}");
 }
 
+/// Sixty lists in a list, and so on, with nothing in the last.
+#[test]
+fn lists_of_lists_of_nothing_have_an_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("exim.conf");
+    let level = |number: usize| {
+        let next = format!("+l{}", number + 1);
+        format!("hostlist l{number} = {}\n", vec![next; 60].join(" : "))
+    };
+    let levels: String = (0..6).map(level).collect();
+    fs::write(&file, format!("{levels}hostlist l6 =\nhostlist relay_from_hosts = +l0\n")).unwrap();
+    takes(&printed(From::Exim, &file).unwrap(), &file);
+}
+
 #[test]
 fn files_that_are_none() {
     let folder = tempfile::tempdir().unwrap();

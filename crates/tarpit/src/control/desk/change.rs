@@ -14,7 +14,7 @@ use tarpit_gateway::config::Exemption;
 use toml::de::DeValue;
 use tracing::info;
 
-use super::super::kept::KeptMode;
+use super::super::kept::{KeptMode, show_moment};
 use super::super::trial::{Outcome, Trial};
 use super::Desk;
 use crate::config::{self, Loaded};
@@ -167,6 +167,9 @@ impl Desk {
         })?;
         if new.until.is_some_and(|until| until <= handle.unix_now()) {
             return Err(wrong("its end has passed already"));
+        }
+        if new.until.is_some_and(|until| show_moment(until).is_none()) {
+            return Err(wrong("until: allowed: seconds since 1970, before the year 10000"));
         }
         let mut list = self.written()?;
         list.retain(|one| one.network != network);

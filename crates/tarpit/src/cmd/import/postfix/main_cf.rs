@@ -1,5 +1,6 @@
 //! main.cf (postconf(5)): logical lines, and `$name` put in.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use anyhow::bail;
@@ -12,9 +13,15 @@ const DEPTH_MAX: usize = 16;
 /// The longest value that is put together: names that double each other would never end otherwise.
 const VALUE_MAX: usize = 64 << 10;
 
+/// Names that are looked up for a file in all: names that stand for many others, and those for nothing,
+/// would never end otherwise. What a server is set to needs some hundred.
+const LOOKS_MAX: u32 = 1_000_000;
+
 /// A file, read.
 #[derive(Debug)]
 pub(super) struct MainCf {
+    /// How many names may still be looked up.
+    looks: Cell<u32>,
     raw: HashMap<String, (String, Place)>,
     order: Vec<String>,
 }
@@ -41,11 +48,17 @@ impl MainCf {
                 bail!("{}: the name before \"=\" is none", source.place(line));
             }
             // The last one holds; Postfix warns of the others.
-            order.retain(|other| *other != name);
-            order.push(name.clone());
-            raw.insert(name, (value.trim().to_owned(), source.place(line)));
+            let said = (value.trim().to_owned(), source.place(line));
+            if raw.insert(name.clone(), said).is_some() {
+                order.retain(|other| *other != name);
+            }
+            order.push(name);
         }
-        Ok(Self { raw, order })
+        Ok(Self {
+            looks: Cell::new(LOOKS_MAX),
+            raw,
+            order,
+        })
     }
 
     /// A setting, with names put in.
@@ -131,6 +144,7 @@ impl MainCf {
 
     /// What a name stands for: what the file says, or a default that others are made of.
     fn lookup(&self, name: &str, depth: usize) -> Option<String> {
+        self.looks.set(self.looks.get().checked_sub(1)?);
         let mut text = String::new();
         if let Some((value, _)) = self.raw.get(name) {
             self.expand_into(value, depth, &mut text);
@@ -265,6 +279,13 @@ mod tests {
     fn names_that_never_end() {
         assert!(value("v = $v $v").len() < 20 * VALUE_MAX);
         assert!(value("v = $a$a\na = $b$b$b$b\nb = $a$a$a$a").len() < 20 * VALUE_MAX);
+        // A tree of names as high as is followed, with nothing at its leaves.
+        let level = |number: usize| {
+            let next = format!("$a{}", number + 1);
+            format!("a{number} = {}\n", next.repeat(20))
+        };
+        let levels: String = (0..40).map(level).collect();
+        assert!(value(&format!("v = $a0\n{levels}a40 =\n")).len() < 20 * VALUE_MAX);
         for broken in ["${", "${a", "$(", "${a?{", "$", "${?}", "${:}", "${}"] {
             value(&format!("v = {broken}"));
         }
