@@ -31,6 +31,14 @@ const FILES: &[(&str, &str)] = &[
     ("packaging/systemd", "systemd"),
     ("packaging/fail2ban", "fail2ban"),
     ("packaging/crowdsec", "crowdsec"),
+    (
+        "packaging/grafana-dashboard.json",
+        "monitoring/grafana-dashboard.json",
+    ),
+    (
+        "packaging/prometheus-alerts.yml",
+        "monitoring/prometheus-alerts.yml",
+    ),
 ];
 
 /// Builds, packs, and proves.

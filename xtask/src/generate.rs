@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use crate::install;
-use crate::run::{cargo, output, repository, run};
+use crate::run::{cargo, output, repository, run, target};
 
 /// Pages that the product prints from its table of options, and where they lie. That they are
 /// current is a test of the package `tarpit`.
@@ -60,4 +60,24 @@ pub(crate) fn bench(arguments: &[&str]) -> Result<()> {
         eprintln!("xtask: without other mail servers: {error:#}");
     }
     run(bench.args(arguments))
+}
+
+/// Takes the pictures of the page.
+///
+/// # Errors
+/// When something can't be built, or there is no browser.
+pub(crate) fn screenshot() -> Result<()> {
+    run(&mut cargo(&["build", "--package", "tarpit"]))?;
+    let folder = repository().join("docs");
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let mut taker = cargo(&[
+        "run",
+        "--package",
+        "tarpit-interop",
+        "--bin",
+        "screenshot",
+        "--",
+    ]);
+    taker.env("TARPIT_BIN", target().join("debug/tarpit"));
+    run(taker.arg(folder))
 }

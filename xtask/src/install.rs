@@ -71,6 +71,12 @@ const INSTALLED: &[(&str, &[&str])] = &[
     ("python3-venv", &["python3", "-c", "import venv, ensurepip"]),
     ("nodejs", &["node", "--version"]),
     ("npm", &["npm", "--version"]),
+    // It looks at the page, and takes its pictures.
+    ("chromium", &["chromium", "--version"]),
+    (
+        "fonts-dejavu-core",
+        &["test", "-d", "/usr/share/fonts/truetype/dejavu"],
+    ),
     // Network namespaces, and the redirect that belongs to the unit.
     ("iproute2", &["ip", "-Version"]),
     ("nftables", &["/usr/sbin/nft", "--version"]),

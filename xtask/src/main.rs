@@ -19,7 +19,7 @@ cargo xtask COMMAND
                   the deciding crates, all tests. Installs what the interop tests need first.
                   --fast leaves out the interop tests, and with them all installing.
   install         what the interop tests need: mail servers and proxies, unpacked into folders of
-                  their own below target/ and never set up on this machine; swaks, msmtp, curl,
+                  their own below target/ and never set up on this machine; swaks, msmtp, curl, Chromium,
                   Node and Python by the package manager; Haraka, nodemailer and aiosmtpd from
                   their registries, below target/. Needs root or sudo, on Debian 12 or its like.
   generate        writes the files that are generated from tables in the code
@@ -33,6 +33,7 @@ cargo xtask COMMAND
   cuts [ARGS]     cuts, stalls and kills at every octet of the dialogue, 100,000 times unless ARGS
                   say otherwise (--help lists them), and compares what clients were told with
                   what was delivered; in release mode
+  screenshot      the pictures of the page for the README, in docs/; with what install gets
   help            this text
 ";
 
@@ -56,12 +57,16 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         (Some("generate"), []) => generate::generate(),
         (Some("bench"), more) => generate::bench(more),
         (Some("dist"), []) => dist::dist(),
+        (Some("screenshot"), []) => generate::screenshot(),
         (Some("cuts"), more) => test::cuts(more),
         (Some("help" | "--help" | "-h") | None, []) => {
             print!("{HELP}");
             Ok(())
         }
-        (Some(command @ ("test" | "install" | "generate" | "dist" | "help")), more) => {
+        (
+            Some(command @ ("test" | "install" | "generate" | "dist" | "screenshot" | "help")),
+            more,
+        ) => {
             bail!(
                 "{command} does not take {}; see: cargo xtask help",
                 more.join(" ")
@@ -69,8 +74,8 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         }
         (Some(other), _) => {
             bail!(
-                "no such command: {other}; there are test, install, generate, bench, dist, cuts \
-                 and help"
+                "no such command: {other}; there are test, install, generate, bench, dist, cuts, \
+                 screenshot and help"
             )
         }
         (None, _) => Ok(()),

@@ -398,6 +398,28 @@ pub struct Hold {
     pub end: String,
 }
 
+/// What was said in a session: `GET /v1/dialogue?of=tp-ID` of the page.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dialogue {
+    /// Its name.
+    pub id: String,
+    /// In the order in which they were said.
+    pub lines: Vec<DialogueLine>,
+    /// More was said than is kept.
+    pub cut: bool,
+}
+
+/// A line that was said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DialogueLine {
+    /// Since the session began.
+    pub at_seconds: f64,
+    /// `client`, `server`, or `note` for what nobody said.
+    pub who: String,
+    /// In printable ASCII.
+    pub text: String,
+}
+
 /// `POST /v1/mode`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -32,6 +32,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::api::{Done, NewExemption, Refusal, Rule, SetMode};
 use answer::Clerk;
+pub(crate) use answer::{Wrong, explain, parameter};
 pub use socket::{ControlError, PREFIX, SUFFIX};
 
 /// Connections at once. Some people and programs; who comes over this is closed on.

@@ -1,6 +1,6 @@
 //! The window: what a gateway does, for those who look after it. Figures for Prometheus at
-//! `/metrics`, whether the process turns at `/livez`, whether it takes mail at `/readyz`; and the
-//! [`control`] socket, by which commands ask more, and change something.
+//! `/metrics`, whether the process turns at `/livez`, whether it takes mail at `/readyz`; a page to
+//! look at; and the [`control`] socket, by which commands ask more, and change something.
 //!
 //! What it promises: it never slows mail. It enters the gateway through [`Handle`] alone, and what is
 //! open to a network changes nothing; the figures are read and printed on a thread that serves no mail,
@@ -13,13 +13,17 @@
 
 mod answer;
 pub mod api;
+mod assets;
 pub mod control;
 mod door;
 mod host;
+mod live;
 mod page;
 mod text;
+mod token;
 
 pub use control::{Control, ControlError};
-pub use door::{Admin, OpenError, Taken};
+pub use door::{Admin, IfTaken, OpenError};
 pub use page::monitoring_markdown;
 pub use text::exposition;
+pub use token::Token;

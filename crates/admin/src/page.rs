@@ -14,13 +14,16 @@ Tarpit shows what it does in numbers, in the text format of Prometheus (version 
 
 | path | answer |
 |---|---|
+| `/` | [the page](page.md), to look at |
 | `/metrics` | the figures below |
 | `/livez` | 200 while the process turns |
 | `/readyz` | 200 while a new client would be served; 503 with the reason in the body while draining, or while no upstream is healthy |
 
 GET and HEAD are answered, one request to a connection. On loopback the Host must be `localhost` or an IP address, so that a
 page in somebody's browser can't read the figures by a name of its own; elsewhere any name will do, and whoever reaches the
-address reads the figures: they name no client and no address of one, but restrict it all the same.
+address reads the figures: they name no client and no address of one, but restrict it all the same. With `[admin] token_file`
+only those who know the token read them (in Prometheus: `authorization: { credentials_file: ... }`); `/livez` and `/readyz` ask
+for none.
 
 With the default address, a port that is taken stops nothing: it is logged, and tried again while the gateway runs, so that
 several gateways live on one machine. An address that the configuration names must be had, or the gateway doesn't start.
@@ -50,7 +53,15 @@ const TAIL: &str = "\
 | How much time was stolen? | `sum(increase(tarpit_held_seconds_total[1d]))` |
 | Is anything refused for want of room? | `rate(tarpit_sessions_refused_total{reason=\"full\"}[5m])`, `rate(tarpit_sheds_total[5m])` |
 | Did the last reload work? | `tarpit_config_last_reload_successful == 0` |
+| What is it good for, and what does it cost? | `rate(tarpit_names_learnt_total[5m])`, `rate(tarpit_guesses_total[5m])`; `increase(tarpit_harm_seconds_total[1d])` |
 | When does a certificate end? | `tarpit_certificate_expiry_timestamp_seconds - time()` |
+
+## Boards and alerts
+
+`packaging/grafana-dashboard.json` is a board for Grafana (import it, and choose the data source), and
+`packaging/prometheus-alerts.yml` has alert rules for Prometheus (`rule_files`); the package has both in
+`/usr/share/doc/tarpit`. Both expect a job whose name begins with `tarpit`. Each rule says what to do. The tests hold every
+metric and label that they name against the table above, and let Prometheus read every expression.
 ";
 
 /// The page docs/monitoring.md: every metric, what it means, its kind and its labels, as Markdown.

@@ -388,6 +388,16 @@ impl Session {
         matches!(&self.state, State::Waiting(waiting) if waiting.reason == HoldReason::Room)
     }
 
+    /// What it is held for now, and since when.
+    #[must_use]
+    pub fn held_for(&self) -> Option<(HoldReason, Tick)> {
+        match &self.state {
+            State::Holding(holding) => Some((HoldReason::Offence(holding.offence), holding.since)),
+            State::Waiting(waiting) => Some((waiting.reason, waiting.since)),
+            _ => None,
+        }
+    }
+
     /// Time left for the upstream to answer an [`Ask`](crate::Ask), such that the hold that may
     /// follow still ends within [`REPLY_MAX`] of the command.
     #[must_use]

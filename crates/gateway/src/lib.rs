@@ -24,6 +24,7 @@ pub mod clock;
 pub mod config;
 mod conn;
 mod descriptors;
+mod dialogue;
 mod drive;
 mod front;
 mod gateway;
@@ -51,8 +52,10 @@ pub mod tls;
 mod trace;
 pub mod upstream;
 
+pub use dialogue::{Dialogue, DialogueLine, Speaker};
 pub use gateway::{Adjustment, Gateway, Handle, SourceView, StartError, Unready};
 pub use harm::{HarmEvent, HarmFigures};
 pub use history::{Ended, RecentHold, RecentSession};
 pub use live::LiveError;
+pub use pit::{AGES, Survey};
 pub use recipients::{ReadError, read as read_recipients};

@@ -155,6 +155,10 @@ fn count(record: &SessionRecord, metrics: &Metrics) {
     metrics.upstream_trouble.add(record.upstream_trouble.into());
     metrics.messages_aborted.add(record.messages_aborted.into());
     metrics.unseen.add(record.unseen.into());
+    if record.refused > 0 && record.messages_accepted == 0 {
+        metrics.guesses.add(record.refused.into());
+        metrics.names_learnt.add(record.accepted.into());
+    }
     metrics.auth_failed.add(record.failed_auth.into());
     metrics
         .messages_accepted

@@ -123,6 +123,10 @@ metrics! {
     harm_hang_ups,
     /// Milliseconds that such sources would have waited (mode observe).
     harm_observed_millis,
+    /// RCPTs refused for good in sessions that brought no mail.
+    guesses,
+    /// RCPTs that got 2yz in such sessions, if another was refused there.
+    names_learnt,
     /// Sessions that were let go to get below a bound, by which.
     sheds: Tally<Strain>,
     /// RCPTs that got 2yz.

@@ -24,6 +24,7 @@ pub(crate) mod parcel;
 mod quota;
 pub(crate) mod shed;
 pub(crate) mod slab;
+mod survey;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -47,6 +48,7 @@ use lane::{Errand, Lane, Mailbox};
 use parcel::{Parcel, Veil, Waits};
 use quota::Quota;
 use slab::Key;
+pub use survey::{AGES, Survey};
 
 /// The lanes, and who waits for room in the ledger.
 #[derive(Debug, Default)]

@@ -13,6 +13,7 @@ use tarpit_core::policy::{Mode, Policy};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::dialogue::Dialogues;
 use crate::front::Crowd;
 use crate::harm::Harm;
 use crate::history::History;
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     pub(crate) trial: AtomicBool,
     pub(crate) harm: Harm,
     pub(crate) history: History,
+    pub(crate) dialogues: Dialogues,
     pub(crate) live: ArcSwap<Live>,
     /// The generation of the configuration before: held sessions of a listener that it no longer
     /// has go on under it.
@@ -82,6 +84,7 @@ impl Shared {
             trial: AtomicBool::new(false),
             harm: Harm::default(),
             history: History::default(),
+            dialogues: Dialogues::default(),
             live: ArcSwap::from_pointee(live),
             live_before: ArcSwapOption::empty(),
             stop: watch::Sender::new(Stop::No),

@@ -21,6 +21,7 @@ pub(crate) mod warnings;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use tarpit_admin::Token;
 use tarpit_core::policy::Mode;
 use tarpit_gateway::config::{Config, Exemption};
 use toml::de::DeTable;
@@ -56,8 +57,10 @@ pub(crate) struct Loaded {
 }
 
 /// Where figures are shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Admin {
+    /// What whoever looks must know, if anything.
+    pub(crate) token: Option<Token>,
     /// Where; `None` if nowhere.
     pub(crate) address: Option<SocketAddr>,
     /// Whether the file says so; else it is the default.
@@ -272,6 +275,8 @@ mod tests {
         "/etc/letsencrypt/live/mx1.example.org/fullchain.pem",
         "/etc/letsencrypt/live/mx1.example.org/privkey.pem",
         "/etc/ssl/certs/ca-certificates.crt",
+        // Its first line would do as a token.
+        "/etc/tarpit/token",
     ];
     const TEST_PEM: &str = concat!(
         env!("CARGO_MANIFEST_DIR"),

@@ -132,6 +132,8 @@ fn the_defaults_in_the_sample_are_good_values() {
         "/etc/letsencrypt/live/mx1.example.org/fullchain.pem",
         "/etc/letsencrypt/live/mx1.example.org/privkey.pem",
         "/etc/ssl/certs/ca-certificates.crt",
+        // Its first line would do as a token.
+        "/etc/tarpit/token",
     ]
     .iter()
     .fold(used, |text, file| text.replace(file, pem.to_str().unwrap()))

@@ -12,6 +12,8 @@
 //! server ([`FaultServer`]), since a real one can't be told when to fail.
 
 mod aiosmtpd;
+mod browser;
+mod busy;
 mod certificates;
 mod client;
 mod courier;
@@ -35,6 +37,8 @@ mod tools;
 mod unit;
 
 pub use aiosmtpd::Aiosmtpd;
+pub use browser::{Browser, Told};
+pub use busy::{Busy, HELD, page_of};
 pub use certificates::{Certificates, KeyPair};
 pub use client::{Client, Reply};
 pub use courier::{Courier, Form, Letter, Relay, Tls, Way};

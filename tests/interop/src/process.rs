@@ -47,6 +47,19 @@ impl Group {
         Self::spawn(&mut wrapped)
     }
 
+    /// Starts `command` in a group of its own, with a pipe to it and one from it.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn spawn_with_dialogue(command: &Command) -> Result<Self> {
+        let mut wrapped = wrap(command);
+        wrapped
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        Self::spawn(&mut wrapped)
+    }
+
     fn spawn(command: &mut Command) -> Result<Self> {
         let child = command.process_group(0).spawn();
         let child = child.with_context(|| format!("can't start {command:?}"))?;

@@ -9,13 +9,13 @@ use tarpit_core::{Quote, record::SessionRecord};
 use tarpit_gateway::metrics::{Closed as _, Figures};
 use tarpit_gateway::upstream::Health;
 use tarpit_gateway::{
-    Ended as GatewayEnded, HarmEvent as GatewayEvent, HarmFigures, RecentHold, RecentSession,
-    SourceView,
+    Dialogue as GatewayDialogue, Ended as GatewayEnded, HarmEvent as GatewayEvent, HarmFigures,
+    RecentHold, RecentSession, SourceView,
 };
 
 use super::{
-    Ended, Exemption, Explanation, Harm, HarmEvent, Hold, Mail, Next, Pit, Server, Session, Source,
-    Upstream,
+    Dialogue, DialogueLine, Ended, Exemption, Explanation, Harm, HarmEvent, Hold, Mail, Next, Pit,
+    Server, Session, Source, Upstream,
 };
 
 /// A span in seconds, for people and programs: to the millisecond.
@@ -211,6 +211,23 @@ impl From<&RecentSession> for Session {
             at: session.at(),
             holds: session.holds.iter().map(Hold::from).collect(),
             ended: session.ended.as_deref().map(Ended::from),
+        }
+    }
+}
+
+impl From<&GatewayDialogue> for Dialogue {
+    fn from(dialogue: &GatewayDialogue) -> Self {
+        let lines = dialogue.lines.iter();
+        Self {
+            id: name(dialogue.id),
+            lines: lines
+                .map(|line| DialogueLine {
+                    at_seconds: seconds(line.at),
+                    who: line.speaker.as_str().to_owned(),
+                    text: line.text.to_string(),
+                })
+                .collect(),
+            cut: dialogue.cut,
         }
     }
 }

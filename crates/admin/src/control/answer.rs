@@ -38,7 +38,7 @@ const BROWSERS: [HeaderName; 3] = [ORIGIN, REFERER, HeaderName::from_static("sec
 type Answer = Response<Full<Bytes>>;
 
 /// Something is wrong: the status and what is said.
-type Wrong = (StatusCode, Refusal);
+pub(crate) type Wrong = (StatusCode, Refusal);
 
 /// Who answers.
 #[derive(Debug)]
@@ -233,7 +233,7 @@ fn sources(handle: &Handle, top: usize) -> Sources {
     }
 }
 
-fn explain(handle: &Handle, of: String) -> Result<Explanation, Wrong> {
+pub(crate) fn explain(handle: &Handle, of: String) -> Result<Explanation, Wrong> {
     let now = handle.unix_now();
     if let Ok(address) = of.parse() {
         return Ok(Explanation::of(of, &handle.explain(address), None, now));
@@ -327,7 +327,7 @@ fn top(query: &str) -> Result<usize, Wrong> {
 }
 
 /// A parameter of the query, with its escapes undone.
-fn parameter(query: &str, name: &str) -> Result<String, Wrong> {
+pub(crate) fn parameter(query: &str, name: &str) -> Result<String, Wrong> {
     let found = query.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=')?;
         (key == name).then(|| unescaped(value))

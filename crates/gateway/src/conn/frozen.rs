@@ -11,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tarpit_core::octets::{Fault, Reader, Unreadable, put_number, put_octets};
+use tarpit_core::record::HoldReason;
 use tarpit_core::{NotAtRest, Session, Tick};
 use tokio::time::Instant;
 
@@ -83,12 +84,21 @@ impl<S> Conn<S> {
     }
 }
 
-impl Conn<()> {
-    /// Makes a connection of what was written down. Its socket is kept by somebody else.
-    ///
-    /// # Errors
-    /// It was not written by this version.
-    pub(crate) fn thaw(record: &[u8], shared: &Arc<Shared>) -> Result<Self, Unreadable> {
+/// What was written down, read again.
+struct Thawed<'a> {
+    flags: u8,
+    opened: Tick,
+    peer: SocketAddr,
+    local: SocketAddr,
+    listener: &'a str,
+    via: Option<Box<Via>>,
+    placed: Option<Placed>,
+    unread: &'a [u8],
+    session: Session,
+}
+
+impl<'a> Thawed<'a> {
+    fn read(record: &'a [u8]) -> Result<Self, Unreadable> {
         let mut from = Reader::new(record);
         from.version(VERSION, "form of the connection")?;
         let flags = from.octet("flags")?;
@@ -96,7 +106,7 @@ impl Conn<()> {
         let opened = Tick::from_millis(from.number("moment of the opening")?);
         let peer = take_address(&mut from, "client")?;
         let local = take_address(&mut from, "local address")?;
-        let name = from.text(NAME_MAX, "listener")?;
+        let listener = from.text(NAME_MAX, "listener")?;
         let via = has(flag::VIA)
             .then(|| take_address(&mut from, "proxy"))
             .transpose()?;
@@ -112,8 +122,46 @@ impl Conn<()> {
         let placed = has(flag::PLACED)
             .then(|| take_placed(&mut from))
             .transpose()?;
-        let unread = from.octets(UNREAD_MAX, "unread octets")?.to_vec();
+        let unread = from.octets(UNREAD_MAX, "unread octets")?;
         let (session, _) = Session::thaw(from.rest())?;
+        Ok(Self {
+            flags,
+            opened,
+            peer,
+            local,
+            listener,
+            via,
+            placed,
+            unread,
+            session,
+        })
+    }
+}
+
+/// What a session is held for that was written down, and since when; `None` if it is not held, or
+/// was not written by this version. It stays where it is, and is counted as before.
+pub(crate) fn held_for(record: &[u8]) -> Option<(HoldReason, Tick)> {
+    Thawed::read(record).ok()?.session.held_for()
+}
+
+impl Conn<()> {
+    /// Makes a connection of what was written down. Its socket is kept by somebody else.
+    ///
+    /// # Errors
+    /// It was not written by this version.
+    pub(crate) fn thaw(record: &[u8], shared: &Arc<Shared>) -> Result<Self, Unreadable> {
+        let Thawed {
+            flags,
+            opened,
+            peer,
+            local,
+            listener: name,
+            via,
+            placed,
+            unread,
+            session,
+        } = Thawed::read(record)?;
+        let has = |bit| flags & bit != 0;
         let found = shared.live_of(name);
         let is_orphan = found.is_none();
         let (live, listener) = found.unwrap_or_else(|| (shared.live.load_full(), 0));
@@ -131,7 +179,7 @@ impl Conn<()> {
             peer,
             local,
             session,
-            unread,
+            unread: unread.to_vec(),
             tls: None,
             link,
             live,

@@ -9,6 +9,7 @@ use tarpit_smtp::Capabilities;
 
 use crate::config::ListenerTls;
 use crate::conn::Conn;
+use crate::dialogue::Heard;
 use crate::front;
 use crate::log;
 use crate::shared::Shared;
@@ -62,6 +63,11 @@ pub(crate) fn handle<S>(
     let filter = live.filter.load();
     let policy = shared.policy(live, *listener);
     let accepted = session.record().messages_accepted;
+    let heard = Heard::of(&input, session);
+    if matches!(heard, Heard::Opened) {
+        let (id, source) = (session.id(), session.source());
+        shared.dialogues.begin(id, source, now, &shared.ledger);
+    }
     let env = Env {
         hostname: &live.config.hostname,
         policy: &policy,
@@ -79,6 +85,10 @@ pub(crate) fn handle<S>(
         out.bytes.truncate(said);
         session.break_off(now, &env, out)
     });
+    let new = out.bytes.get(said..).unwrap_or_default();
+    let (taken, addresses) = (out.consumed, live.config.addresses);
+    let dialogues = &shared.dialogues;
+    dialogues.note(session.id(), now, heard, taken, new, addresses);
     write_down(shared, conn, out, now);
     if conn.session.record().messages_accepted > accepted {
         shared.harm.accepted(conn.session.source(), &shared.metrics);

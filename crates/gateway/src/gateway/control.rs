@@ -14,10 +14,12 @@ use tarpit_core::{Quote, SessionId, Source};
 use super::Handle;
 use crate::clock::unix_now;
 use crate::config::Exemption;
+use crate::dialogue::Dialogue;
 use crate::front;
 use crate::harm::HarmFigures;
 use crate::history::RecentSession;
 use crate::live::Live;
+use crate::pit::Survey;
 
 /// Sessions of a source that are shown.
 const SESSIONS_SHOWN: usize = 10;
@@ -169,6 +171,25 @@ impl Handle {
     #[must_use]
     pub fn harm(&self) -> HarmFigures {
         self.inner.shared.harm.figures(&self.inner.shared.metrics)
+    }
+
+    /// Somebody looks: for some seconds, what is said in a sample of the sessions that begin is kept.
+    pub fn want_dialogues(&self) {
+        let shared = &self.inner.shared;
+        shared.dialogues.want(shared.clock.now());
+    }
+
+    /// What was said in a session, if it is in the sample.
+    #[must_use]
+    pub fn dialogue(&self, id: SessionId) -> Option<Dialogue> {
+        self.inner.shared.dialogues.of(id)
+    }
+
+    /// Who is held in this process, by what for and for how long. Waits for the pit for a moment: not
+    /// on a thread that serves mail.
+    #[must_use]
+    pub fn survey(&self) -> Survey {
+        self.inner.shared.pit.survey()
     }
 
     /// Seconds since 1970 now, by the gateway's clock.

@@ -26,6 +26,7 @@ use super::holder::{Bell, Events, Holder, Stir};
 use super::parcel::{Parcel, Waits, seconds};
 use super::shed::{self, Among};
 use super::slab::Key;
+use super::survey::Survey;
 use crate::conn::Conn;
 use crate::drive::First;
 use crate::priority::step_behind_mail;
@@ -51,6 +52,8 @@ pub(crate) enum Errand {
     Wake(Key, Ticket),
     /// A mode was left: who is held asks the machine whether it has to be.
     Ease,
+    /// Somebody looks from outside.
+    Survey(std::sync::mpsc::Sender<Survey>),
     /// Gives out all that a successor can take, and keeps nobody: those who come later follow. The
     /// second sender is dropped when all were looked at that are here.
     HandOver(UnboundedSender<Box<Parcel>>, Sender<Infallible>),
@@ -235,6 +238,10 @@ impl Lane {
             Errand::Ease => {
                 self.eased_until = shared.clock.now() + LONGEST_SLEEP;
                 self.walk = Some(0);
+            }
+            Errand::Survey(answer) => {
+                // Whoever asked may have lost patience.
+                let _ = answer.send(Survey::of(self.holder.slab(), shared.clock.now()));
             }
             Errand::HandOver(successor, walks) => {
                 self.successor = Some(successor);

@@ -204,7 +204,7 @@ fn open_windows(
 ) -> anyhow::Result<(Window, Option<Control>)> {
     let handle = gateway.handle();
     desk.show(loaded, &handle);
-    let window = Window::open(&handle, loaded.admin, takes_over)?;
+    let window = Window::open(&handle, loaded.admin.clone(), takes_over)?;
     let office = Office {
         handle,
         orders,

@@ -24,6 +24,7 @@ use std::pin::pin;
 use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
+use tarpit_admin::{Admin, IfTaken};
 use tarpit_gateway::Gateway;
 
 use crate::cli::Try;
@@ -63,7 +64,8 @@ async fn serve(args: &Try, place: &Place, end: &mut EndSignals) -> anyhow::Resul
     let gateway = Gateway::start(loaded.gateway.clone()).await?;
     let addresses = gateway.addresses();
     let served: Vec<_> = addresses.iter().map(|(_, address)| *address).collect();
-    println!("{}", introduction(&served, place));
+    let page = show(&gateway, &loaded);
+    println!("{}", introduction(&served, place, page.as_ref()));
     let mut outcome = ControlFlow::Continue(());
     if !args.no_race {
         outcome = race::run(&loaded.gateway, place, pin!(end.next())).await?;
@@ -120,16 +122,30 @@ fn load(place: &Place) -> anyhow::Result<Loaded> {
     config::load(&place.config_file()).map_err(|findings| anyhow!("{findings}"))
 }
 
+/// Opens the page; at any address of this machine if another gateway has the usual one. `None` if none
+/// can be had: there is enough to see without.
+fn show(gateway: &Gateway, loaded: &Loaded) -> Option<Admin> {
+    let anywhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    let addresses = loaded.admin.address.into_iter().chain([anywhere]);
+    let mut open =
+        addresses.map(|address| Admin::open(gateway.handle(), address, None, IfTaken::Refuse));
+    open.find_map(Result::ok)
+}
+
 /// What is there.
-fn introduction(served: &[SocketAddr], place: &Place) -> String {
+fn introduction(served: &[SocketAddr], place: &Place, page: Option<&Admin>) -> String {
     let served = served
         .iter()
         .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join(" and ");
+    let page = page.and_then(Admin::bound);
+    let page = page.map_or_else(String::new, |address| {
+        format!("\nWhat it does, as it happens: http://{address}/")
+    });
     format!(
         "Tarpit listens on {served}. Each wrong guess costs its source 5 s.\n\
-         Mail for {} goes to {}.",
+         Mail for {} goes to {}.{page}",
         RECIPIENTS.join(", "),
         place.mail().display()
     )

@@ -142,9 +142,9 @@ mod tests {
                 | Default::Required(text)
                 | Default::Unset(text, _)
                 | Default::Found(text, _)) = option.default;
-                // Certificates are where the administrator has them.
+                // Certificates and tokens are where the administrator has them.
                 let text = match option.allowed {
-                    Allowed::Pem => PEM,
+                    Allowed::Pem | Allowed::TokenFile => PEM,
                     _ => text,
                 };
                 let value = DeValue::parse(text).unwrap();

@@ -12,7 +12,9 @@ use toml::de::DeValue;
 use super::nearest::nearest;
 use super::options::Refused;
 
-pub(crate) use place::{file, folder, listen, network, networks, output, pem, servers, socket};
+pub(crate) use place::{
+    file, folder, listen, network, networks, output, pem, servers, socket, token, token_file,
+};
 pub(crate) use span::{moment, show_time, span, time};
 pub(crate) use text::group;
 pub(crate) use text::{addresses, domains, hostname, name, sentence};

@@ -75,9 +75,11 @@ pub(crate) fn warnings(loaded: &Loaded, now: u64) -> Vec<String> {
 fn about_admin(loaded: &Loaded) -> Option<String> {
     let address = loaded.admin.address?;
     let place = place(loaded, "admin", 0, "address");
-    (!address.ip().to_canonical().is_loopback()).then(|| {
+    let is_elsewhere = !address.ip().to_canonical().is_loopback();
+    (is_elsewhere && loaded.admin.token.is_none()).then(|| {
         format!(
-            "{place}: {address} is no loopback address: whoever reaches it reads the figures; let a firewall say who may"
+            "{place}: {address} is no loopback address: whoever reaches it reads the figures, and nobody sees the page; \
+             name a token_file, or let a firewall say who may"
         )
     })
 }

@@ -28,7 +28,13 @@ fn other_methods_paths_and_hosts_are_refused() {
     }
     let refused = say(admin, &request("POST", "/metrics", "localhost")).unwrap();
     assert_eq!(refused.field("allow"), Some("GET, HEAD"));
-    for path in ["/", "/metrics/", "/metricsx", "/../metrics", "//metrics"] {
+    for path in [
+        "/page",
+        "/metrics/",
+        "/metricsx",
+        "/../metrics",
+        "//metrics",
+    ] {
         assert_eq!(status("GET", path, "localhost"), Some(404), "{path}");
     }
     assert_eq!(status("GET", "/metrics?a=b", "localhost"), Some(200));

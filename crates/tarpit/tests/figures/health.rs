@@ -147,7 +147,7 @@ fn old_clients_are_answered() {
     assert_eq!((answer.status, &*answer.body), (200, "ok\n"));
 }
 
-fn until(is_so: impl Fn() -> bool) {
+pub(crate) fn until(is_so: impl Fn() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < end, "it never is");

@@ -7,6 +7,7 @@ mod agree;
 mod common;
 mod health;
 mod http;
+mod page;
 mod parse;
 mod process;
 mod records;

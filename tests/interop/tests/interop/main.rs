@@ -2,6 +2,7 @@
 
 mod alone;
 mod auth;
+mod boards;
 mod clients;
 mod control;
 mod crash;
@@ -19,6 +20,7 @@ mod keepers;
 mod leaving;
 mod mail;
 mod matrix;
+mod page;
 mod pit;
 mod prometheus;
 mod queue;

@@ -102,12 +102,13 @@ async fn put_in_force(
         return Err(Why::Restart(restart_needed));
     }
     let reloaded = desk.for_reload(&new).map_err(findings)?;
-    let moved = lock(window).moved(handle, new.admin);
+    let moved = lock(window).moved(handle, &new.admin);
     let moved = moved.map_err(|error| Why::of(&error))?;
     let outcome = handle.reload(reloaded.config.clone()).await;
     outcome.map_err(|error| Why::of(&error))?;
-    if let Some(moved) = moved {
-        *lock(window) = moved;
+    match moved {
+        Some(moved) => *lock(window) = moved,
+        None => lock(window).keep(new.admin.clone()),
     }
     desk.reloaded(reloaded, &new, handle);
     say_warnings(&desk.seen(&new));

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tarpit_admin::control::{Office, PREFIX, Place, SUFFIX};
-use tarpit_admin::{Admin, Control, ControlError, OpenError, Taken};
+use tarpit_admin::{Admin, Control, ControlError, IfTaken, OpenError};
 use tarpit_gateway::Handle;
 use tarpit_gateway::runtime::Runtime;
 use tracing::{info, warn};
@@ -32,14 +32,15 @@ impl Window {
         settings: config::Admin,
         waits: bool,
     ) -> Result<Self, OpenError> {
-        let taken = if settings.is_said && !waits {
-            Taken::Refuse
+        let if_taken = if settings.is_said && !waits {
+            IfTaken::Refuse
         } else {
-            Taken::Wait
+            IfTaken::Wait
         };
+        let token = &settings.token;
         let open = settings
             .address
-            .map(|address| Admin::open(handle.clone(), address, taken))
+            .map(|address| Admin::open(handle.clone(), address, token.clone(), if_taken))
             .transpose()?;
         Ok(Self { settings, open })
     }
@@ -52,12 +53,24 @@ impl Window {
     pub(super) fn moved(
         &self,
         handle: &Handle,
-        settings: config::Admin,
+        settings: &config::Admin,
     ) -> Result<Option<Self>, OpenError> {
         if settings.address == self.settings.address {
             return Ok(None);
         }
-        Self::open(handle, settings, false).map(Some)
+        Self::open(handle, settings.clone(), false).map(Some)
+    }
+
+    /// It stays where it is, for whom `settings` say.
+    pub(super) fn keep(&mut self, settings: config::Admin) {
+        if let Some(open) = self
+            .open
+            .as_ref()
+            .filter(|_| settings.token != self.settings.token)
+        {
+            open.ask_for(settings.token.clone());
+        }
+        self.settings = settings;
     }
 
     /// Closes it.

@@ -56,6 +56,8 @@ pub(crate) enum Allowed {
     File,
     /// A file with PEM in it.
     Pem,
+    /// A file with a token in its first line.
+    TokenFile,
     /// A folder.
     Folder,
     /// A file that is written, which may not be there yet, or `off`.
@@ -91,7 +93,7 @@ pub(crate) enum Value {
     Networks(Vec<IpNet>),
     /// Of `Moment`: seconds since 1970.
     Moment(u64),
-    /// Of `File`, `Pem`, `Folder`, `OutputOrOff`, `Socket`.
+    /// Of `File`, `Pem`, `TokenFile`, `Folder`, `OutputOrOff`, `Socket`.
     Path(PathBuf),
 }
 
@@ -121,6 +123,7 @@ impl Allowed {
             Self::Moment => read::moment(value).map(Value::Moment),
             Self::File => read::file(value, folder).map(Value::Path),
             Self::Pem => read::pem(value, folder).map(Value::Path),
+            Self::TokenFile => read::token_file(value, folder).map(Value::Path),
             Self::Folder => read::folder(value, folder).map(Value::Path),
             Self::OutputOrOff if value.as_str() == Some("off") => Ok(Value::Off),
             Self::OutputOrOff => read::output(value, folder).map(Value::Path),
@@ -165,6 +168,7 @@ impl Allowed {
             }
             Self::File => "the path of a file with an address (user@domain, or @domain) on each line".to_owned(),
             Self::Pem => "the path of a file that can be read, with PEM in it".to_owned(),
+            Self::TokenFile => "the path of a file with a token of 16 characters or more in its first line".to_owned(),
             Self::Folder => "the path of a folder".to_owned(),
             Self::OutputOrOff => "the path of a file that can be written, or \"off\"".to_owned(),
             Self::Socket => "the path of a socket, of 107 octets at most".to_owned(),

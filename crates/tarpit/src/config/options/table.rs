@@ -157,7 +157,8 @@ pub(crate) const SECTIONS: &[Section] = &[
     Section {
         name: "admin",
         shape: Shape::Single,
-        what: "Live figures for Prometheus at /metrics, and /livez and /readyz: docs/monitoring.md.",
+        what: "A page to look at, live figures for Prometheus at /metrics, and /livez and /readyz: docs/page.md, \
+               docs/monitoring.md.",
         sample: Sample::Used,
         options: ADMIN,
     },

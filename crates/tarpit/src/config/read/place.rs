@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
+use tarpit_admin::Token;
 
 use ipnet::IpNet;
 use toml::de::DeValue;
@@ -158,6 +159,21 @@ pub(crate) fn pem(value: &DeValue<'_>, base: &Path) -> Result<PathBuf, Refused> 
             format!("{}: {error}", path.display()),
         )),
     }
+}
+
+/// A file with a token, read as it will be: a bad one is found before the start.
+pub(crate) fn token_file(value: &DeValue<'_>, base: &Path) -> Result<PathBuf, Refused> {
+    let text = string(value)?;
+    let path = join(base, text)?;
+    token(&path).map_err(|hint| Refused::with(show_text(text), hint))?;
+    Ok(path)
+}
+
+/// The token in a file. What is in the file is never part of the error.
+pub(crate) fn token(path: &Path) -> Result<Token, String> {
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
+    Token::of(&text)
 }
 
 /// A recipients file, read as the gateway will read it: a bad line is found before the start.

@@ -1,7 +1,7 @@
 //! `[admin]`
 
-use super::super::Admin;
 use super::super::reader::Reader;
+use super::super::{Admin, read};
 use super::Named;
 
 /// Reads it. It can't share an address with a listener.
@@ -19,7 +19,17 @@ pub(super) fn read(reader: &mut Reader<'_>, listeners: &[Named<'_>]) -> Option<A
         );
         reader.clash(&view, "address", text);
     }
+    let file = reader.path(&view, "token_file");
+    let token = match file.as_deref().map(read::token).transpose() {
+        Ok(token) => token,
+        Err(error) => {
+            // It changed since it was looked at.
+            reader.clash(&view, "token_file", error);
+            return None;
+        }
+    };
     Some(Admin {
+        token,
         address,
         is_said: Reader::is_said(&view, "address"),
     })

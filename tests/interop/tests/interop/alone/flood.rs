@@ -10,6 +10,7 @@ use tarpit_interop::{Certificates, Client, FaultServer, Gateway, config, wait_fo
 
 mod crowd;
 mod few;
+mod page;
 mod wanted;
 
 use crowd::{Crowd, Sources};

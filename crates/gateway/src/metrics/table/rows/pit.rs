@@ -54,6 +54,22 @@ pub(super) const PIT: &[Family] = &[
     Family::new(
         Pit,
         Counter,
+        "tarpit_guesses_total",
+        "RCPTs that were refused for good in sessions that brought no mail: what harvesters asked and got an answer to.",
+        &[],
+        |figures, push| one(push, figures.counts.guesses),
+    ),
+    Family::new(
+        Pit,
+        Counter,
+        "tarpit_names_learnt_total",
+        "RCPTs that were accepted in such sessions, beside those that were refused: names that harvesters have learnt.",
+        &[],
+        |figures, push| one(push, figures.counts.names_learnt),
+    ),
+    Family::new(
+        Pit,
+        Counter,
         "tarpit_harm_seconds_total",
         "The harm: how long sources waited whose mail the upstream accepted. Counted when a hold of a known sender \
          ends, and when mail of a source is accepted that had waited before.",

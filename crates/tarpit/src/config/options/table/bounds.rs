@@ -1,6 +1,6 @@
 //! Limits and records.
 
-use super::super::Allowed::{Folder, Group, ListenOrOff, OutputOrOff, Socket, Word};
+use super::super::Allowed::{Folder, Group, ListenOrOff, OutputOrOff, Socket, TokenFile, Word};
 use super::super::{Default, Opt};
 use super::{count, opt, seconds};
 
@@ -188,16 +188,32 @@ pub(super) const RECORDS: &[Opt] = &[
 ];
 
 /// `[admin]`
-pub(super) const ADMIN: &[Opt] = &[opt(
-    "address",
-    ListenOrOff,
-    Default::Value("\"127.0.0.1:12842\""),
-    "Where figures and health are shown, over HTTP. Whoever reaches the address can read them, so keep it on loopback \
-     or in a network of your own.",
-    "On loopback, as the local pages of other servers: figures that have to be turned on first are missing when they \
-     are needed. If this default is taken, that is logged and tried again while Tarpit runs; an address that stands \
-     here must be had.",
-)];
+pub(super) const ADMIN: &[Opt] = &[
+    opt(
+        "address",
+        ListenOrOff,
+        Default::Value("\"127.0.0.1:12842\""),
+        "Where the page, figures and health are shown, over HTTP. Whoever reaches the address can read the figures, \
+         unless there is a token, so keep it on loopback or in a network of your own. The page names sources and \
+         senders: on another address than a loopback one it is shown only with a token.",
+        "On loopback, as the local pages of other servers: figures that have to be turned on first are missing when \
+         they are needed. If this default is taken, that is logged and tried again while Tarpit runs; an address that \
+         stands here must be had.",
+    ),
+    opt(
+        "token_file",
+        TokenFile,
+        Default::Unset(
+            "\"/etc/tarpit/token\"",
+            "no token is asked for, and the page is shown on loopback alone",
+        ),
+        "A file with a token in its first line, for all but /livez and /readyz. A browser asks for it as the password \
+         of any user; programs send it as Authorization: Bearer. HTTP does not hide it: beyond your own network, put a \
+         server with TLS in front.",
+        "Unset: on loopback, whoever could ask is on this machine already. A file, since what stands here is shown by \
+         `tarpit check`.",
+    ),
+];
 
 /// `[control]`
 pub(super) const CONTROL: &[Opt] = &[

@@ -59,6 +59,29 @@ impl Crowd {
         Ok(Self((0..count).map(connect).collect::<Result<_>>()?))
     }
 
+    /// The same, and each says this at once, as far as it is still listened to.
+    pub(super) fn ask(port: u16, count: usize, sources: Sources, bytes: &[u8]) -> Result<Self> {
+        let ask = |_| {
+            let socket = bound(sources.next())?;
+            socket.set_recv_buffer_size(4096)?;
+            let mut stream = reach(socket, port)?;
+            let _ = stream.write_all(bytes);
+            Ok(stream)
+        };
+        Ok(Self((0..count).map(ask).collect::<Result<_>>()?))
+    }
+
+    /// How many of them hear this first; the others hear something else, or nothing before the end.
+    pub(super) fn hear(&self, start: &[u8]) -> Result<usize> {
+        let mut count = 0;
+        for mut stream in &self.0 {
+            stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+            let mut heard = vec![0; start.len()];
+            count += usize::from(stream.read_exact(&mut heard).is_ok() && heard == start);
+        }
+        Ok(count)
+    }
+
     /// How many connections the gateway has ended. What they have heard is thrown away.
     pub(super) fn gone(&self) -> Result<usize> {
         let mut gone = 0;
@@ -136,7 +159,7 @@ pub(super) struct Flood {
 }
 
 impl Flood {
-    fn run(threads: usize, round: impl Fn(usize) + Send + Sync + 'static) -> Self {
+    pub(super) fn run(threads: usize, round: impl Fn(usize) + Send + Sync + 'static) -> Self {
         let (stop, rounds) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let round = Arc::new(round);
         let thread = |number| {
