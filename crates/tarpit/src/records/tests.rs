@@ -128,7 +128,10 @@ fn a_batch_goes_into_as_many_files_as_it_needs() {
     file.append(batch.as_bytes()).unwrap();
     let mut files = older(&settings.file).unwrap();
     files.push(settings.file);
-    let texts: Vec<String> = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let texts: Vec<String> = files
+        .iter()
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
     assert_eq!(texts.concat(), batch);
     let too_large: Vec<&String> = texts.iter().filter(|text| text.len() > 1000).collect();
     assert_eq!(too_large, [&long]);

@@ -10,8 +10,8 @@ use toml::de::DeValue;
 
 use super::source::{Setting, Source, tame};
 use super::table::Fate;
-use crate::config::quote;
 use crate::config::options::{Allowed, Opt, SECTIONS, Section, section};
+use crate::config::quote;
 
 /// Columns of a comment.
 const WIDTH: usize = 100;

@@ -218,7 +218,11 @@ fn lists_of_lists_of_nothing_have_an_end() {
         format!("hostlist l{number} = {}\n", vec![next; 60].join(" : "))
     };
     let levels: String = (0..6).map(level).collect();
-    fs::write(&file, format!("{levels}hostlist l6 =\nhostlist relay_from_hosts = +l0\n")).unwrap();
+    fs::write(
+        &file,
+        format!("{levels}hostlist l6 =\nhostlist relay_from_hosts = +l0\n"),
+    )
+    .unwrap();
     takes(&printed(From::Exim, &file).unwrap(), &file);
 }
 

@@ -169,7 +169,9 @@ impl Desk {
             return Err(wrong("its end has passed already"));
         }
         if new.until.is_some_and(|until| show_moment(until).is_none()) {
-            return Err(wrong("until: allowed: seconds since 1970, before the year 10000"));
+            return Err(wrong(
+                "until: allowed: seconds since 1970, before the year 10000",
+            ));
         }
         let mut list = self.written()?;
         list.retain(|one| one.network != network);
