@@ -8,6 +8,7 @@
 mod case;
 mod floor;
 mod herd;
+mod lookers;
 mod machine;
 mod mail;
 mod plan;
@@ -49,6 +50,8 @@ pub(crate) enum Part {
     Tls,
     /// Replies said octet by octet
     Stutter,
+    /// 100,000 held, and the page with nobody and with as many as may look at it
+    Page,
     /// The same against other servers: Postfix, Exim, Haraka, nginx
     Peers,
     /// The way of wanted mail itself: direct, through the gateway, and through other proxies

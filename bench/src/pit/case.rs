@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::Setting;
 use super::herd::{Herd, Order, Way};
+use super::lookers::Lookers;
 use super::machine::{self, Kernel};
 use super::mail;
 use super::subject::{Holding, Kind, Subject, Wanted};
@@ -37,6 +38,8 @@ pub(crate) enum Doing {
         share: f64,
         /// A second.
         churn: f64,
+        /// Who look at the page meanwhile; with any, one more reads the figures each second.
+        lookers: usize,
     },
     /// All are held, and nobody is due while it is measured.
     Waiting,
@@ -279,6 +282,7 @@ impl Bench<'_> {
     ) -> Result<Phase> {
         let window = self.window(doing);
         let mut mail = mail::Seen::default();
+        let lookers = self.lookers(doing).await?;
         let mut due = self.begin(doing, is_spread, herd).await?;
         tokio::time::sleep(SETTLE).await;
         herd.order(Order::Reset)?;
@@ -306,6 +310,7 @@ impl Bench<'_> {
             mail.paced(self.subject.mail, self.quarter, window).await?;
         }
         let beside = herd.report()?;
+        lookers.as_ref().map(Lookers::saw).transpose()?;
         if let Doing::Guessing { .. } = doing {
             herd.order(Order::Churn { rate: 0.0 })?;
         }
@@ -337,6 +342,16 @@ impl Bench<'_> {
         })
     }
 
+    async fn lookers(&self, doing: Doing) -> Result<Option<Lookers>> {
+        match (doing, self.subject.admin) {
+            (Doing::Guessing { lookers: 0, .. } | Doing::Waiting, _) => Ok(None),
+            (Doing::Guessing { lookers, .. }, Some(admin)) => {
+                Lookers::start(admin, lookers).await.map(Some)
+            }
+            _ => bail!("nothing to look at"),
+        }
+    }
+
     /// While nothing is due there is little time: to line up a herd anew for each window takes most
     /// of a hold.
     fn window(&self, doing: Doing) -> Duration {
@@ -354,7 +369,7 @@ impl Bench<'_> {
         herd: &mut Herd,
     ) -> Result<Option<Instant>> {
         match doing {
-            Doing::Guessing { share, churn } => {
+            Doing::Guessing { share, churn, .. } => {
                 herd.order(Order::Answer { share })?;
                 if share < 1.0 {
                     self.silence(herd, share).await?;

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::ValueEnum as _;
 
 use super::case::{Case, Doing};
+use super::lookers;
 use super::machine::{self, Kernel};
 use super::subject::{Holding, Kind};
 use super::{Part, Setting, Wish};
@@ -54,6 +55,14 @@ const FEW: f64 = 0.18;
 const ON: Doing = Doing::Guessing {
     share: 1.0,
     churn: 0.0,
+    lookers: 0,
+};
+
+/// The page with all its places taken.
+const LOOKED_AT: Doing = Doing::Guessing {
+    share: 1.0,
+    churn: 0.0,
+    lookers: lookers::PLACES,
 };
 
 /// The cases, and words about those that are left out.
@@ -248,6 +257,10 @@ fn of(part: Part, wish: &Wish, setting: &Setting) -> Vec<Case> {
                 ..tarpit(held)
             })
             .into(),
+        Part::Page => vec![Case {
+            phases: vec![ON, LOOKED_AT],
+            ..tarpit(100_000)
+        }],
         Part::Peers => rivals(wish, setting),
         Part::Way | Part::Names | Part::Soak => Vec::new(),
         Part::Stutter => vec![Case {
@@ -278,10 +291,12 @@ fn in_phases(case: Case) -> Vec<Case> {
     let few = Doing::Guessing {
         share: FEW,
         churn: 0.0,
+        lookers: 0,
     };
     let new = Doing::Guessing {
         share: 1.0,
         churn: NEW,
+        lookers: 0,
     };
     let due = match case.kind {
         // What asks more than the machine has comes last: what it leaves undone would be in the

@@ -143,8 +143,11 @@ fn meanwhile(case: &Case, phase: &Phase) -> String {
     }
     match phase.doing {
         Doing::Waiting => words.push_str(", nothing due"),
-        Doing::Guessing { churn, .. } => {
+        Doing::Guessing { churn, lookers, .. } => {
             words.push_str(&format!(", {} due a second", thousands(phase.replies)));
+            if lookers > 0 {
+                words.push_str(&format!(", {lookers} look at the page"));
+            }
             if churn > 0.0 {
                 words.push_str(&format!(", {} new a second", thousands(churn)));
             }

@@ -187,11 +187,11 @@ function showPit(now) {
   const points = past.map((one) => [now.clock - one.clock, one.pit.held]);
   const most = drawStrip(at("strip"), points, KEPT_SECONDS);
   const minutes = Math.max(1, Math.round((now.clock - past[past.length - 1].clock) / 60));
-  text(at("strip-text"), `Held, the last ten minutes as far as this page saw them (${minutes} min): now ${number(pit.held)}, at most ${number(points.length ? Math.max(...points.map((one) => one[1])) : most)}.`);
+  text(at("strip-text"), `In the pit, the last ten minutes as far as this page saw them (${minutes} min): now ${number(pit.held)}, at most ${number(points.length ? Math.max(...points.map((one) => one[1])) : most)}.`);
   const state = [];
   if (pit.strained) state.push(`Over its bound (${pit.strained}): sessions are let go early.`);
   if (pit.shed) state.push(`${number(pit.shed)} let go early so far.`);
-  if (pit.keepers) state.push(`${number(pit.keepers)} keeper processes hold sessions too.`);
+  if (pit.keepers) state.push(pit.keepers === 1 ? "A keeper process holds sessions too." : `${number(pit.keepers)} keeper processes hold sessions too.`);
   if (pit.observed_holds) state.push(`Mode observe: ${number(pit.observed_holds)} would have been held.`);
   text(at("pit-state"), state.join(" ") || "As it should be.");
   const sum = held.looked_at;

@@ -131,14 +131,15 @@ directory = "{}"
         client.reset()
     }
 
-    /// Harvesters: [`HELD`] are held, each after a name that exists, and one that hung up.
+    /// Harvesters of 127.`network`.0.0/16: [`HELD`] are held, each after a name that exists, and one
+    /// that hung up.
     ///
     /// # Errors
     /// When one is not let in.
-    pub fn harvest(&mut self) -> Result<()> {
+    pub fn harvest(&mut self, network: u8) -> Result<()> {
         for number in 0..=HELD {
             let [high, low] = number.to_be_bytes();
-            let source = Ipv4Addr::new(127, 21, high, low + 1);
+            let source = Ipv4Addr::new(127, network, high, low + 1);
             let mut client = Client::hello_from(source, self.gateway.port()?)?;
             client.command("MAIL FROM:<x@example.com>")?.expect(250)?;
             client.command("RCPT TO:<alice@example.org>")?.expect(250)?;
@@ -151,5 +152,10 @@ directory = "{}"
             }
         }
         Ok(())
+    }
+
+    /// Those who were held hang up.
+    pub fn leave(&mut self) {
+        self.held.clear();
     }
 }

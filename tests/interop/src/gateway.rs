@@ -450,7 +450,14 @@ fn write_config(file: &Path, config: &str) -> Result<()> {
     } else {
         "\n[log]\nformat = \"json\"\n"
     };
-    fs::write(file, format!("{config}{log}")).with_context(|| format!("write {}", file.display()))
+    // Its default is one port, for which all tests at once would come.
+    let admin = if config.contains("[admin]") || config.contains("admin.") {
+        ""
+    } else {
+        "\n[admin]\naddress = \"off\"\n"
+    };
+    fs::write(file, format!("{config}{log}{admin}"))
+        .with_context(|| format!("write {}", file.display()))
 }
 
 fn parse(lines: &[String]) -> Vec<Record> {

@@ -25,7 +25,6 @@ pub(super) fn unpack(folder: &Path, packages: &[&str]) -> Result<()> {
         run(as_root("rm").arg("--recursive").arg("--force").arg(folder))?;
     }
     let (archives, tree) = (folder.join("archives"), folder.join("root"));
-    std::fs::create_dir_all(archives.join("partial"))?;
     std::fs::create_dir_all(&tree)?;
 
     let cache = format!("Dir::Cache::archives={}", archives.display());
@@ -40,7 +39,14 @@ pub(super) fn unpack(folder: &Path, packages: &[&str]) -> Result<()> {
         &cache,
     ];
     download.extend(packages);
-    apt_get(&download).with_context(|| {
+    // Old lists name old versions: what came before they were renewed must not be unpacked beside the new.
+    let empty = || {
+        run(as_root("rm")
+            .args(["--recursive", "--force"])
+            .arg(&archives))?;
+        Ok(std::fs::create_dir_all(archives.join("partial"))?)
+    };
+    attempts(&download, empty).with_context(|| {
         format!(
             "needed: the packages {}, only unpacked",
             packages.join(", ")
@@ -64,6 +70,11 @@ pub(super) fn unpack(folder: &Path, packages: &[&str]) -> Result<()> {
 /// # Errors
 /// When it is not there, or fails twice.
 pub(super) fn apt_get(arguments: &[&str]) -> Result<()> {
+    attempts(arguments, || Ok(()))
+}
+
+/// The same, with something to do before each attempt.
+fn attempts(arguments: &[&str], prepare: impl Fn() -> Result<()>) -> Result<()> {
     if !succeeds(Command::new("apt-get").arg("--version")) {
         bail!(
             "no apt-get here: the interop tests know Debian only. `cargo xtask test --fast` runs \
@@ -71,6 +82,7 @@ pub(super) fn apt_get(arguments: &[&str]) -> Result<()> {
         );
     }
     let attempt = || {
+        prepare()?;
         run(as_root("env")
             .args(["DEBIAN_FRONTEND=noninteractive", "apt-get"])
             .args(arguments))

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use tarpit_interop::{Browser, Busy, HELD};
 
-/// How long the page looks on before the picture is taken: a strip chart wants a past.
-const PAST: Duration = Duration::from_secs(40);
+/// How long the page looks on before the next come: a strip chart wants a past, and the first of those
+/// who are held have paid by then.
+const PAST: Duration = Duration::from_secs(70);
 
 fn mail_for(scene: &Busy, span: Duration) -> Result<()> {
     let began = Instant::now();
@@ -34,10 +35,13 @@ fn main() -> Result<()> {
     browser.look(1100, 1230, false)?;
     browser.open(&format!("{}/", scene.page()?))?;
     browser.wait("document.getElementById('link').textContent === 'live'")?;
-    mail_for(&scene, PAST / 2)?;
+    mail_for(&scene, Duration::from_secs(10))?;
+    scene.harvest(21)?;
+    mail_for(&scene, PAST)?;
+    scene.leave();
+    scene.harvest(22)?;
+    mail_for(&scene, Duration::from_secs(15))?;
     scene.harm()?;
-    scene.harvest()?;
-    mail_for(&scene, PAST / 2)?;
     browser.wait(&format!(
         "document.getElementById('held').value === '{HELD}'"
     ))?;

@@ -87,7 +87,7 @@ fn the_page_shows_what_the_figures_are() -> Result<()> {
     browser.wait("document.getElementById('link').textContent === 'live'")?;
     scene.mail(3, 4)?;
     scene.harm()?;
-    scene.harvest()?;
+    scene.harvest(21)?;
     browser.wait(&format!(
         "document.getElementById('held').value === '{HELD}'"
     ))?;
@@ -173,7 +173,7 @@ fn the_page_can_be_read_by_others() -> Result<()> {
     let mut browser = Browser::start(None)?;
     browser.look(360, 700, true)?;
     browser.open(&format!("{}/", scene.page()?))?;
-    scene.harvest()?;
+    scene.harvest(21)?;
     browser.wait(&format!(
         "document.getElementById('held').value === '{HELD}'"
     ))?;

@@ -9,10 +9,8 @@ use tarpit_interop::{Client, Gateway, Postfix, config, own_address, wait_for};
 /// Long enough for a start, a probe and a look at its result.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// It listens for mail only: what is counted here are its listening sockets.
 fn everywhere(port: u16, rest: &str) -> String {
-    let rest = format!("{rest}\n[admin]\naddress = \"off\"");
-    config(port, "none", &rest).replace("127.0.0.1:0", "0.0.0.0:0")
+    config(port, "none", rest).replace("127.0.0.1:0", "0.0.0.0:0")
 }
 
 /// Waits for the sentence that an administrator will look for.
