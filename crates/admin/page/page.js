@@ -269,11 +269,14 @@ async function explain(of) {
   try {
     const query = encodeURIComponent(of.split("/")[0]);
     const [told, talk] = await Promise.all([ask(`/v1/explain?of=${query}`), of.startsWith("tp-") ? ask(`/v1/dialogue?of=${query}`) : null]);
+    // Somebody may have closed it, and asked for another one.
+    if (at("why-title").textContent !== of) return;
     box.replaceChildren();
     if (told.error) box.append(make("p", told.error));
     else describe(box, told);
     if (talk) dialogue(box, talk);
   } catch (error) {
+    if (at("why-title").textContent !== of) return;
     box.replaceChildren(make("p", `The gateway gave no answer: ${error.message}`));
   }
 }
@@ -308,12 +311,13 @@ function describe(box, told) {
     ["Exempt", exemption && !exemption.over ? `${exemption.network}: ${exemption.reason}` : "no"]]);
   box.append(make("h3", "What its next RCPT would meet"));
   for (const next of told.next) {
-    const wait = next.unseen ? "450 without being looked at" :
+    const isFree = !next.right_seconds && !next.wrong_seconds;
+    const ifNot = next.mode === "enforce" || isFree ? "" : ", so it does not; in enforce";
+    const wait = isFree ? "no reply of it waits" : next.unseen ? "450 without being looked at" :
       `a right name waits ${span(next.right_seconds)}, a wrong one ${span(next.wrong_seconds)}`;
-    box.append(make("p", `${next.listener} (mode ${next.mode}${next.mode === "enforce" ? "" : ", so it does not; in enforce"}): ${wait}.`));
+    box.append(make("p", `${next.listener} (mode ${next.mode}${ifNot}): ${wait}.`));
   }
-  const address = source.source.split("/")[0];
-  box.append(make("p", `To exempt it: tarpit exempt add ${address} --reason "…"`, "small"));
+  if (!exemption || exemption.over) box.append(make("p", `To exempt it: tarpit exempt add ${source.source} --reason "…"`, "small"));
   if (!session) told.recent.forEach((one) => { box.append(make("h3", `${one.id}, ${clockTime(one.at)}`)); holds(box, one); });
 }
 
