@@ -248,8 +248,10 @@ impl Desk {
         };
         if let Some(outcome) = trial.judge(began.elapsed(), &handle.harm()) {
             self.end_trial(outcome, Mode::Observe, handle);
-            self.set(Some(Mode::Observe), loaded);
+            // Nobody waits for a disk that takes its time: a restart finds nothing stricter already.
+            self.mode = standing(Mode::Observe, loaded);
             self.put_in_force(loaded, handle).await;
+            self.set(Some(Mode::Observe), loaded);
         } else {
             self.show(loaded, handle);
         }
@@ -272,10 +274,8 @@ impl Desk {
 
     /// Sets the mode, and keeps it; what the configuration says everywhere needs no file.
     fn set(&mut self, mode: Option<Mode>, loaded: &Loaded) -> Option<String> {
-        let configured = loaded.mode();
-        let mode = mode.filter(|mode| makes_a_difference(*mode, loaded));
-        self.mode = mode.map(|mode| (mode, configured));
-        let kept = mode.map(|mode| KeptMode {
+        self.mode = mode.and_then(|mode| standing(mode, loaded));
+        let kept = self.mode.map(|(mode, configured)| KeptMode {
             mode,
             configured,
             trial: false,
@@ -289,6 +289,11 @@ impl Desk {
         handle.adjust(self.adjustment(loaded)).await;
         self.show(loaded, handle);
     }
+}
+
+/// A mode as it is noted beside what the configuration says, if it is another one.
+fn standing(mode: Mode, loaded: &Loaded) -> Option<(Mode, Mode)> {
+    makes_a_difference(mode, loaded).then(|| (mode, loaded.mode()))
 }
 
 /// What a reload changes at the desk.

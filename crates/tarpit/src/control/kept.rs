@@ -137,10 +137,10 @@ impl Kept {
     /// Keeps the mode; none: the configuration's holds.
     pub(super) fn keep_mode(&self, mode: Option<KeptMode>) -> io::Result<()> {
         let Some(kept) = mode else {
-            let gone = fs::remove_file(self.folder.join(MODE));
-            return match gone {
+            let gone = || fs::remove_file(self.folder.join(MODE)).and_then(|()| self.sync());
+            return match aside(gone) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                gone => gone.and_then(|()| self.sync()),
+                gone => gone,
             };
         };
         let (mode, configured) = (kept.mode.as_str(), kept.configured.as_str());
@@ -155,25 +155,27 @@ impl Kept {
     fn write(&self, name: &str, text: &str) -> io::Result<()> {
         let path = self.folder.join(name);
         let beside = self.folder.join(format!(".{name}.new"));
-        let written = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o640)
-            .open(&beside)
-            .and_then(|mut file| {
-                file.write_all(text.as_bytes())?;
-                file.sync_all()
-            })
-            .and_then(|()| fs::rename(&beside, &path))
-            .and_then(|()| self.sync());
-        written
+        let write = || {
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o640);
+            let mut file = options.open(&beside)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&beside, &path)?;
+            self.sync()
+        };
+        aside(write)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
     }
 
     fn sync(&self) -> io::Result<()> {
         File::open(&self.folder)?.sync_all()
     }
+}
+
+/// Waits for the disk; what else this thread of the runtime has to do, mail among it, goes to another.
+fn aside<T>(wait: impl FnOnce() -> T) -> T {
+    tokio::task::block_in_place(wait)
 }
 
 /// A moment in seconds since 1970, as the file has it; `None` beyond the calendar of the standards.

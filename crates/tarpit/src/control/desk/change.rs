@@ -39,6 +39,8 @@ impl Desk {
         let (text, warning) = match what {
             Change::Mode(mode) => self.change_mode(mode, loaded, handle)?,
             Change::Confirm => {
+                // What ends it may have come since the last look; then it is not kept.
+                self.look(loaded, handle).await;
                 if self.trial.is_none() {
                     return Err(conflict("no trial runs"));
                 }
