@@ -136,7 +136,10 @@ impl Client {
                 looked: looked.collect(),
             });
         }
-        Self::choose(clients, reach.config.as_deref())
+        if clients.len() == 1 && reach.config.is_none() {
+            return Ok(clients.remove(0));
+        }
+        Self::choose(clients, config.as_deref())
     }
 
     fn at(socket: &Path) -> Result<Self, ClientError> {
@@ -162,37 +165,32 @@ impl Client {
         }
     }
 
-    /// The one that runs with `config`; without, the only one.
-    fn choose(mut clients: Vec<Self>, config: Option<&Path>) -> Result<Self, ClientError> {
-        if clients.len() == 1 && config.is_none() {
-            return Ok(clients.remove(0));
-        }
+    /// The one that runs with `config`; of a gateway that hands over and its successor, which have the
+    /// same file, the newer one. Without, those two alone are told apart.
+    fn choose(clients: Vec<Self>, config: Option<&Path>) -> Result<Self, ClientError> {
         let meant = config
             .map(|config| std::fs::canonicalize(config).unwrap_or_else(|_| config.to_owned()));
-        let mut found = Vec::new();
-        // The newest last: a gateway that hands over and its successor have the same file.
-        let mut chosen = None;
-        for client in clients {
-            let Ok(status) = client.status() else {
-                continue;
-            };
-            found.push((client.socket.clone(), status.config.clone()));
-            let is_meant = meant
-                .as_ref()
-                .is_some_and(|meant| *meant == Path::new(&status.config));
-            let is_newer = chosen
-                .as_ref()
-                .is_none_or(|(started, _)| *started <= status.started);
-            if is_meant && is_newer {
-                chosen = Some((status.started, client));
+        let asked = clients.into_iter();
+        let asked: Vec<(Self, Status)> = asked
+            .filter_map(|client| client.status().ok().map(|status| (client, status)))
+            .collect();
+        let is_meant = |status: &Status| match &meant {
+            Some(meant) => *meant == Path::new(&status.config),
+            None => asked.iter().all(|(_, other)| other.config == status.config),
+        };
+        let found = asked.iter().filter(|(_, status)| is_meant(status));
+        let newest = found.max_by_key(|(_, status)| status.started);
+        match newest.map(|(client, _)| client.socket.clone()) {
+            Some(socket) => Ok(Self { socket }),
+            None => {
+                let found = asked.into_iter();
+                Err(ClientError::Which {
+                    config: meant,
+                    found: found
+                        .map(|(client, status)| (client.socket, status.config))
+                        .collect(),
+                })
             }
-        }
-        match chosen {
-            Some((_, client)) => Ok(client),
-            None => Err(ClientError::Which {
-                config: meant,
-                found,
-            }),
         }
     }
 
@@ -302,7 +300,68 @@ fn sockets(place: &Path) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use tarpit_admin::api::{Harm, Mail, Pit, Rule};
+
     use super::*;
+
+    /// Somebody who answers that it is a gateway with this file.
+    fn gateway(socket: PathBuf, config: &str, started: u64) {
+        let status = Status {
+            version: String::new(),
+            config: config.to_owned(),
+            process: 1,
+            started,
+            now: started,
+            unready: None,
+            rule: Rule::default(),
+            listeners: Vec::new(),
+            pit: Pit::default(),
+            mail: Mail::default(),
+            upstreams: Vec::new(),
+            harm: Harm::default(),
+            sources_owing: 0,
+            known_senders: 0,
+            reload_successful: true,
+        };
+        let body = serde_json::to_string(&status).unwrap();
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let listener = UnixListener::bind(socket).unwrap();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+    }
+
+    #[test]
+    fn of_several_gateways_the_one_that_is_meant_is_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = |name: &str| folder.path().join(name);
+        let (one, other) = ("/nowhere/one.toml", "/nowhere/other.toml");
+        // The newest of all has another file; the process that hands over comes last.
+        gateway(socket("a"), one, 2);
+        gateway(socket("b"), other, 3);
+        gateway(socket("c"), one, 1);
+        let choose = |names: &[&str], config: Option<&str>| {
+            let clients = names.iter().map(|name| Client {
+                socket: socket(name),
+            });
+            Client::choose(clients.collect(), config.map(Path::new)).map(|client| client.socket)
+        };
+        assert_eq!(choose(&["a", "b", "c"], Some(one)).unwrap(), socket("a"));
+        assert_eq!(choose(&["a", "b", "c"], Some(other)).unwrap(), socket("b"));
+        assert_eq!(choose(&["a", "c"], None).unwrap(), socket("a"));
+        for (names, config) in [(&["a", "b"][..], None), (&["a", "c"], Some(other))] {
+            let error = choose(names, config).unwrap_err();
+            assert!(matches!(error, ClientError::Which { .. }), "{error}");
+        }
+    }
 
     #[test]
     fn answers_that_are_whole_and_such_that_are_not() {
