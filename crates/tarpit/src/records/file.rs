@@ -127,7 +127,7 @@ impl Rotating {
         let age = now.saturating_sub(self.since);
         let full = self.size.saturating_add(more) > self.settings.max_size;
         if self.size > 0 && (full || age >= self.span().as_secs()) {
-            self.rotate()?;
+            self.rotate(age)?;
         }
         if now.abs_diff(self.pruned) >= self.look_every() {
             self.prune();
@@ -160,13 +160,14 @@ impl Rotating {
         Ok(())
     }
 
-    fn rotate(&mut self) -> io::Result<()> {
+    /// `age`: of its first line, in seconds.
+    fn rotate(&mut self, age: u64) -> io::Result<()> {
+        let is_overdue = self.size >= self.settings.max_size.saturating_mul(2)
+            || age >= self.span().as_secs().saturating_mul(2);
         match flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             // It is our other process, which renames it in no time. Else it is somebody who keeps it.
-            Err(Errno::WOULDBLOCK) if self.size < self.settings.max_size.saturating_mul(2) => {
-                return Ok(());
-            }
+            Err(Errno::WOULDBLOCK) if !is_overdue => return Ok(()),
             Err(Errno::WOULDBLOCK) => {}
             Err(error) => return Err(error.into()),
         }

@@ -202,6 +202,22 @@ fn somebody_who_locks_the_file_stops_nothing() {
     assert_eq!(older(&settings.file).unwrap().len(), 1);
 }
 
+/// Nor does it grow old.
+#[test]
+fn somebody_who_locks_the_file_keeps_no_old_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path());
+    for (hours, files) in [(25, 0), (49, 1)] {
+        let began = jiff::Timestamp::now() - Duration::from_secs(hours * 3600);
+        fs::write(&settings.file, line(&began.to_string(), 0)).unwrap();
+        let mut file = Rotating::open(settings.clone()).unwrap();
+        let locked = fs::File::open(&settings.file).unwrap();
+        locked.lock_shared().unwrap();
+        file.tend().unwrap();
+        assert_eq!(older(&settings.file).unwrap().len(), files, "{hours} h");
+    }
+}
+
 #[test]
 fn a_file_spans_a_day_at_most() {
     let folder = tempfile::tempdir().unwrap();
