@@ -20,6 +20,7 @@ pub(crate) mod warnings;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tarpit_admin::Token;
 use tarpit_core::policy::Mode;
@@ -44,8 +45,8 @@ pub(crate) struct Loaded {
     pub(crate) gateway: Config,
     /// How records look.
     pub(crate) log: log::Format,
-    /// Where records are kept; `None` if nowhere.
-    pub(crate) records: Option<records::Settings>,
+    /// What is kept of what happened.
+    pub(crate) records: Records,
     /// Where figures are shown.
     pub(crate) admin: Admin,
     /// Where commands reach it.
@@ -54,6 +55,17 @@ pub(crate) struct Loaded {
     runtime: Option<PathBuf>,
     /// Every value that holds, with its origin.
     pub(crate) effective: Vec<Effective>,
+}
+
+/// Where records are kept, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Records {
+    /// What this process is to keep; `None` if nothing.
+    pub(crate) settings: Option<records::Settings>,
+    /// Whether the file says that none are kept. A service keeps some without being told.
+    pub(crate) is_off: bool,
+    /// How old a line gets at most, whoever keeps it.
+    pub(crate) max_age: Duration,
 }
 
 /// Where figures are shown.

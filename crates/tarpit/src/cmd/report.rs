@@ -40,7 +40,9 @@ pub(crate) fn run(args: &Report) -> anyhow::Result<ExitCode> {
         since = since.or(Some(USUAL_SINCE));
         match usual(args.config.as_deref()) {
             Ok((file, limit)) => {
-                given.push(file);
+                given.push(file.context(
+                    "[records] file is \"off\": no records are kept; --records names others",
+                )?);
                 max_age = limit;
             }
             Err(findings) => {
@@ -68,16 +70,20 @@ pub(crate) fn run(args: &Report) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The file of the configuration and how old its lines may be, or the service's file.
-fn usual(config: Option<&Path>) -> Result<(PathBuf, Option<Duration>), config::Findings> {
-    let records = match config {
-        Some(config) => config::load(config)?.records,
-        None => None,
+/// The file of the configuration, if it has one, and how old its lines may be. Without, it is the
+/// service's: whoever asks is not started by the service manager, who tells the gateway of it.
+fn usual(config: Option<&Path>) -> Result<(Option<PathBuf>, Option<Duration>), config::Findings> {
+    let service = || Some(PathBuf::from(USUAL));
+    let Some(config) = config else {
+        return Ok((service(), None));
     };
-    Ok(match records {
-        Some(records) => (records.file, Some(records.max_age)),
-        None => (PathBuf::from(USUAL), None),
-    })
+    let records = config::load(config)?.records;
+    let file = match records.settings {
+        Some(settings) => Some(settings.file),
+        None if records.is_off => None,
+        None => service(),
+    };
+    Ok((file, Some(records.max_age)))
 }
 
 /// Milliseconds since 1970 of the moment so long ago.

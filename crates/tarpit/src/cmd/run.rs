@@ -89,7 +89,7 @@ pub(crate) fn run(args: &Run) -> anyhow::Result<ExitCode> {
 ///
 /// A place that the administrator named must be had; the service's own is nice to have.
 fn open_records(loaded: &Loaded) -> Result<(Option<Records>, Option<String>), String> {
-    let Some(settings) = loaded.records.clone() else {
+    let Some(settings) = loaded.records.settings.clone() else {
         return Ok((None, None));
     };
     let (file, is_said) = (settings.file.clone(), settings.is_said);

@@ -20,14 +20,14 @@ use toml::de::DeValue;
 use super::effective::Origin;
 use super::reader::{Reader, View};
 use super::system;
-use super::{Admin, Control, options, read};
+use super::{Admin, Control, Records, options, read};
 use crate::log;
 use pit::SessionBounds;
 
 /// What is not for the gateway.
 pub(super) struct Rest {
     pub(super) log: log::Format,
-    pub(super) records: Option<crate::records::Settings>,
+    pub(super) records: Records,
     pub(super) admin: Admin,
     pub(super) control: Control,
     pub(super) runtime: Option<PathBuf>,

@@ -155,3 +155,23 @@ fn a_hostile_file_is_only_wrong() {
     assert!(!page.contains(['\u{9b}', '\u{7f}']), "{page:?}");
     json::print(&report).unwrap();
 }
+
+/// Whoever asks is not started by the service manager, and so is not told where the records are.
+#[test]
+fn the_age_limit_holds_for_the_records_of_a_service_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("tarpit.toml");
+    let asked = |records: &str| {
+        let text = format!(
+            "hostname = \"mx.example.org\"\n[[upstream]]\naddress = \"192.0.2.2:25\"\n\
+             [[listener]]\nname = \"mx\"\naddress = \"192.0.2.1:25\"\n[records]\nmax_age = \"1h\"\n{records}\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        usual(Some(&config)).unwrap()
+    };
+    let hour = Some(Duration::from_secs(3600));
+    assert_eq!(asked(""), (Some(USUAL.into()), hour));
+    let own = folder.path().join("own.jsonl");
+    assert_eq!(asked("file = \"own.jsonl\""), (Some(own), hour));
+    assert_eq!(asked("file = \"off\""), (None, hour));
+}

@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
+use super::super::Records;
 use super::super::effective::Origin;
 use super::super::options;
 use super::super::read::quote;
 use super::super::reader::Reader;
 use crate::records::Settings;
 
-/// Reads it; inside `None` if no records are kept.
-pub(super) fn read(reader: &mut Reader<'_>) -> Option<Option<Settings>> {
+/// Reads it.
+pub(super) fn read(reader: &mut Reader<'_>) -> Option<Records> {
     let view = reader.single("records");
     let is_said = Reader::is_said(&view, "file");
     let said = reader.path_or_off(&view, "file");
@@ -24,13 +25,19 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Option<Settings>> {
         reader.hold(&view, option, quote(&file.display().to_string()), origin);
     }
     let (max_size, keep, max_age) = (max_size?, keep?, max_age?);
-    Some(file.map(|file| Settings {
+    let is_off = is_said && file.is_none();
+    let settings = file.map(|file| Settings {
         file,
         is_said,
         max_size,
         keep,
         max_age,
-    }))
+    });
+    Some(Records {
+        settings,
+        is_off,
+        max_age,
+    })
 }
 
 /// Where the service manager lets a service keep what outlives it. It may name several folders.
