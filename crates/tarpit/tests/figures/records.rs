@@ -1,5 +1,5 @@
 //! The record file of a gateway that runs: it agrees with the figures and the log, whatever is
-//! logged; `tarpit report` reads it; and nothing secret is in either.
+//! logged; `tarpit report` reads it; and nothing secret is in either, nor on the page.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -252,7 +252,10 @@ fn nothing_secret(addresses: &str, sender: &str) {
         upstream()
     );
     let mut tarpit = Tarpit::start_with(&config);
-    let mx = tarpit.listener();
+    let (mx, admin) = (tarpit.listener(), tarpit.admin());
+    // While somebody looks, what is said is kept.
+    let mut watcher = super::page::Watcher::new(admin).unwrap();
+    assert!(watcher.next().is_some());
     let mut client = Client::connect(mx);
     client.talk(&[("EHLO client.example.test", "250")]);
     client.talk(&[(&format!("AUTH PLAIN {WRONG}"), "535")]);
@@ -274,6 +277,9 @@ fn nothing_secret(addresses: &str, sender: &str) {
         ("QUIT", "221"),
     ]);
     let log = tarpit.sessions(1);
+    let name = log.last().unwrap()["session"].as_str().unwrap();
+    nothing_secret_is_shown((admin, &mut watcher), name, addresses == "full");
+    drop(watcher);
     tarpit.signal("TERM");
     assert!(tarpit.end().success());
     let records = fs::read_to_string(tarpit.folder().join("records.jsonl")).unwrap();
@@ -310,6 +316,35 @@ fn nothing_secret(addresses: &str, sender: &str) {
         );
         assert_eq!(log.contains(local), is_shown, "{local} in the log: {log}");
     }
+}
+
+/// Nor on the page: in its events, in what was said in the session, and in what explains it.
+fn nothing_secret_is_shown(
+    (admin, watcher): (std::net::SocketAddr, &mut super::page::Watcher),
+    session: &str,
+    is_full: bool,
+) {
+    let ask = |path: &str| super::http::get(admin, &format!("{path}?of={session}"));
+    super::health::until(|| ask("/v1/explain").status == 200);
+    let (said, told) = (ask("/v1/dialogue"), ask("/v1/explain"));
+    assert_eq!(said.status, 200, "it is not in the sample");
+    assert!(said.body.contains("AUTH PLAIN (not shown)"), "{}", said.body);
+    assert!(said.body.contains("message data"), "{}", said.body);
+    let shown = loop {
+        let shown = watcher.next().unwrap();
+        if shown["sessions"][0]["ended"].is_object() {
+            break shown.to_string();
+        }
+    };
+    for text in [&said.body, &told.body, &shown] {
+        for secret in SECRETS.iter().chain(&["YWxpY2U=", "UGFzc3dvcmQ6"]) {
+            assert!(!text.contains(secret), "{secret} on the page: {text}");
+        }
+        for local in ["bob@", "nobody@"] {
+            assert_eq!(text.contains(local), is_full, "{local} on the page: {text}");
+        }
+    }
+    assert_eq!(said.body.contains("alice@"), is_full, "{}", said.body);
 }
 
 #[test]
