@@ -394,8 +394,9 @@ pub(crate) async fn hold(
 }
 
 fn log_half_closed<S>(conn: &Conn<S>) {
+    // Not `tarpit::hold`: those are records, one for each hold.
     tracing::info!(
-        target: "tarpit::hold",
+        target: "tarpit::pit",
         session = %format_args!("tp-{}", conn.session.id()),
         source = %conn.session.source(),
         "client closed its side while held"

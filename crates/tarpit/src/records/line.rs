@@ -74,7 +74,7 @@ impl<'a> Line<'a> {
         }
         let about = match line.target {
             "tarpit::act" => About::Act,
-            "tarpit::hold" => About::Hold,
+            "tarpit::hold" if !line.end.is_empty() => About::Hold,
             // A proxy's own check has no source.
             "tarpit::session" if !line.source.is_empty() => About::Session,
             _ => return Ok(None),
@@ -240,6 +240,9 @@ mod tests {
                 .unwrap()
                 .is_none()
         );
+        // Something about a hold that is not over.
+        let note = br#"{"session":"tp-00000001","source":"192.0.2.1","target":"tarpit::hold"}"#;
+        assert!(Line::read(note).unwrap().is_none());
         for bad in [
             "",
             "{",

@@ -107,6 +107,35 @@ fn records_agree_with_the_log_the_figures_and_the_report() {
     the_report_agrees(&shown, tarpit.folder());
 }
 
+/// That it does so is no hold of its own.
+#[test]
+fn who_closes_its_side_in_a_hold_was_held_once() {
+    let mut tarpit = Tarpit::start(&CONFIG.replace("delay = \"1s\"", "delay = \"100s\""));
+    let (mx, admin) = (tarpit.listener(), tarpit.admin());
+    let mut client = Client::connect(mx);
+    client.talk(HELLO);
+    client.tell("RCPT TO:<nobody@example.test>");
+    super::health::until(|| {
+        let shown = super::parse::parse(&super::http::get(admin, "/metrics").body);
+        value(&shown, "tarpit_sessions", &["state=held"]) == 1.0
+    });
+    let socket = client.into_socket();
+    socket.shutdown(std::net::Shutdown::Write).unwrap();
+    tarpit.wait_for_message("client closed its side while held");
+    // It is let go of then.
+    tarpit.signal("TERM");
+    assert!(tarpit.end().success());
+    let records = lines(tarpit.folder());
+    let holds = of(&records, "tarpit::hold");
+    assert_eq!(holds.len(), 1, "{holds:?}");
+    let report = json(
+        &["report", "--records", "records.jsonl", "--json"],
+        tarpit.folder(),
+    );
+    assert_eq!(report["held"]["count"], 1, "{report}");
+    assert_eq!(report["lines_unreadable"], 0, "{report}");
+}
+
 /// The first hold was before anything was accepted, those of the last session after.
 fn known_senders_are_marked(records: &[Value]) {
     let holds = of(records, "tarpit::hold");
