@@ -271,20 +271,8 @@ fn nothing_secret_is_written_down() {
     }
 }
 
-/// `sender`: how the reverse-path is shown; empty if nobody can know.
-fn nothing_secret(addresses: &str, sender: &str) {
-    let config = format!(
-        "hostname = \"mx.example.test\"\nlog.format = \"json\"\nlog.addresses = \"{addresses}\"\nadmin.address = \"127.0.0.1:0\"\n\
-         [records]\nfile = \"records.jsonl\"\n[tarpit]\nmode = \"enforce\"\ndelay = \"100ms\"\n\
-         [[listener]]\nname = \"mx\"\naddress = \"127.0.0.1:0\"\nauth_plaintext = true\n\
-         [[upstream]]\naddress = \"{}\"\nidentity = \"none\"\n",
-        upstream()
-    );
-    let mut tarpit = Tarpit::start_with(&config);
-    let (mx, admin) = (tarpit.listener(), tarpit.admin());
-    // While somebody looks, what is said is kept.
-    let mut watcher = super::page::Watcher::new(admin).unwrap();
-    assert!(watcher.next().is_some());
+/// A session with passwords where they belong, and where they don't.
+fn confide(mx: std::net::SocketAddr) {
     let mut client = Client::connect(mx);
     client.talk(&[("EHLO client.example.test", "250")]);
     client.talk(&[(&format!("AUTH PLAIN {WRONG}"), "535")]);
@@ -305,6 +293,23 @@ fn nothing_secret(addresses: &str, sender: &str) {
         ),
         ("QUIT", "221"),
     ]);
+}
+
+/// `sender`: how the reverse-path is shown; empty if nobody can know.
+fn nothing_secret(addresses: &str, sender: &str) {
+    let config = format!(
+        "hostname = \"mx.example.test\"\nlog.format = \"json\"\nlog.addresses = \"{addresses}\"\nadmin.address = \"127.0.0.1:0\"\n\
+         [records]\nfile = \"records.jsonl\"\n[tarpit]\nmode = \"enforce\"\ndelay = \"100ms\"\n\
+         [[listener]]\nname = \"mx\"\naddress = \"127.0.0.1:0\"\nauth_plaintext = true\n\
+         [[upstream]]\naddress = \"{}\"\nidentity = \"none\"\n",
+        upstream()
+    );
+    let mut tarpit = Tarpit::start_with(&config);
+    let (mx, admin) = (tarpit.listener(), tarpit.admin());
+    // While somebody looks, what is said is kept.
+    let mut watcher = super::page::Watcher::new(admin).unwrap();
+    assert!(watcher.next().is_some());
+    confide(mx);
     let log = tarpit.sessions(1);
     let name = log.last().unwrap()["session"].as_str().unwrap();
     nothing_secret_is_shown((admin, &mut watcher), name, addresses == "full");
