@@ -117,7 +117,9 @@ function within(now, before, share) {
 function show(now) {
   const newest = past[0];
   if (newest && (newest.clock > now.clock || newest.started !== now.started)) past.length = 0;
-  past.unshift(now);
+  // Ten minutes of all of it would be tens of megabytes.
+  const { clock, started, mail, latency, upstream_failures, effect, pit } = now;
+  past.unshift({ clock, started, mail, latency, upstream_failures, effect, pit });
   while (past.length && now.clock - past[past.length - 1].clock > KEPT_SECONDS) past.pop();
   if (paused) return;
   const before = past.findLast((one) => now.clock - one.clock <= RATE_SECONDS) || now;
