@@ -1,6 +1,6 @@
 //! What commands ask for, one by one: the mode, a trial, exemptions.
 //!
-//! Each is done whole or not at all, and kept before it holds: who hears that it was done finds it so
+//! Each is done whole or not at all, and kept before it is said to be done: who hears that finds it so
 //! after a restart too, or was warned.
 
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use tracing::info;
 
 use super::super::kept::{KeptMode, show_moment};
 use super::super::trial::{Outcome, Trial};
-use super::Desk;
+use super::{Desk, standing};
 use crate::config::{self, Loaded};
 
 /// The longest trial, and the longest patience in one: a week.
@@ -37,7 +37,7 @@ impl Desk {
         handle: &Handle,
     ) -> Result<Done, Refused> {
         let (text, warning) = match what {
-            Change::Mode(mode) => self.change_mode(mode, loaded, handle)?,
+            Change::Mode(mode) => self.change_mode(mode, loaded, handle).await?,
             Change::Confirm => {
                 // What ends it may have come since the last look; then it is not kept.
                 self.look(loaded, handle).await;
@@ -66,7 +66,7 @@ impl Desk {
         }
     }
 
-    fn change_mode(
+    async fn change_mode(
         &mut self,
         asked: SetMode,
         loaded: &Loaded,
@@ -96,6 +96,9 @@ impl Desk {
         }
         let now = found.unwrap_or_else(|| loaded.mode());
         self.end_trial(Outcome::BrokenOff, now, handle);
+        // Nobody who is to be let go waits for the disk.
+        self.mode = found.and_then(|mode| standing(mode, loaded));
+        self.put_in_force(loaded, handle).await;
         let warning = self.set(found, loaded);
         let set_by = if self.mode.is_some() {
             "by command"
