@@ -1,5 +1,5 @@
 //! What is shipped for Grafana and Prometheus: every metric that it names exists with the labels it
-//! asks for, and Prometheus itself can read every expression.
+//! asks for and their values, and Prometheus itself can read every expression.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,8 +15,9 @@ const OTHERS: &[&str] = &["up"];
 /// Labels that Prometheus adds.
 const ADDED: &[&str] = &["job", "instance", "le"];
 
-/// Metrics, and the labels of each.
-type Table = BTreeMap<String, BTreeSet<String>>;
+/// Metrics, the labels of each, and the values of those; none where the configuration has them.
+type Table = BTreeMap<String, Labels>;
+type Labels = BTreeMap<String, BTreeSet<String>>;
 
 /// Those in `tarpit generate monitoring`, which is made from the table.
 fn table() -> Result<Table> {
@@ -29,10 +30,12 @@ fn table() -> Result<Table> {
             continue;
         };
         let name = name.trim_start_matches("| ").trim_matches('`');
-        let labels = labels
-            .split("; ")
-            .filter_map(|label| label.split('`').nth(1));
-        let labels: BTreeSet<String> = labels.map(str::to_owned).collect();
+        // `end`: `quit`, `hang_up`
+        let labels = labels.split("; ").filter_map(|label| {
+            let mut words = label.split('`').skip(1).step_by(2).map(str::to_owned);
+            Some((words.next()?, words.collect()))
+        });
+        let labels: Labels = labels.collect();
         if *kind == "histogram" {
             for end in ["_bucket", "_sum", "_count"] {
                 table.insert(format!("{name}{end}"), labels.clone());
@@ -71,6 +74,22 @@ fn labels(expression: &str) -> Vec<&str> {
     labels.into_iter().map(str::trim).collect()
 }
 
+/// The values that an expression asks for, each with its label; patterns are alternatives here.
+fn values(expression: &str) -> Vec<(&str, &str)> {
+    let mut values = Vec::new();
+    for part in expression.split('{').skip(1) {
+        let matchers = part.split('}').next().unwrap_or_default();
+        for matcher in matchers.split(',') {
+            let mut parts = matcher.split('"');
+            let label = parts.next().unwrap_or_default();
+            let label = label.trim().trim_end_matches(['=', '~', '!']);
+            let wanted = parts.next().unwrap_or_default().split('|');
+            values.extend(wanted.map(|value| (label, value)));
+        }
+    }
+    values
+}
+
 /// The labels that what an expression finds still has.
 fn remaining<'a>(expression: &'a str, table: &'a Table) -> BTreeSet<&'a str> {
     if let Some(part) = expression.split("by (").nth(1) {
@@ -78,8 +97,8 @@ fn remaining<'a>(expression: &'a str, table: &'a Table) -> BTreeSet<&'a str> {
         return labels.map(str::trim).collect();
     }
     let found = named(expression);
-    let labels = found.iter().filter_map(|name| table.get(name)).flatten();
-    let labels = labels.map(String::as_str);
+    let labels = found.iter().filter_map(|name| table.get(name));
+    let labels = labels.flat_map(Labels::keys).map(String::as_str);
     labels.chain(ADDED.iter().copied()).collect()
 }
 
@@ -87,13 +106,25 @@ fn check(place: &str, expression: &str, table: &Table) -> Result<()> {
     let found = named(expression);
     ensure!(!found.is_empty(), "{place} names no metric: {expression}");
     let mut known: BTreeSet<&str> = ADDED.iter().copied().collect();
+    let mut words: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for name in &found {
         let labels = table.get(name);
         ensure!(
             labels.is_some() || OTHERS.contains(&name.as_str()),
             "{place}: there is no {name}: {expression}"
         );
-        known.extend(labels.into_iter().flatten().map(String::as_str));
+        for (label, values) in labels.into_iter().flatten() {
+            known.insert(label);
+            let words = words.entry(label).or_default();
+            words.extend(values.iter().map(String::as_str));
+        }
+    }
+    for (label, value) in values(expression) {
+        let words = words.get(label).filter(|words| !words.is_empty());
+        ensure!(
+            words.is_none_or(|words| words.contains(value)),
+            "{place}: {label} is never {value}: {expression}"
+        );
     }
     for label in labels(expression) {
         ensure!(
@@ -196,6 +227,8 @@ fn mistakes_are_found() -> Result<()> {
     ensure!(check("x", "1 + 1", &table).is_err());
     ensure!(check("x", "sum by (reasons) (tarpit_holds_total)", &table).is_err());
     ensure!(check("x", "tarpit_holds_total{reasn=~\"debt\"}", &table).is_err());
+    ensure!(check("x", "tarpit_holds_total{reason=~\"debt|dept\"}", &table).is_err());
+    ensure!(check("x", "tarpit_holds_total{reason=~\"debt|no_room\"}", &table).is_ok());
     ensure!(check("x", "sum(rate(tarpit_held_seconds_total[5m])) + up", &table).is_ok());
     let summed = "sum by (instance) (rate(tarpit_holds_total[5m])) > 1";
     ensure!(remaining(summed, &table) == BTreeSet::from(["instance"]));
