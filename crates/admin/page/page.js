@@ -230,8 +230,11 @@ function showHarm(now) {
   at("harm").className = harm.seconds || harm.hang_ups ? "some" : "";
   text(at("would-harm"), harm.observed_seconds ? `In mode observe, ${span(harm.observed_seconds)} more would have been.` : "");
   const events = [...harm.events].reverse().slice(0, 8);
-  fill("harm-events", events.map((event, place) => ({
-    key: `${event.at} ${event.source} ${event.session} ${place}`,
+  // The same for as long as it is listed, wherever: its row keeps the focus. Two may be alike.
+  const alike = new Map();
+  const nth = (key) => { alike.set(key, (alike.get(key) || 0) + 1); return `${key} ${alike.get(key)}`; };
+  fill("harm-events", events.map((event) => ({
+    key: nth(`${event.at} ${event.source} ${event.session}`),
     cells: [clockTime(event.at), { ask: event.source }, { ask: event.session }, words(event.reason), span(event.seconds) + (event.hung_up ? ", hung up" : "")],
   })), "nobody");
 }
