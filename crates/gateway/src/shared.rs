@@ -13,6 +13,7 @@ use tarpit_core::policy::{Mode, Policy};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::config::Listener;
 use crate::dialogue::Dialogues;
 use crate::front::Crowd;
 use crate::harm::Harm;
@@ -120,14 +121,21 @@ impl Shared {
         if Arc::ptr_eq(&live, own) {
             return Cow::Borrowed(&named.policy);
         }
-        let mut listeners = live.config.listeners.iter();
-        let Some(now) = listeners.find(|one| one.name == named.name) else {
-            return Cow::Borrowed(&named.policy);
+        let mode = |listener: &Listener| {
+            if listener.policy.counts() {
+                listener.policy.mode
+            } else {
+                Mode::Off
+            }
         };
-        let mode = if now.policy.counts() {
-            now.policy.mode
-        } else {
-            Mode::Off
+        let mut listeners = live.config.listeners.iter();
+        let mode = match listeners.find(|one| one.name == named.name) {
+            Some(now) => mode(now),
+            // A reload took it away: its clients go on, but under no stricter mode than all others.
+            None => {
+                let modes = live.config.listeners.iter().map(mode);
+                modes.max().unwrap_or(Mode::Off)
+            }
         };
         if mode >= named.policy.mode {
             return Cow::Borrowed(&named.policy);

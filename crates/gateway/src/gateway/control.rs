@@ -80,7 +80,8 @@ impl Handle {
         let is_eased = before.config.listeners.iter().any(|old| {
             let mut listeners = live.config.listeners.iter();
             let new = listeners.find(|new| new.name == old.name);
-            old.policy.enforces() && new.is_some_and(|new| !new.policy.enforces())
+            // Where its listener is gone, another one's mode may be the strictest now.
+            old.policy.enforces() && new.is_none_or(|new| !new.policy.enforces())
         });
         shared.live.store(live);
         if is_eased {

@@ -138,3 +138,18 @@ fn an_address_that_cannot_be_had_is_no_mistake_in_the_file() {
     assert!(error.contains(&address.to_string()), "{error}");
     assert_eq!(tarpit.mode(), by("observe", "configuration"));
 }
+
+/// A reload took the listener away that they came by: `mode off` is off for them too.
+#[test]
+fn who_came_by_a_listener_that_is_gone_is_let_go() {
+    let tarpit = Tarpit::run("mode = \"enforce\"\ndelay = \"100s\"");
+    let mut client = Client::connect(tarpit.address);
+    client.guess();
+    while tarpit.status()["pit"]["held"] != 1 {}
+    let file = tarpit.folder.path().join("tarpit.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("name = \"mx\"", "name = \"other\"")).unwrap();
+    tarpit.say(&["reload"]);
+    tarpit.say(&["mode", "off"]);
+    assert!(client.reply().starts_with("550 "));
+}
