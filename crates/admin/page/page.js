@@ -208,7 +208,7 @@ function showPit(now) {
   });
   fill("ages", ages, "nobody is held");
   text(at("sampled"), sum >= pit.held ? "" :
-    `The two lists are of ${number(sum)} of them: a sample of those in this process; who waits in a keeper or keeps an upstream connection is not told apart.`);
+    `The two lists are of ${number(sum)} of them: who is idle after a hold, waits in a keeper or keeps an upstream connection is not in them, and of many a sample is.`);
 }
 
 function showEffect(now, before) {

@@ -7,6 +7,7 @@ mod control;
 mod generate;
 mod import;
 mod keeper;
+mod out;
 mod recipe;
 mod replay;
 mod report;

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// A server that answers each line, for as many connections as come.
 fn server(answer: impl Fn(&str) -> Option<&'static str> + Send + 'static) -> SocketAddr {
@@ -228,4 +228,17 @@ fn a_server_that_hangs_up_at_unknown_names() {
         1,
         &["PROBLEM: example.org: no answer to an unknown name (it closed the connection)"],
     );
+}
+
+/// `| head` closes what we print to: that is no error of ours.
+#[test]
+fn whoever_has_read_enough_may_leave() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tarpit"));
+    command.args(["generate", "reference"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
 }

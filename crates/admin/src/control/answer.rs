@@ -99,7 +99,7 @@ impl Clerk {
             }
             ("POST", "/v1/forgive") => {
                 let Forgive { address } = read(&head, body).await?;
-                let address = address_of(&address)?;
+                let address = address_of(&self.office.handle, &address)?;
                 tracing::info!(target: "tarpit::control", user, %address, "forgive");
                 self.look(move |office| Ok(forgive(&office.handle, address)))
                     .await
@@ -235,14 +235,14 @@ fn sources(handle: &Handle, top: usize) -> Sources {
 
 pub(crate) fn explain(handle: &Handle, of: String) -> Result<Explanation, Wrong> {
     let now = handle.unix_now();
-    if let Ok(address) = of.parse() {
+    if let Some(address) = find_address(handle, &of) {
         return Ok(Explanation::of(of, &handle.explain(address), None, now));
     }
     let Ok(id) = of.parse::<SessionId>() else {
         return Err(wrong(
             StatusCode::UNPROCESSABLE_ENTITY,
             format!(
-                "found {of:?}; allowed: an IP address, or the name of a session such as tp-0123ABCD"
+                "found {of:?}; allowed: an IP address, a source as it is shown, or the name of a session such as tp-0123ABCD"
             ),
         ));
     };
@@ -302,13 +302,20 @@ where
         .map_err(|error| wrong(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))
 }
 
-fn address_of(text: &str) -> Result<IpAddr, Wrong> {
-    text.parse().map_err(|_| {
+fn address_of(handle: &Handle, text: &str) -> Result<IpAddr, Wrong> {
+    find_address(handle, text).ok_or_else(|| {
         wrong(
             StatusCode::UNPROCESSABLE_ENTITY,
-            format!("found {text:?}; allowed: an IP address"),
+            format!("found {text:?}; allowed: an IP address, or a source as it is shown"),
         )
     })
+}
+
+/// An address; or a source as it is shown, such as `2001:db8::/64` where sources have 64 bits.
+fn find_address(handle: &Handle, text: &str) -> Option<IpAddr> {
+    let address = text.split('/').next()?.parse().ok()?;
+    let is_source = || handle.source_of(address).to_string() == text;
+    (!text.contains('/') || is_source()).then_some(address)
 }
 
 fn top(query: &str) -> Result<usize, Wrong> {

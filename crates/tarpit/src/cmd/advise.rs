@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tarpit_core::policy::{Mode, Scope};
 use tarpit_core::replay::{self as core, Outcome, Settings};
 
-use super::BAD_CONFIG;
+use super::{BAD_CONFIG, out};
 use super::replay::{outcome, print_json, remarks};
 use super::report::{number, seconds};
 use crate::cli::Advise;
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Advise) -> anyhow::Result<ExitCode> {
         });
         print_json(all, &sessions)?;
     } else {
-        print!("{}", print(&tries, &survivals, &sessions));
+        out::print(print(&tries, &survivals, &sessions))?;
     }
     Ok(ExitCode::SUCCESS)
 }

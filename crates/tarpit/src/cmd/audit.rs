@@ -24,7 +24,7 @@ use tarpit_core::policy::{Mode, Scope};
 use tarpit_gateway::clock::unix_now;
 use tarpit_gateway::config::{Exemption, Kind, Listener};
 
-use super::USUAL_CONFIG;
+use super::{USUAL_CONFIG, out};
 use crate::cli::{Audit, Rule};
 use crate::config;
 use crate::control::Seen;
@@ -81,9 +81,9 @@ pub(crate) fn run(args: &Audit) -> anyhow::Result<ExitCode> {
     let judged = judge(&seen, now);
     let passes = judged.iter().all(|judged| judged.findings.is_empty());
     if args.json {
-        println!("{:#}", as_json(&file, &seen, &judged, now));
+        out::print(format_args!("{:#}\n", as_json(&file, &seen, &judged, now)))?;
     } else {
-        print!("{}", as_text(&file, &seen, &judged));
+        out::print(as_text(&file, &seen, &judged))?;
     }
     Ok(if passes {
         ExitCode::SUCCESS

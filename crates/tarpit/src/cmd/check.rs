@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tarpit_gateway::clock::unix_now;
 
-use super::{BAD_CONFIG, block_on};
+use super::{BAD_CONFIG, block_on, out};
 use crate::cli::Check;
 use crate::config;
 
@@ -26,8 +26,8 @@ pub(crate) fn run(args: &Check) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(BAD_CONFIG));
         }
     };
-    println!("# The values that hold in {}:", loaded.file.display());
-    print!("{}", config::as_toml(&loaded.effective));
+    let head = format!("# The values that hold in {}:\n", loaded.file.display());
+    out::print(head + &config::as_toml(&loaded.effective))?;
     let mut is_blocked = false;
     if !args.no_probe {
         let report = block_on(async { Ok(probe::probe(&loaded.gateway).await) })?;

@@ -21,7 +21,7 @@ use tarpit_admin::api::{
 };
 use toml::de::DeValue;
 
-use super::{BAD_CONFIG, UNAVAILABLE};
+use super::{BAD_CONFIG, UNAVAILABLE, out};
 use crate::cli::control::{ExemptAdd, ExemptWhat, Explain, Forgive, Mode, Reach, Sources, Top};
 use crate::config;
 use client::{Answer, Client, ClientError};
@@ -39,7 +39,10 @@ pub(crate) fn status(reach: &Reach) -> anyhow::Result<ExitCode> {
 /// `tarpit top`
 pub(crate) fn top(args: &Top) -> anyhow::Result<ExitCode> {
     match Client::find(&args.reach) {
-        Ok(client) => top::run(&client, Duration::from_secs(args.every)),
+        Ok(client) => {
+            let find = || Client::find(&args.reach);
+            top::run(client, find, Duration::from_secs(args.every))
+        }
         Err(error) => Ok(unreached(&error)),
     }
 }
@@ -188,7 +191,7 @@ fn ask<T: DeserializeOwned>(
     };
     let answer = client.ask(method, path, body)?;
     if reach.json {
-        print!("{}", String::from_utf8_lossy(&answer.body));
+        out::print(String::from_utf8_lossy(&answer.body))?;
     }
     if !answer.is_ok() {
         if !reach.json {
@@ -202,7 +205,7 @@ fn ask<T: DeserializeOwned>(
         });
     }
     if !reach.json {
-        print!("{}", show(serde_json::from_slice(&answer.body)?));
+        out::print(show(serde_json::from_slice(&answer.body)?))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -16,6 +16,7 @@ use anyhow::{Context as _, bail};
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
+use super::out;
 use crate::cli::{Generate, Page, Tarpit};
 use crate::config::generate;
 
@@ -29,10 +30,10 @@ const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
 /// When a file can't be written.
 pub(crate) fn run(args: &Generate) -> anyhow::Result<ExitCode> {
     match args.page {
-        Page::Sample => print!("{}", generate::sample()),
-        Page::Reference => print!("{}", generate::reference()),
-        Page::Extensions => print!("{}", tarpit_smtp::extensions_markdown()),
-        Page::Monitoring => print!("{}", tarpit_admin::monitoring_markdown()),
+        Page::Sample => out::print(generate::sample())?,
+        Page::Reference => out::print(generate::reference())?,
+        Page::Extensions => out::print(tarpit_smtp::extensions_markdown())?,
+        Page::Monitoring => out::print(tarpit_admin::monitoring_markdown())?,
         Page::Man => man::write(folder(args)?)?,
         Page::Completions => completions(folder(args)?)?,
     }

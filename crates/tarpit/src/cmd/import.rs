@@ -32,6 +32,7 @@ mod units;
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::out;
 use crate::cli::{From, Import};
 use crate::config;
 use draft::Draft;
@@ -44,7 +45,7 @@ use draft::Draft;
 /// The file can't be read or is broken; with its line.
 pub(crate) fn run(args: &Import) -> anyhow::Result<ExitCode> {
     let text = draft(args.from, &args.file)?.print();
-    print!("{text}");
+    out::print(&text)?;
     let Err(findings) = config::parse(Path::new("(printed)"), &text) else {
         return Ok(ExitCode::SUCCESS);
     };

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-use super::{BAD_CONFIG, USUAL_CONFIG};
+use super::{BAD_CONFIG, USUAL_CONFIG, out};
 use crate::cli::{Recipe, Way};
 use crate::config;
 use plan::Facts;
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Recipe) -> anyhow::Result<ExitCode> {
         },
         None => Facts::usual(PathBuf::from(USUAL_CONFIG)),
     };
-    print!("{}", render(args, &facts)?);
+    out::print(render(args, &facts)?)?;
     Ok(ExitCode::SUCCESS)
 }
 

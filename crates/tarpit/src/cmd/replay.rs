@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tarpit_core::Tick;
 use tarpit_core::replay::{self as core, Outcome, Watch};
 
-use super::BAD_CONFIG;
+use super::{BAD_CONFIG, out};
 use super::report::{number, seconds};
 use crate::cli::Replay;
 use crate::config;
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Replay) -> anyhow::Result<ExitCode> {
         });
         print_json(both, &sessions)?;
     } else {
-        print!("{}", table(&before, &after, &sessions));
+        out::print(table(&before, &after, &sessions))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -134,7 +134,7 @@ fn table(before: &Outcome, after: &Outcome, sessions: &Sessions) -> String {
 pub(super) fn print_json(mut figures: Value, sessions: &Sessions) -> anyhow::Result<()> {
     figures["sessions_cut"] = sessions.cut.into();
     figures["lines_unreadable"] = sessions.unreadable.into();
-    println!("{}", serde_json::to_string_pretty(&figures)?);
+    out::print(serde_json::to_string_pretty(&figures)? + "\n")?;
     Ok(())
 }
 

@@ -22,7 +22,7 @@ use crate::config::{self, span};
 use crate::records::read;
 use tally::Tally;
 
-use super::BAD_CONFIG;
+use super::{BAD_CONFIG, out};
 pub(super) use text::{number, seconds};
 
 /// Where the package's service keeps its records.
@@ -63,9 +63,9 @@ pub(crate) fn run(args: &Report) -> anyhow::Result<ExitCode> {
         std::fs::write(file, page).with_context(|| file.display().to_string())?;
     }
     if args.json {
-        println!("{}", json::print(&report)?);
+        out::print(json::print(&report)? + "\n")?;
     } else if args.html.is_none() {
-        print!("{}", text::print(&report));
+        out::print(text::print(&report))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -67,10 +67,15 @@ fn why_does_this_client_wait() {
     assert!(error.contains("not among the newest sessions"), "{error}");
     let error = tarpit.refuse(&["explain", "mallory"], 1);
     assert!(
-        error.contains("allowed: an IP address, or the name of a session"),
+        error.contains("allowed: an IP address, a source as it is shown, or the name of a session"),
         "{error}"
     );
     tarpit.refuse(&["forgive", "192.0.2.0/24"], 1);
+    // As it is shown: a source of IPv6 has 64 bits, and one of IPv4 is its address.
+    let said = tarpit.say(&["forgive", "2001:db8::/64"]);
+    assert_eq!(said, "2001:db8::/64 owed nothing\n");
+    assert!(tarpit.say(&["explain", "2001:db8::/64"]).contains("2001:db8::/64"));
+    tarpit.refuse(&["explain", "2001:db8::1/64"], 1);
 }
 
 #[test]

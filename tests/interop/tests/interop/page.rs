@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
-use tarpit_interop::{Browser, Busy, HELD, wait_for};
+use tarpit_interop::{Browser, Busy, Client, HELD, wait_for};
 
 /// How long something may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -163,6 +163,39 @@ fn open_things(browser: &mut Browser) -> Result<()> {
     );
     browser.value("document.getElementById('why').close()")?;
     Ok(())
+}
+
+/// Whatever a client says is text, in the list and when it is opened.
+#[test]
+fn what_clients_say_is_no_markup() -> Result<()> {
+    let scene = Busy::start("")?;
+    let mut browser = Browser::start(None)?;
+    browser.open(&format!("{}/", scene.page()?))?;
+    browser.wait("document.getElementById('link').textContent === 'live'")?;
+    let title = browser.value("document.title")?;
+    let markup = "<img/src=x/onerror=document.title='taken'>";
+    let mut client = Client::connect(scene.gateway.port()?)?;
+    client.reply()?.expect(220)?;
+    client.command(&format!("EHLO {markup}"))?.expect(250)?;
+    let sender = format!("MAIL FROM:<\"{markup}\"@example.net>");
+    client.command(&sender)?.expect(250)?;
+    client.send(format!("RCPT TO:<\"{markup}\"@example.org>\r\n").as_bytes())?;
+    client.is_silent(Duration::from_millis(500))?;
+    client.reset()?;
+    browser.wait("document.querySelectorAll('#session-rows button').length > 0")?;
+    browser.value("document.querySelector('#session-rows button').click()")?;
+    browser.wait("document.querySelectorAll('ol.talk li').length > 3")?;
+    let text = browser.value("document.getElementById('why-text').innerText")?;
+    let text = text.as_str().unwrap_or_default();
+    ensure!(
+        text.matches(markup).count() >= 3,
+        "EHLO, MAIL and RCPT are not all shown: {text}"
+    );
+    ensure!(browser.value("document.images.length")? == json!(0));
+    ensure!(browser.value("document.title")? == title);
+    let told = browser.told();
+    ensure!(told.complaints.is_empty(), "{:#?}", told.complaints);
+    scene.gateway.stop()
 }
 
 /// Every part that a rule of accessibility can be held against by a program: names, headers, no way

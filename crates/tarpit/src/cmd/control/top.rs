@@ -7,29 +7,48 @@ use std::time::{Duration, Instant};
 
 use tarpit_admin::api::{Sources, Status};
 
-use super::client::Client;
+use super::super::out;
+use super::client::{Client, ClientError};
 use super::show;
 use super::terminal::Terminal;
 
 /// Sources that are shown; a usual terminal has room for them.
 const SOURCES: &str = "/v1/sources?top=10";
 
-/// Shows it until it is left.
-pub(super) fn run(client: &Client, every: Duration) -> anyhow::Result<ExitCode> {
+/// Shows it until it is left. `client` is found anew where another process has taken over.
+pub(super) fn run(
+    mut client: Client,
+    find: impl Fn() -> Result<Client, ClientError>,
+    every: Duration,
+) -> anyhow::Result<ExitCode> {
     let mut before = client.status()?;
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
-        print!("{}", screen(client, &before, None)?);
+        out::print(screen(&client, &before, None)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let terminal = Terminal::take()?;
-    terminal.show(&screen(client, &before, None)?)?;
+    terminal.show(&screen(&client, &before, None)?)?;
     let mut last = Instant::now();
     while !terminal.is_left_within(every) {
-        let now = client.status()?;
-        let rates = rates(&before, &now, last.elapsed());
-        last = Instant::now();
-        terminal.show(&screen(client, &now, Some(&rates))?)?;
-        before = now;
+        let look = client.status().and_then(|now| {
+            let rates = (now.process == before.process)
+                .then(|| rates(&before, &now, last.elapsed()));
+            let screen = screen(&client, &now, rates.as_deref())?;
+            Ok((now, screen))
+        });
+        match look {
+            Ok((now, screen)) => {
+                last = Instant::now();
+                terminal.show(&screen)?;
+                before = now;
+            }
+            Err(error) => {
+                terminal.show(&format!("tarpit: {error:#}\nlooks again\nq leaves\n"))?;
+                if let Ok(found) = find() {
+                    client = found;
+                }
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

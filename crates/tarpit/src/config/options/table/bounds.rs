@@ -142,7 +142,8 @@ pub(super) const LOG: &[Opt] = &[
         "How mail addresses are shown, in the log, in records and by `tarpit explain`: as they are; their domain (`*@example.org`); or \
          a keyed hash, the same for the same address until the next start. Addresses of hosts stay.",
         "As mail servers log them: without, nobody finds a message. `domain` is enough to judge a delay.",
-    ),
+    )
+    .restart(),
 ];
 
 /// `[records]`
