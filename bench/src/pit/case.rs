@@ -18,7 +18,7 @@ use crate::tls::Certificate;
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// How long a pit may take to come to rest when a herd has left.
-const REST: Duration = Duration::from_secs(30);
+const REST: Duration = Duration::from_secs(90);
 
 /// Guesses a second when a whole herd is to be held again before the first is due.
 /// As fast as they can, that is.
@@ -404,7 +404,8 @@ impl Bench<'_> {
 
     /// Waits until only `share` are still held.
     async fn silence(&self, herd: &mut Herd, share: f64) -> Result<()> {
-        let patience = self.case.hold + SETTLE * 5;
+        // Whoever was read late is held as long as all others from then on.
+        let patience = self.case.hold * 3 + SETTLE * 5;
         herd.wait(patience, |tally| {
             (tally.held() as f64) <= share * tally.clients() as f64 * 1.01 + 1.0
         })

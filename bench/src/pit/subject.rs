@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
+use rustix::process::{Pid, Signal, kill_process};
 use tarpit_interop::free_port;
 
 use super::floor::Floor;
@@ -124,6 +125,23 @@ pub(crate) struct Subject {
     pub(super) running: Box<dyn Any + Send>,
 }
 
+/// Keepers outlive their front, so that nobody held is lost. Here they would hold on into the next
+/// case.
+struct Keepers {
+    front: u32,
+}
+
+impl Drop for Keepers {
+    fn drop(&mut self) {
+        for process in machine::family(self.front) {
+            if let Some(id) = i32::try_from(process).ok().and_then(Pid::from_raw) {
+                // Who has ended by itself needs it no more.
+                let _ = kill_process(id, Signal::KILL);
+            }
+        }
+    }
+}
+
 /// Whose memory and processor time count.
 pub(super) enum Cost {
     /// A process with all that it starts.
@@ -194,7 +212,13 @@ async fn gateway(wanted: &Wanted<'_>) -> Result<Subject> {
         admin,
         remark,
         cost: Cost::Family(gateway.id()),
-        running: Box::new((gateway, folder)),
+        running: Box::new((
+            Keepers {
+                front: gateway.id(),
+            },
+            gateway,
+            folder,
+        )),
     })
 }
 
@@ -231,6 +255,13 @@ fn settings(
          ledger_sources_max = {}\nerrors_max = 1000\nsession_timeout = \"24h\"",
         sessions.max(200_000)
     );
+    let folder = recipients.parent().unwrap_or(recipients);
+    // Keepers of another gateway that has ended, with whom they still hold, are none of this one's.
+    let keepers = if reference.knows("keepers.directory") {
+        format!("[keepers]\ndirectory = {folder:?}\n")
+    } else {
+        String::new()
+    };
     let tarpit_more = match wanted.holding {
         Holding::Silent => "",
         Holding::Stutter => "hold = \"stutter\"",
@@ -244,7 +275,7 @@ fn settings(
         tarpit_more,
         limits,
         more: format!(
-            "[recipients]\nsource = \"file\"\nfile = \"{}\"\n\n{pit}\n{admin}",
+            "[recipients]\nsource = \"file\"\nfile = \"{}\"\n\n{pit}\n{admin}\n{keepers}",
             recipients.display()
         ),
         ..Settings::new(wanted.sink)

@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 use tarpit_core::policy::{Mode, Scope};
 use tarpit_core::replay::{self as core, Outcome, Settings};
 
-use super::{BAD_CONFIG, out};
 use super::replay::{outcome, print_json, remarks};
 use super::report::{number, seconds};
+use super::{BAD_CONFIG, out};
 use crate::cli::Advise;
 use crate::config;
 use crate::records::read::Progress;

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tarpit_core::Tick;
 use tarpit_core::replay::{self as core, Outcome, Watch};
 
-use super::{BAD_CONFIG, out};
 use super::report::{number, seconds};
+use super::{BAD_CONFIG, out};
 use crate::cli::Replay;
 use crate::config;
 use crate::records::read::Progress;

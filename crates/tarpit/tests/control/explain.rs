@@ -74,7 +74,11 @@ fn why_does_this_client_wait() {
     // As it is shown: a source of IPv6 has 64 bits, and one of IPv4 is its address.
     let said = tarpit.say(&["forgive", "2001:db8::/64"]);
     assert_eq!(said, "2001:db8::/64 owed nothing\n");
-    assert!(tarpit.say(&["explain", "2001:db8::/64"]).contains("2001:db8::/64"));
+    assert!(
+        tarpit
+            .say(&["explain", "2001:db8::/64"])
+            .contains("2001:db8::/64")
+    );
     tarpit.refuse(&["explain", "2001:db8::1/64"], 1);
 }
 

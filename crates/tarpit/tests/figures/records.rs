@@ -272,7 +272,7 @@ fn nothing_secret_is_written_down() {
 }
 
 /// A session with passwords where they belong, and where they don't.
-fn confide(mx: std::net::SocketAddr) {
+fn confide(mx: SocketAddr) {
     let mut client = Client::connect(mx);
     client.talk(&[("EHLO client.example.test", "250")]);
     client.talk(&[(&format!("AUTH PLAIN {WRONG}"), "535")]);
@@ -354,7 +354,7 @@ fn nothing_secret(addresses: &str, sender: &str) {
 
 /// Nor on the page: in its events, in what was said in the session, and in what explains it.
 fn nothing_secret_is_shown(
-    (admin, watcher): (std::net::SocketAddr, &mut super::page::Watcher),
+    (admin, watcher): (SocketAddr, &mut super::page::Watcher),
     session: &str,
     is_full: bool,
 ) {
@@ -362,7 +362,11 @@ fn nothing_secret_is_shown(
     super::health::until(|| ask("/v1/explain").status == 200);
     let (said, told) = (ask("/v1/dialogue"), ask("/v1/explain"));
     assert_eq!(said.status, 200, "it is not in the sample");
-    assert!(said.body.contains("AUTH PLAIN (not shown)"), "{}", said.body);
+    assert!(
+        said.body.contains("AUTH PLAIN (not shown)"),
+        "{}",
+        said.body
+    );
     assert!(said.body.contains("message data"), "{}", said.body);
     let shown = loop {
         let shown = watcher.next().unwrap();

@@ -31,8 +31,8 @@ pub(super) fn run(
     let mut last = Instant::now();
     while !terminal.is_left_within(every) {
         let look = client.status().and_then(|now| {
-            let rates = (now.process == before.process)
-                .then(|| rates(&before, &now, last.elapsed()));
+            let rates =
+                (now.process == before.process).then(|| rates(&before, &now, last.elapsed()));
             let screen = screen(&client, &now, rates.as_deref())?;
             Ok((now, screen))
         });
