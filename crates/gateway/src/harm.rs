@@ -79,8 +79,14 @@ struct Waited {
 }
 
 impl Harm {
-    /// A hold ended, or would have been.
-    pub(crate) fn hold(&self, hold: &HoldRecord, is_known: bool, metrics: &Metrics) {
+    /// A hold ended, or would have been. `is_known` is asked under the lock: mail that is accepted
+    /// meanwhile either is seen by it, or finds what was waited here.
+    pub(crate) fn hold(
+        &self,
+        hold: &HoldRecord,
+        is_known: impl FnOnce() -> bool,
+        metrics: &Metrics,
+    ) {
         let mut inner = self.lock();
         let waited = inner.waited_of(hold);
         match hold.end {
@@ -90,7 +96,7 @@ impl Harm {
                 waited.hang_ups += u32::from(end == HoldEnd::HangUp);
             }
         }
-        if is_known {
+        if is_known() {
             inner.count(hold.source, metrics);
         }
     }
@@ -195,18 +201,18 @@ mod tests {
     #[test]
     fn what_a_harvester_waits_is_no_harm() {
         let (harm, metrics) = (Harm::default(), Metrics::default());
-        harm.hold(&hold(1, 5, HoldEnd::Paid), false, &metrics);
-        harm.hold(&hold(1, 2, HoldEnd::HangUp), false, &metrics);
+        harm.hold(&hold(1, 5, HoldEnd::Paid), || false, &metrics);
+        harm.hold(&hold(1, 2, HoldEnd::HangUp), || false, &metrics);
         assert_eq!(harm.figures(&metrics), HarmFigures::default());
     }
 
     #[test]
     fn it_counts_once_mail_is_accepted_and_only_once() {
         let (harm, metrics) = (Harm::default(), Metrics::default());
-        harm.hold(&hold(1, 5, HoldEnd::Paid), false, &metrics);
-        harm.hold(&hold(1, 2, HoldEnd::HangUp), false, &metrics);
-        harm.hold(&hold(1, 7, HoldEnd::Observed), false, &metrics);
-        harm.hold(&hold(2, 9, HoldEnd::Paid), false, &metrics);
+        harm.hold(&hold(1, 5, HoldEnd::Paid), || false, &metrics);
+        harm.hold(&hold(1, 2, HoldEnd::HangUp), || false, &metrics);
+        harm.hold(&hold(1, 7, HoldEnd::Observed), || false, &metrics);
+        harm.hold(&hold(2, 9, HoldEnd::Paid), || false, &metrics);
         for _ in 0..2 {
             harm.accepted(Source::V4(1, 32), &metrics);
             let figures = harm.figures(&metrics);
@@ -214,7 +220,7 @@ mod tests {
             assert_eq!(figures.events.len(), 1);
             assert!(figures.events[0].hung_up);
         }
-        harm.hold(&hold(1, 3, HoldEnd::Paid), true, &metrics);
+        harm.hold(&hold(1, 3, HoldEnd::Paid), || true, &metrics);
         assert_eq!(seconds(&harm.figures(&metrics)), (10, 7, 1));
     }
 
@@ -222,8 +228,8 @@ mod tests {
     fn a_flood_leaves_no_memory_behind() {
         let (harm, metrics) = (Harm::default(), Metrics::default());
         for number in 0..100_000 {
-            harm.hold(&hold(number, 1, HoldEnd::Paid), false, &metrics);
-            harm.hold(&hold(200_000, 1, HoldEnd::Paid), true, &metrics);
+            harm.hold(&hold(number, 1, HoldEnd::Paid), || false, &metrics);
+            harm.hold(&hold(200_000, 1, HoldEnd::Paid), || true, &metrics);
         }
         let inner = harm.lock();
         assert!(inner.order.len() <= WAITED_MAX && inner.waited.len() <= WAITED_MAX);

@@ -89,8 +89,9 @@ struct Inner {
 }
 
 impl Shared {
-    /// A hold ended, or would have been. `is_known`: of a known sender.
-    pub(crate) fn note_hold(&self, hold: &HoldRecord, is_known: bool) {
+    /// A hold ended, or would have been.
+    pub(crate) fn note_hold(&self, hold: &HoldRecord, now: Tick) {
+        let is_known = || self.ledger.is_known(now, hold.source);
         self.harm.hold(hold, is_known, &self.metrics);
         self.history.hold(hold);
     }

@@ -84,15 +84,15 @@ pub(crate) fn session<S>(conn: &Conn<S>, now: Tick, metrics: &Metrics) {
         Some(Err(failure)) => (None, Some(failure)),
         None => (None, None),
     };
+    if conn.is_check && record.messages_count == 0 {
+        // Several a second, for ever, and each like the other: what has no record is not counted.
+        tracing::debug!(target: "tarpit::session", proxy = %conn.peer, listener = %listener.name, "a proxy's own check");
+        return;
+    }
     count(record, metrics);
     let policy = &listener.policy;
     if !policy.enforces() && record.errors > policy.errors_max {
         metrics.sessions_over_error_limit.add(1);
-    }
-    if conn.is_check && record.messages_count == 0 {
-        // Several a second, for ever, and each like the other.
-        tracing::debug!(target: "tarpit::session", proxy = %conn.peer, listener = %listener.name, "a proxy's own check");
-        return;
     }
     tracing::info!(
         target: "tarpit::session",

@@ -393,6 +393,7 @@ pub(crate) async fn hold(
     }
 }
 
+/// No record: its hold goes on, and has one when it ends.
 fn log_half_closed<S>(conn: &Conn<S>) {
     // Not `tarpit::hold`: those are records, one for each hold.
     tracing::info!(

@@ -108,7 +108,7 @@ fn write_down<S>(shared: &Shared, conn: &Conn<S>, out: &mut Outbox, now: Tick) {
     let write_hold = |hold: &HoldRecord| {
         let is_known = shared.ledger.is_known(now, hold.source);
         log::hold(hold, is_known, &shared.metrics);
-        shared.note_hold(hold, is_known);
+        shared.note_hold(hold, now);
     };
     for hold in out.holds.iter().filter(|hold| hold.is_before_look_up()) {
         write_hold(hold);

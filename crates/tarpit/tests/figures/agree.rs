@@ -76,7 +76,7 @@ pub(crate) fn leave_in_a_hold(address: SocketAddr, admin: SocketAddr) {
 }
 
 /// Ends the connection without a word (RST).
-fn reset(client: Client) {
+pub(crate) fn reset(client: Client) {
     let socket = client.into_socket();
     rustix::net::sockopt::set_socket_linger(&socket, Some(std::time::Duration::ZERO)).unwrap();
 }

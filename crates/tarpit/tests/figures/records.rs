@@ -2,8 +2,8 @@
 //! logged; `tarpit report` reads it; and nothing secret is in either, nor on the page.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -13,6 +13,7 @@ use super::agree::{ALICE, HELLO, MESSAGE, guesses, leave_in_a_hold, mail, settle
 use super::parse::{Metrics, sum, value};
 use super::process::Tarpit;
 use super::smtp::Client;
+use super::upstream::{RIGHT, WRONG, upstream};
 
 const CONFIG: &str = "admin.address = \"127.0.0.1:0\"\n\
      [records]\nfile = \"records.jsonl\"\n\
@@ -37,7 +38,7 @@ pub(crate) fn json(arguments: &[&str], folder: &Path) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn lines(folder: &Path) -> Vec<Value> {
+pub(crate) fn lines(folder: &Path) -> Vec<Value> {
     let text = fs::read_to_string(folder.join("records.jsonl")).unwrap();
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -187,67 +188,7 @@ fn the_report_agrees(shown: &Metrics, folder: &Path) {
     assert!(report["estimate"].is_string());
 }
 
-/// A server that offers AUTH, knows one password and takes every message.
-fn upstream() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for socket in listener.incoming().map_while(Result::ok) {
-            std::thread::spawn(move || converse(socket));
-        }
-    });
-    address
-}
-
-fn converse(socket: TcpStream) {
-    let mut reader = BufReader::new(socket.try_clone().unwrap());
-    let mut writer = socket;
-    let (mut in_data, mut lines_of_auth) = (false, 0);
-    let mut reply = "220 upstream";
-    loop {
-        if !reply.is_empty() && writer.write_all(format!("{reply}\r\n").as_bytes()).is_err() {
-            return;
-        }
-        let mut line = String::new();
-        if reader.read_line(&mut line).unwrap_or(0) == 0 {
-            return;
-        }
-        let line = line.trim_end().to_owned();
-        reply = if in_data {
-            in_data = line != ".";
-            if in_data { "" } else { "250 2.0.0 taken" }
-        } else if lines_of_auth > 0 {
-            lines_of_auth -= 1;
-            if lines_of_auth > 0 {
-                "334 UGFzc3dvcmQ6"
-            } else {
-                "535 5.7.8 no"
-            }
-        } else {
-            let verb = line.split(' ').next().unwrap_or("").to_uppercase();
-            lines_of_auth = if line == "AUTH LOGIN" { 2 } else { 0 };
-            match verb.as_str() {
-                "EHLO" => "250-upstream\r\n250-ENHANCEDSTATUSCODES\r\n250 AUTH PLAIN LOGIN",
-                "AUTH" if lines_of_auth > 0 => "334 VXNlcm5hbWU6",
-                "AUTH" if line.ends_with(RIGHT) => "235 2.7.0 yes",
-                "AUTH" => "535 5.7.8 no",
-                "RCPT" if line.contains("relay") => "554 5.7.1 no relay",
-                "RCPT" if line.contains("alice") => "250 2.1.5 ok",
-                "RCPT" => "550 5.1.1 nobody",
-                "DATA" => {
-                    in_data = true;
-                    "354 go on"
-                }
-                "QUIT" => "221 bye",
-                _ => "250 2.0.0 ok",
-            }
-        };
-    }
-}
-
-/// Base64 of NUL, a name, NUL and a password; the password that is right, and what must be nowhere.
-const RIGHT: &str = "AGFsaWNlAHMzY3IzdC1yaWdodA==";
-const WRONG: &str = "AGFsaWNlAHMzY3IzdC13cm9uZw==";
+/// What must be nowhere.
 const SECRETS: &[&str] = &[
     RIGHT,
     WRONG,

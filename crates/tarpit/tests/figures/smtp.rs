@@ -1,6 +1,6 @@
 //! A client that says one line and reads one reply at a time, plain or by TLS.
 
-use std::io::{BufRead as _, BufReader, Read, Write};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
@@ -32,6 +32,15 @@ impl Client {
         let mut client = Self(BufReader::new(stream));
         assert_eq!(client.reply(), "220");
         client
+    }
+
+    /// After a PROXY header, as somebody who may be refused.
+    pub(crate) fn come(address: SocketAddr, header: &str) -> Option<Self> {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "{header}\r\n").unwrap();
+        let mut client = Self(BufReader::new(stream));
+        (client.hear()? == 220).then_some(client)
     }
 
     /// Speaks TLS after a 220 to STARTTLS.
@@ -76,6 +85,38 @@ impl<S: Read + Write> Client<S> {
     pub(crate) fn say(&mut self, line: &str) -> String {
         self.tell(line);
         self.reply()
+    }
+
+    /// The code of the next reply; `None` if the session is over, by a 421 or without a word.
+    pub(crate) fn hear(&mut self) -> Option<u16> {
+        loop {
+            let mut line = String::new();
+            match self.0.read_line(&mut line) {
+                Ok(0) => return None,
+                Ok(_) => {}
+                Err(error) => {
+                    let kind = error.kind();
+                    let is_late = matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut);
+                    assert!(!is_late, "no reply");
+                    return None;
+                }
+            }
+            if line.as_bytes().get(3) != Some(&b'-') {
+                let code: Option<u16> = line.get(..3)?.parse().ok();
+                return code.filter(|code| *code != 421);
+            }
+        }
+    }
+
+    /// As [`Self::tell`], to somebody who may have ended the session.
+    pub(crate) fn put(&mut self, line: &str) -> Option<()> {
+        write!(self.0.get_mut(), "{line}\r\n").ok()
+    }
+
+    /// As [`Self::say`], to somebody who may end the session.
+    pub(crate) fn ask(&mut self, line: &str) -> Option<u16> {
+        self.put(line)?;
+        self.hear()
     }
 
     /// Says each line and expects its reply.

@@ -102,9 +102,11 @@ fn effect(out: &mut String, report: &Report) {
         format!("{}, {}", number(all.observed), seconds(all.would_hold)),
     );
     row("time of unwanted sources", seconds(report.stolen));
-    row("recipients refused (guesses)", number(all.refused));
+    row("recipients refused", number(all.refused));
+    for (name, value) in text::lessons(report) {
+        row(name, value);
+    }
     row("failed AUTHs", number(all.auth_failed));
-    row("names that harvesters learnt", number(report.names_learnt));
     row("answered 450 or 454, unseen", number(all.unseen));
     row("messages accepted", number(all.messages));
     for (end, count) in &report.ends {

@@ -4,6 +4,9 @@
 //! although the upstream accepts its mail. Here all is known, so nobody has to be remembered: mail in
 //! these records makes all that its source waited in them harm, before it or after. Of a source
 //! without such mail the hold itself says that it was a known sender.
+//!
+//! Guesses and names learnt are those of the metrics too: of sessions that brought no mail. Who is a
+//! harvester is judged by source, which no metric can do.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -57,8 +60,8 @@ impl Dealings {
         self.is_wanted() && (!self.waited().is_zero() || self.unseen > 0)
     }
 
-    /// It guessed, and brought no mail that anybody wanted: what it heard "yes" to are names that
-    /// it learnt.
+    /// It guessed, and brought no mail that anybody wanted, in any session: what it heard "yes" to
+    /// are names that it learnt.
     pub(super) const fn is_harvester(&self) -> bool {
         self.refused > 0 && !self.is_wanted()
     }
@@ -88,6 +91,22 @@ impl Spell {
     }
 }
 
+/// Guesses that were answered, and what they were good for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Harvest {
+    /// RCPTs that were refused.
+    pub(super) guesses: u64,
+    /// RCPTs that were accepted beside them.
+    pub(super) names_learnt: u64,
+}
+
+impl Harvest {
+    const fn add(&mut self, guesses: u64, names_learnt: u64) {
+        more(&mut self.guesses, guesses);
+        more(&mut self.names_learnt, names_learnt);
+    }
+}
+
 /// All that is told.
 #[derive(Debug)]
 pub(super) struct Report {
@@ -107,7 +126,12 @@ pub(super) struct Report {
     pub(super) top: Vec<(Source, Dealings)>,
     pub(super) sources: u64,
     pub(super) wanted: u64,
-    pub(super) names_learnt: u64,
+    /// Sources that guessed and brought no mail.
+    pub(super) harvesters: u64,
+    /// Of those sources.
+    pub(super) by_harvesters: Harvest,
+    /// Of sessions that brought no mail, as the metrics count.
+    pub(super) by_sessions: Harvest,
     /// Seconds that unwanted sources waited, or would have.
     pub(super) stolen: Duration,
     /// Without gaps.
@@ -149,6 +173,7 @@ pub(super) struct Tally {
     modes: BTreeMap<Box<str>, u64>,
     reasons: BTreeMap<Box<str>, (Spell, Spell)>,
     ends: BTreeMap<Box<str>, u64>,
+    by_sessions: Harvest,
     sources: HashMap<Source, Dealings>,
     sessions_of: BTreeMap<i64, u64>,
     waits_of: HashMap<(i64, Source), Duration>,
@@ -166,6 +191,7 @@ impl Tally {
             modes: BTreeMap::new(),
             reasons: BTreeMap::new(),
             ends: BTreeMap::new(),
+            by_sessions: Harvest::default(),
             sources: HashMap::new(),
             sessions_of: BTreeMap::new(),
             waits_of: HashMap::new(),
@@ -213,6 +239,9 @@ impl Tally {
 
     fn session(&mut self, at: i64, source: Source, line: &Line<'_>) {
         *entry(&mut self.modes, line.mode) += 1;
+        if line.refused > 0 && line.messages_accepted == 0 {
+            self.by_sessions.add(line.refused, line.accepted);
+        }
         let dealings = self.sources.entry(source).or_default();
         dealings.sessions += 1;
         more(&mut dealings.accepted, line.accepted);
@@ -231,7 +260,8 @@ impl Tally {
         };
         let hours = self.hours();
         let mut all = Dealings::default();
-        let (mut wanted, mut names_learnt, mut stolen) = (0, 0, Duration::ZERO);
+        let (mut wanted, mut harvesters, mut stolen) = (0, 0, Duration::ZERO);
+        let mut by_harvesters = Harvest::default();
         for dealings in self.sources.values() {
             add(&mut all, dealings);
             if dealings.is_wanted() {
@@ -240,7 +270,8 @@ impl Tally {
                 stolen += dealings.waited();
             }
             if dealings.is_harvester() {
-                more(&mut names_learnt, dealings.accepted);
+                harvesters += 1;
+                by_harvesters.add(dealings.refused, dealings.accepted);
             }
         }
         let count = self.sources.len() as u64;
@@ -270,7 +301,9 @@ impl Tally {
             top,
             sources: count,
             wanted,
-            names_learnt,
+            harvesters,
+            by_harvesters,
+            by_sessions: self.by_sessions,
             stolen,
             hours,
             passed,

@@ -47,7 +47,8 @@ fn a_known_sender_is_hurt_though_its_mail_came_before_the_records() {
     assert_eq!(source.to_string(), "198.51.100.7");
     assert!(text::exempt(*source, dealings).contains("\"a known sender, waited 20.0 s"));
     // And what it heard "yes" to are no names that it learnt.
-    assert_eq!((report.names_learnt, report.stolen), (0, Duration::ZERO));
+    assert_eq!(report.by_harvesters, tally::Harvest::default());
+    assert_eq!((report.harvesters, report.stolen), (0, Duration::ZERO));
     assert!(report.top.is_empty());
 }
 
@@ -79,7 +80,14 @@ fn each_thing_is_counted_once() {
     );
     assert_eq!(report["harm"]["seconds"], 5.0);
     assert_eq!(report["stolen_seconds"], 20.0);
-    assert_eq!(report["names_learnt"], 2);
+    assert_eq!(
+        (&report["guesses"], &report["names_learnt"]),
+        (&40.into(), &2.into())
+    );
+    assert_eq!(
+        report["harvesters"],
+        serde_json::json!({"sources": 1, "guesses": 40, "names_learnt": 2})
+    );
     assert_eq!(report["recipients_refused"], 41);
     assert_eq!(
         report["hold_ends"],
@@ -89,6 +97,30 @@ fn each_thing_is_counted_once() {
     assert_eq!(report["hours"][0]["harm_seconds"], 5.0);
     assert_eq!(report["hours"][2]["stolen_seconds"], 20.0);
     assert_eq!(report["estimate"], serde_json::Value::Null);
+}
+
+/// What one session heard "no" to and another one "yes" belongs together, and mail in another session
+/// makes no harvester's session wanted.
+#[test]
+fn lessons_of_sessions_are_not_those_of_sources() {
+    let session = |source: &str, counts: &str| {
+        format!(
+            r#"{{"timestamp":"2026-11-29T10:00:06Z","session":"tp-1","source":"{source}","mode":"enforce",{counts},"target":"tarpit::session"}}"#
+        )
+    };
+    let lines = [
+        session("192.0.2.1", r#""accepted":1,"refused":3"#),
+        session("192.0.2.1", r#""accepted":4,"messages_accepted":4"#),
+        session("192.0.2.2", r#""refused":7"#),
+        session("192.0.2.2", r#""accepted":2"#),
+    ];
+    let report = report(&lines.each_ref().map(|line| &**line), None);
+    let counts = |of: tally::Harvest| (of.guesses, of.names_learnt);
+    assert_eq!(counts(report.by_sessions), (10, 1));
+    assert_eq!(
+        (report.harvesters, counts(report.by_harvesters)),
+        (1, (7, 2))
+    );
 }
 
 #[test]

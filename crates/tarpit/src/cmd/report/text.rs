@@ -131,10 +131,26 @@ fn effect(out: &mut String, report: &Report) {
         );
     }
     row("time of unwanted sources", seconds(report.stolen));
-    row("recipients refused (guesses)", number(all.refused));
+    row("recipients refused", number(all.refused));
+    for (name, value) in lessons(report) {
+        row(name, value);
+    }
     row("failed AUTHs", number(all.auth_failed));
-    row("names that harvesters learnt", number(report.names_learnt));
     row("messages accepted", number(all.messages));
+}
+
+/// What was asked and learnt: in sessions, as the metrics count, and by whole sources.
+pub(super) fn lessons(report: &Report) -> [(&'static str, String); 4] {
+    let (sessions, sources) = (report.by_sessions, report.by_harvesters);
+    [
+        (
+            "guesses (in sessions without mail)",
+            number(sessions.guesses),
+        ),
+        ("names learnt in them", number(sessions.names_learnt)),
+        ("guesses of harvesters", number(sources.guesses)),
+        ("names that harvesters learnt", number(sources.names_learnt)),
+    ]
 }
 
 fn top(out: &mut String, report: &Report) {

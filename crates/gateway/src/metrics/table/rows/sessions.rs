@@ -32,7 +32,7 @@ pub(super) const SESSIONS: &[Family] = &[
         Sessions,
         Counter,
         "tarpit_sessions_ended_total",
-        "Sessions that ended, by the end in their record.",
+        "Sessions that ended, by the end in their record; a proxy's own checks have none.",
         &[words("end", SessionEnd::words)],
         |figures, push| tally(push, &figures.counts.session_ends),
     ),
