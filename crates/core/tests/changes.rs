@@ -19,6 +19,7 @@ struct Scene {
     capabilities: Capabilities,
     door: Door,
     session: Session,
+    now: Tick,
     ends: Vec<(HoldEnd, Duration)>,
 }
 
@@ -53,6 +54,7 @@ impl Scene {
             capabilities: upstream(keywords),
             door,
             session: Session::new(SessionId(1), source("192.0.2.1"), false),
+            now: Tick::from_millis(1_000),
             ends: Vec::new(),
         };
         scene.input(Input::Opened(Admission::Open));
@@ -72,8 +74,7 @@ impl Scene {
             door: self.door,
             prefixes: Prefixes::default(),
         };
-        let now = Tick::from_millis(1_000);
-        let then = self.session.handle(now, input, &env, &mut out);
+        let then = self.session.handle(self.now, input, &env, &mut out);
         let held = out.holds.iter().filter(|hold| hold.mode != Mode::Enforce);
         let held = held.filter(|hold| hold.end != HoldEnd::Observed);
         self.ends.extend(held.map(|hold| (hold.end, hold.held)));
@@ -180,6 +181,22 @@ impl Scene {
     fn refuse(&mut self) -> (Then, String) {
         let reply = Reply::new(ReplyCode::new(550).unwrap(), "5.1.1 nobody there");
         self.input(Input::Answer(Answer::Reply(reply)))
+    }
+}
+
+/// A keeper says it in time, and the session hears of that when its client goes on. Who says it late has
+/// held it for so long.
+#[test]
+fn a_reply_that_was_said_was_held_until_it_was_due() {
+    const REPLY: &str = "550 5.1.1 nobody there\r\n";
+    for (said, rest, held_for) in [(REPLY.len(), "", 25), (0, REPLY, 200)] {
+        let mut scene = held(Scope::Source, 1);
+        scene.now = scene.now + Duration::from_secs(200);
+        scene.session.note_said(u32::try_from(said).unwrap());
+        let (then, said) = scene.input(Input::Resume);
+        assert!(matches!(then, Then::Read), "{then:?}");
+        assert_eq!(said, rest);
+        assert_eq!(scene.session.record().held, Duration::from_secs(held_for));
     }
 }
 

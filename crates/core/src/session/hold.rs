@@ -288,13 +288,20 @@ impl Session {
         }
     }
 
+    /// A reply that the driver has said whole was held until it was due, however late that is told here.
     fn write_holding(&mut self, holding: &Holding, end: HoldEnd, turn: &mut Turn<'_>) {
+        let is_said = holding.said > 0 && self.pace(holding).text().len() <= holding.said as usize;
+        let over = if is_said {
+            turn.now.min(holding.until)
+        } else {
+            turn.now
+        };
         let held = Held {
             reason: HoldReason::Offence(holding.offence),
             code: holding.due.code(),
             owed: holding.free_at.since(holding.since),
             way: holding.way,
-            held: turn.now.since(holding.since),
+            held: over.since(holding.since),
             end,
         };
         self.write_hold(held, turn);

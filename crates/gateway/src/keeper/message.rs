@@ -63,7 +63,8 @@ pub(crate) enum Message {
         /// How often it was asked to shed some, all that was done included.
         sheds: u64,
     },
-    /// Front to keeper: give so many of these back, the least useful ones.
+    /// Front to keeper: give back the least useful of these, until so many sessions are gone, or so many
+    /// pages of their unread input.
     Shed(Among, u64),
     /// Front to keeper: give everything back.
     Drain,

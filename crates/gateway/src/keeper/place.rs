@@ -31,14 +31,18 @@ impl Door {
     /// The directory can't be written, or its name is too long for a socket (107 octets).
     pub(crate) fn open(directory: &Path, pid: u32) -> io::Result<Self> {
         let path = directory.join(format!("keeper-{pid}.sock"));
+        // It gets its name when it listens: who knocks at one that does not yet would take it for that of
+        // a keeper that was killed, and remove it.
+        let fresh = directory.join(format!("fresh-{pid}.sock"));
         // An earlier process of this number was killed.
-        match fs::remove_file(&path) {
+        match fs::remove_file(&fresh) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let socket = seqpacket()?;
-        bind(&socket, &SocketAddrUnix::new(&path)?)?;
+        bind(&socket, &SocketAddrUnix::new(&fresh)?)?;
         listen(&socket, BACKLOG)?;
+        fs::rename(&fresh, &path)?;
         Ok(Self { socket, path })
     }
 

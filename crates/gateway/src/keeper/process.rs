@@ -301,7 +301,8 @@ impl Keeper {
         let orphan = self.next_orphan().map(|end| end.since(now));
         let crowded = self.crowded.then_some(CROWDED_SLEEP);
         let is_told = self.link.is_none() || self.told == self.holder.load();
-        let load = (!is_told).then(|| self.tell_at.since(now));
+        // When it is due already, the line has no room for it, and wakes us when it has.
+        let load = (!is_told).then(|| self.tell_at.since(now).max(CROWDED_SLEEP));
         let soonest = [due, orphan, crowded, load].into_iter().flatten().min();
         soonest.map_or(LONGEST_SLEEP, |soonest| soonest.min(LONGEST_SLEEP))
     }
@@ -450,12 +451,16 @@ impl Keeper {
     fn lose(&mut self, key: Key) {
         if let Some(parcel) = self.take(key) {
             self.counts.gone += 1;
-            // A front that is not there does not count it; a new one is not told of it.
-            if self.link.is_some()
-                && let Ok(freight) = freight_of(&parcel, self.sample.as_ref())
-            {
-                self.gone.push_back(freight);
-            }
+            self.forget(&parcel);
+        }
+    }
+
+    /// It is here no more. A front that is not there does not count it; a new one is not told of it.
+    fn forget(&mut self, parcel: &Parcel) {
+        if self.link.is_some()
+            && let Ok(freight) = freight_of(parcel, self.sample.as_ref())
+        {
+            self.gone.push_back(freight);
         }
     }
 }

@@ -49,7 +49,7 @@ impl Figures {
 pub struct PitFigures {
     /// Sessions in the pit, keepers' included: held, or idle there after a hold.
     pub sessions: u64,
-    /// Octets of memory that they take in this process.
+    /// Octets of memory that they take, in this process and in keepers.
     pub octets: Option<u64>,
     /// Octets of their input that the kernel keeps unread.
     pub unread_octets: Option<u64>,

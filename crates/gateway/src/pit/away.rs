@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tarpit_core::answer::Finding;
 use tarpit_core::octets::Unreadable;
-use tarpit_core::{Input, Outbox, Paced};
+use tarpit_core::{Input, Outbox, Paced, Then};
 
 use super::lane::Errand;
 use super::parcel::{Parcel, Veil, Waits};
@@ -129,13 +129,13 @@ fn bury(shared: &Arc<Shared>, freight: &Freight, veil: Option<Box<Veil>>) {
         conn.session.note_half_closed();
     }
     let scene = Scene::of(&conn);
-    machine::handle(
-        shared,
-        &mut conn,
-        &scene,
-        &mut Outbox::default(),
-        Input::Gone,
-    );
+    let mut tell =
+        |input| machine::handle(shared, &mut conn, &scene, &mut Outbox::default(), input);
+    // Who has heard its reply did not hang up while it was held.
+    let is_over = is_said(freight) && matches!(tell(Input::Resume), Then::Close);
+    if !is_over {
+        tell(Input::Gone);
+    }
     conn.tls = veil.map(|veil| veil.info);
     front::finish(shared, &mut conn);
 }
@@ -216,6 +216,13 @@ pub(super) fn pack(mut parcel: Parcel, shared: &Arc<Shared>) -> Result<Cargo, Bo
     })
 }
 
+/// Whether a keeper has said all of the reply that it was held for: since then its client had the word.
+fn is_said(freight: &Freight) -> bool {
+    let paced = Paced::decode(&freight.paced).ok();
+    let whole = paced.map_or(0, |(paced, _)| paced.text().len());
+    !freight.flags.listens && freight.said > 0 && whole <= freight.said as usize
+}
+
 /// From a keeper. What was said there is told to the machine in the lane, at once: then the client
 /// is heard.
 pub(super) fn unpack(shared: &Shared, cargo: Cargo) -> Parcel {
@@ -224,11 +231,8 @@ pub(super) fn unpack(shared: &Shared, cargo: Cargo) -> Parcel {
         socket,
         veil,
     } = cargo;
+    let is_said = veil.is_none() && is_said(&freight);
     let paced = Paced::decode(&freight.paced).ok().map(|(paced, _)| paced);
-    let is_said = !freight.flags.listens && freight.said > 0 && veil.is_none() && {
-        let rest = paced.as_ref().map_or(0, |paced| paced.text().len());
-        rest <= freight.said as usize
-    };
     let until = if is_said {
         shared.clock.now()
     } else {

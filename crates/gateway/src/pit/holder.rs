@@ -31,7 +31,7 @@ const EVENTS: usize = 1024;
 const BELL: u64 = u64::MAX;
 
 /// What unread input takes in the kernel at least: one page, whatever the receive buffer says.
-const PAGE: u64 = 4096;
+pub(crate) const PAGE: u64 = 4096;
 
 /// Parcels, and who of them stirs.
 #[derive(Debug)]

@@ -113,8 +113,9 @@ impl Mailbox {
     }
 
     fn empty(&self, into: &mut Vec<Errand>) {
-        let mut errands = self.errands.lock().unwrap_or_else(PoisonError::into_inner);
+        // Not under the lock.
         into.slacken();
+        let mut errands = self.errands.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::swap(&mut *errands, into);
     }
 }
@@ -256,18 +257,28 @@ impl Lane {
         let Waits {
             listens, for_room, ..
         } = parcel.state;
+        let is_due = !listens && parcel.until <= shared.clock.now();
         let key = self.holder.put(parcel);
         if let Err(error) = self.holder.watch(key) {
             tracing::warn!(target: "tarpit::pit", %error, "a held session can't be watched, and ends");
             return self.step(shared, key, Some(Input::Shed));
         }
         if self.stage != Stop::No || self.successor.is_some() {
+            if is_due {
+                // A keeper may have said its reply: then it is in no hold that a drain could cut
+                // short, but perhaps in a transaction, which it may finish.
+                self.step(shared, key, Some(Input::Resume));
+            }
             return self.guard(shared, Some(key), |lane| lane.visit(shared, key));
         }
         if listens {
             // It may have commands at hand that were read elsewhere: no event tells of them.
             self.again.push((key, None));
-        } else if for_room || shared.clock.now() < self.eased_until || !shared.holds_anybody() {
+        } else if is_due
+            || for_room
+            || shared.clock.now() < self.eased_until
+            || !shared.holds_anybody()
+        {
             // A wake that came before this went nowhere, so the ledger is asked once more. And a
             // predecessor may have held under a mode that ended with it.
             self.step(shared, key, Some(Input::Resume));
@@ -330,8 +341,8 @@ impl Lane {
         let now = seconds(shared.clock.now());
         let count = usize::try_from(excess.min(u64::from(PASS))).unwrap_or(usize::MAX);
         let chosen = shed::choose(self.holder.slab(), among, count, now);
-        // There may be fewer of this kind.
-        self.is_shedding &= chosen.len() == count;
+        // There may be none of this kind.
+        self.is_shedding &= !chosen.is_empty();
         for key in chosen {
             self.shed(shared, key);
         }

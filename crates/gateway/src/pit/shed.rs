@@ -13,6 +13,7 @@ use std::cmp::{Ordering, Reverse};
 use tarpit_core::Tick;
 use tarpit_core::budget::{Load, Strain, Surplus};
 
+use super::holder::PAGE;
 use super::parcel::Parcel;
 use super::slab::{Key, Slab};
 
@@ -53,35 +54,37 @@ impl Among {
         }
     }
 
-    fn has(self, parcel: &Parcel) -> bool {
+    /// What is gone with this one: a session, or pages of unread input. Zero: it is not meant.
+    fn weight(self, parcel: &Parcel) -> usize {
         match self {
-            Self::All => true,
-            Self::Unread => parcel.unread_pages > 0,
+            Self::All => 1,
+            Self::Unread => parcel.unread_pages as usize,
         }
     }
 }
 
-/// How many of `mine` are to go for a surplus of all. Of unread input that lies elsewhere nothing is
-/// found here, however long one looks.
+/// How much of `mine` is to go for a surplus of all: so many sessions, or so many pages of unread
+/// input. Of that which lies elsewhere nothing is found here, however long one looks.
 pub(crate) fn share(surplus: Surplus, mine: Load) -> u64 {
-    if surplus.strain == Strain::Unread && mine.unread == 0 {
-        return 0;
+    match surplus.strain {
+        Strain::Unread => surplus.of(mine.unread).div_ceil(PAGE),
+        Strain::Sessions | Strain::Memory => surplus.of(mine.sessions),
     }
-    surplus.of(mine.sessions)
 }
 
-/// The `count` least useful ones; fewer if there are no more. `now`: seconds of the clock.
+/// The least useful ones, with which `count` is gone ([`share`]); fewer if there are no more. `now`:
+/// seconds of the clock.
 pub(crate) fn choose(slab: &Slab, among: Among, count: usize, now: u32) -> Vec<Key> {
     if count == 0 {
         return Vec::new();
     }
     let everybody = || {
         let there = (0..slab.places()).filter_map(|place| slab.at(place));
-        there.filter(|(_, parcel)| among.has(parcel))
+        there.filter(|(_, parcel)| among.weight(parcel) > 0)
     };
     let mut table = [0_usize; 2 * AGES];
     for (_, parcel) in everybody() {
-        table[rank(parcel, now)] += 1;
+        table[rank(parcel, now)] += among.weight(parcel);
     }
     let mut before = 0;
     let last = table.iter().position(|here| {
@@ -92,24 +95,30 @@ pub(crate) fn choose(slab: &Slab, among: Among, count: usize, now: u32) -> Vec<K
         is_enough
     });
     let last = last.unwrap_or(table.len());
-    let mut chosen = Vec::with_capacity(count);
+    let mut chosen = Vec::with_capacity(count.min(slab.len()));
     let mut border = Vec::new();
     for (key, parcel) in everybody() {
         match rank(parcel, now).cmp(&last) {
             Ordering::Less => chosen.push(key),
-            Ordering::Equal => border.push((parcel.until, key)),
+            Ordering::Equal => border.push((parcel.until, key, among.weight(parcel))),
             Ordering::Greater => {}
         }
     }
-    let missing = count.saturating_sub(chosen.len());
-    let latest = |(until, _): &(Tick, Key)| Reverse(*until);
+    let mut missing = count.saturating_sub(before);
+    let latest = |(until, ..): &(Tick, Key, usize)| Reverse(*until);
     if missing < border.len() {
         // Of a million that came in one second only a few thousand are wanted at a time.
         border.select_nth_unstable_by_key(missing, latest);
         border.truncate(missing);
     }
     border.sort_unstable_by_key(latest);
-    chosen.extend(border.into_iter().map(|(_, key)| key));
+    for (_, key, weight) in border {
+        if missing == 0 {
+            break;
+        }
+        missing = missing.saturating_sub(weight);
+        chosen.push(key);
+    }
     chosen
 }
 

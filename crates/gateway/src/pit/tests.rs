@@ -6,6 +6,7 @@ mod bug;
 mod holder;
 mod leaving;
 mod pieces;
+mod said;
 mod shed;
 mod slab;
 

@@ -27,6 +27,8 @@ impl Keeper {
         while self.next_orphan().is_some_and(|end| end <= now) {
             if let Some(returning) = self.returning.pop_front() {
                 self.farewell(&returning.parcel);
+                // One that has come, and has not greeted yet, counts it already.
+                self.forget(&returning.parcel);
             }
         }
     }

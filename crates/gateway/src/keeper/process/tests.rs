@@ -14,6 +14,7 @@ use crate::keeper::link::{Packet, pair};
 use crate::keeper::message::tests::small;
 use crate::keeper::place;
 
+mod greeting;
 mod parting;
 mod squeezed;
 mod veiled;

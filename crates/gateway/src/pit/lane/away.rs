@@ -61,6 +61,7 @@ impl Lane {
             };
             // Who has more to say than one step looks at is heard here first.
             let is_worth = parcel.until >= worth
+                && !is_deaf(parcel)
                 && (parcel.veil.is_none() || is_fit(parcel, now))
                 && !self.again.iter().any(|(again, _)| *again == key);
             let mut has_room = true;
@@ -113,6 +114,11 @@ impl Lane {
             }
         }
     }
+}
+
+/// It does not read the pieces of its reply. A keeper would only find that too, and give it back.
+fn is_deaf(parcel: &Parcel) -> bool {
+    !parcel.state.listens && parcel.said > 0 && parcel.paced.is_none()
 }
 
 /// Over TLS a keeper can say nothing and hear nothing: so only who waits in silence is fit for it.

@@ -58,6 +58,20 @@ fn of_unread_input_only_those_that_have_some() {
     assert_eq!(both, [1, 2]);
 }
 
+/// It is pages that there are too many of: who has sent nothing, or few, is not counted for more.
+#[test]
+fn of_unread_input_no_more_than_is_too_much() {
+    let all = [
+        (900, 1, false, 0),
+        (980, 1, false, 1),
+        (990, 9, false, 5),
+        (990, 7, false, 5),
+    ];
+    for (pages, expected) in [(1, &[1][..]), (2, &[1, 2]), (6, &[1, 2]), (7, &[1, 2, 3])] {
+        assert_eq!(shed(&all, Among::Unread, pages), expected, "{pages}");
+    }
+}
+
 /// Many that came in one second: those with the largest debts, however many are wanted.
 #[test]
 fn a_part_of_one_second_is_chosen_by_the_debts() {
@@ -84,6 +98,7 @@ fn who_has_no_unread_input_has_no_share_of_it() {
         unread,
     };
     assert_eq!(share(surplus(Strain::Unread), mine(0)), 0);
-    assert_eq!(share(surplus(Strain::Unread), mine(4096)), 5);
+    assert_eq!(share(surplus(Strain::Unread), mine(4096)), 1);
+    assert_eq!(share(surplus(Strain::Unread), mine(100 * 4096)), 10);
     assert_eq!(share(surplus(Strain::Sessions), mine(0)), 5);
 }

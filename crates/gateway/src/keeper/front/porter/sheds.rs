@@ -1,12 +1,12 @@
 //! What there is too much of at the keepers.
 
-use tarpit_core::budget::{Strain, Surplus};
+use tarpit_core::budget::{Load, Strain, Surplus};
 
 use super::super::super::message::Message;
 use super::super::Sheds;
 use super::super::line::Line;
 use super::Porter;
-use crate::pit::shed::Among;
+use crate::pit::shed::{self, Among};
 use crate::shared::Shared;
 
 impl Porter {
@@ -38,7 +38,11 @@ impl Porter {
         drop(desk);
         for line in &mut self.lines {
             line.sheds_asked += 1;
-            let count = surplus.of(line.staying());
+            let load = Load {
+                sessions: line.staying(),
+                ..line.load
+            };
+            let count = shed::share(surplus, load);
             line.order(Message::Shed(Among::of(surplus.strain), count));
         }
     }
