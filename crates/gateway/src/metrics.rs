@@ -127,6 +127,8 @@ metrics! {
     guesses,
     /// RCPTs that got 2yz in such sessions, if another was refused there.
     names_learnt,
+    /// Times that the pit came over a bound, by which.
+    strains: Tally<Strain>,
     /// Sessions that were let go to get below a bound, by which.
     sheds: Tally<Strain>,
     /// RCPTs that got 2yz.

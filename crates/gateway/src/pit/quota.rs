@@ -59,6 +59,7 @@ impl Quota {
             Some(Change::Began(strain)) => {
                 state.shed = 0;
                 state.reason = strain;
+                shared.metrics.strains.add(strain, 1);
                 tracing::warn!(
                     target: "tarpit::pit",
                     reason = strain.as_str(),

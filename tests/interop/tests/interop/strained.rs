@@ -2,10 +2,11 @@
 //! why it began and when it ended.
 
 use std::net::Ipv4Addr;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use tarpit_interop::{Client, FaultServer, Gateway, config};
+use tarpit_interop::{Client, FaultServer, Gateway, config, page_of};
 
 /// A session that is held for its wrong guess. `number`: each comes from a source of its own.
 fn held(port: u16, number: u8, ahead: &str) -> Result<Client> {
@@ -77,6 +78,13 @@ fn the_longest_held_are_let_go_and_the_others_wait_on() -> Result<()> {
         let held = record.number("held_seconds")?;
         ensure!((2.0..7.0).contains(&held), "shed after {held} s");
     }
+    let figures = format!("{}/metrics", page_of(&gateway)?);
+    let output = Command::new("curl").args(["--silent", &figures]).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    ensure!(
+        text.contains("tarpit_pit_strains_total{reason=\"sessions\"} 1\n"),
+        "{text}"
+    );
     gateway.stop()
 }
 

@@ -164,6 +164,14 @@ pub(super) const PIT: &[Family] = &[
     Family::new(
         Pit,
         Counter,
+        "tarpit_pit_strains_total",
+        "Times that the pit came over this bound.",
+        &[words("reason", Strain::words)],
+        |figures, push| tally(push, &figures.counts.strains),
+    ),
+    Family::new(
+        Pit,
+        Counter,
         "tarpit_sheds_total",
         "Sessions let go to get below a bound, by which.",
         &[words("reason", Strain::words)],
