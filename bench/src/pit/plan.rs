@@ -120,11 +120,11 @@ pub(super) fn takes(case: &Case, setting: &Setting) -> Duration {
     let is_spread = fill >= case.hold || case.holding == Holding::Stutter;
     let phases = case.phases.iter().map(|doing| match doing {
         Doing::Waiting => windows(1) + case.hold * 4,
-        Doing::Guessing { share, .. } if *share < 1.0 => windows(case.windows) + case.hold,
+        Doing::Guessing { share, .. } if *share < 1.0 => windows(case.windows) + case.hold * 2,
         Doing::Guessing { churn, .. } if is_spread && *churn <= 0.0 => {
-            windows(case.windows) + case.hold
+            windows(case.windows) + case.hold * 2
         }
-        Doing::Guessing { .. } => windows(case.windows) + case.hold * 2,
+        Doing::Guessing { .. } => windows(case.windows) + case.hold * 3,
     });
     let empty = if mail {
         windows(case.windows)
