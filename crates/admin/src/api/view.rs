@@ -14,8 +14,8 @@ use tarpit_gateway::{
 };
 
 use super::{
-    Dialogue, DialogueLine, Ended, Exemption, Explanation, Harm, HarmEvent, Hold, Mail, Next, Pit,
-    Server, Session, Source, Upstream,
+    Dialogue, DialogueLine, Ended, Exemption, Explanation, Harm, HarmEvent, Hold, ListenerMode,
+    Mail, Next, Pit, Server, Session, Source, Upstream,
 };
 
 /// A span in seconds, for people and programs: to the millisecond.
@@ -69,6 +69,20 @@ impl Mail {
             recipients_refused: counts.recipients_refused,
             recipients_deferred: counts.recipients_deferred,
         }
+    }
+}
+
+impl ListenerMode {
+    /// All of them.
+    #[must_use]
+    pub fn all(figures: &Figures) -> Vec<Self> {
+        let listeners = figures.listeners.iter();
+        listeners
+            .map(|listener| Self {
+                name: listener.name.to_string(),
+                mode: listener.mode.as_str().to_owned(),
+            })
+            .collect()
     }
 }
 

@@ -171,7 +171,6 @@ impl Clerk {
 fn status(office: &Office) -> Result<Status, Wrong> {
     let handle = &office.handle;
     let figures = handle.figures();
-    let listeners = figures.listeners.iter();
     Ok(Status {
         version: office.version.to_owned(),
         config: office.config.display().to_string(),
@@ -180,12 +179,7 @@ fn status(office: &Office) -> Result<Status, Wrong> {
         now: handle.unix_now(),
         unready: handle.ready().err().map(|why| why.to_string()),
         rule: rule(office),
-        listeners: listeners
-            .map(|listener| ListenerMode {
-                name: listener.name.to_string(),
-                mode: listener.mode.as_str().to_owned(),
-            })
-            .collect(),
+        listeners: ListenerMode::all(&figures),
         pit: Pit::of(&figures),
         mail: Mail::of(&figures),
         upstreams: Upstream::all(&figures),

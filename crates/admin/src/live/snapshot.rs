@@ -114,18 +114,12 @@ impl<'a> Snapshot<'a> {
         let figures = handle.figures();
         let counts = &figures.counts;
         let newest = handle.newest_sessions(SESSIONS);
-        let listeners = figures.listeners.iter();
         Self {
             now: handle.unix_now(),
             clock: seconds(clock),
             started: figures.process.started,
             unready: handle.ready().err().map(|why| why.to_string()),
-            listeners: listeners
-                .map(|listener| ListenerMode {
-                    name: listener.name.to_string(),
-                    mode: listener.mode.as_str().to_owned(),
-                })
-                .collect(),
+            listeners: ListenerMode::all(&figures),
             trial: figures.trial,
             mail: Mail::of(&figures),
             latency: Latency::of(&figures),
