@@ -46,6 +46,8 @@ pub(crate) enum Part {
     Long,
     /// One octet of each held session lies unread
     Unread,
+    /// The server is asked for each name that is guessed
+    Asked,
     /// Held over TLS
     Tls,
     /// Replies said octet by octet

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::Setting;
-use super::herd::{Herd, Order, Way};
+use super::herd::{Herd, Order, Tally, Way};
 use super::lookers::Lookers;
 use super::machine::{self, Kernel};
 use super::mail;
@@ -64,6 +64,8 @@ pub(crate) struct Case {
     pub(crate) ahead: bool,
     /// Over TLS.
     pub(crate) tls: bool,
+    /// The server is asked whether a name exists, instead of a file.
+    pub(crate) asks: bool,
     /// Windows of wanted mail at capacity; with none, no mail is measured.
     pub(crate) windows: usize,
     /// What the herd does, one after the other.
@@ -119,6 +121,8 @@ pub(crate) struct Phase {
     pub(crate) herd_spent: Duration,
     /// Lateness of the replies beside paced mail, milliseconds: median, 99th percentile.
     pub(crate) late_ms: Option<(u64, u64)>,
+    /// The same beside mail at capacity, which takes the processor first.
+    pub(crate) late_at_capacity_ms: Option<(u64, u64)>,
     /// Mail beside.
     pub(crate) mail: mail::Seen,
     /// Connections to the sink while no mail was sent.
@@ -150,6 +154,7 @@ pub(crate) async fn measure(case: &Case, setting: &Setting) -> Result<Measured> 
         held: case.held,
         hold: case.hold,
         holding: case.holding,
+        asks: case.asks,
         sink: sink.addresses[0],
         authority: sink.authority,
         certificate: certificate.as_ref(),
@@ -295,6 +300,14 @@ impl Bench<'_> {
         let user_kib = machine::proportional_kib(&self.subject.processes());
         let upstream = sink.stats()?[0].open;
         let quiet = herd.report()?;
+        herd.order(Order::Reset)?;
+        // Before mail at capacity, which leaves replies undone: those would be late here.
+        if self.case.windows > 0 {
+            due = self.again(doing, herd, due).await?;
+            mail.paced(self.subject.mail, self.quarter, window).await?;
+        }
+        let beside = herd.report()?;
+        herd.order(Order::Reset)?;
         let windows = match doing {
             Doing::Waiting => self.case.windows.min(WAITING_WINDOWS),
             Doing::Guessing { .. } => self.case.windows,
@@ -303,45 +316,33 @@ impl Bench<'_> {
             due = self.again(doing, herd, due).await?;
             mail.at_capacity(self.subject.mail, window).await?;
         }
-        if windows > 0 && doing != Doing::Waiting {
-            // Mail at capacity leaves replies undone; they are none of what is measured beside paced mail.
-            tokio::time::sleep(self.case.hold).await;
-        }
-        let before = herd.report()?;
-        herd.order(Order::Reset)?;
-        if self.case.windows > 0 {
-            self.again(doing, herd, due).await?;
-            mail.paced(self.subject.mail, self.quarter, window).await?;
-        }
-        let beside = herd.report()?;
+        let after = herd.report()?;
         lookers.as_ref().map(Lookers::saw).transpose()?;
         if let Doing::Guessing { .. } = doing {
             herd.order(Order::Churn { rate: 0.0 })?;
         }
-        // Without mail, what came late in the quiet window is all there is.
-        let late = if self.case.windows > 0 {
-            &beside
-        } else {
-            &quiet
+        let lost = |tally: &Tally| tally.ended + tally.refused + tally.failures;
+        // What comes between the windows of a herd that waits comes all at once.
+        let late = |tally: &Tally| match doing {
+            Doing::Waiting => None,
+            Doing::Guessing { .. } => tally.late_ms(0.5).zip(tally.late_ms(0.99)),
         };
-        let lost = |tally: &super::herd::Tally| tally.ended + tally.refused + tally.failures;
+        let all = [&quiet, &beside, &after];
         Ok(Phase {
             doing,
-            held: beside.held() + beside.silent(),
+            held: after.held() + after.silent(),
             replies: quiet.replies as f64 / spent.1.as_secs_f64(),
             user_kib,
             spent,
             herd_spent,
-            late_ms: match doing {
-                // What comes between the windows comes all at once.
-                Doing::Waiting => None,
-                Doing::Guessing { .. } => late.late_ms(0.5).zip(late.late_ms(0.99)),
-            },
+            // Without mail, what came late in the quiet window is all there is.
+            late_ms: late(if windows > 0 { &beside } else { &quiet }),
+            late_at_capacity_ms: late(&after).filter(|_| windows > 0),
             mail,
             upstream,
             lost: (
-                lost(&before) + lost(&beside),
-                before.first_failure.or(beside.first_failure),
+                all.map(lost).iter().sum(),
+                all.iter().find_map(|tally| tally.first_failure.clone()),
             ),
         })
     }

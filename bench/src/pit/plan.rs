@@ -121,10 +121,8 @@ pub(super) fn takes(case: &Case, setting: &Setting) -> Duration {
     let phases = case.phases.iter().map(|doing| match doing {
         Doing::Waiting => windows(1) + case.hold * 4,
         Doing::Guessing { share, .. } if *share < 1.0 => windows(case.windows) + case.hold * 2,
-        Doing::Guessing { churn, .. } if is_spread && *churn <= 0.0 => {
-            windows(case.windows) + case.hold * 2
-        }
-        Doing::Guessing { .. } => windows(case.windows) + case.hold * 3,
+        Doing::Guessing { .. } if is_spread => windows(case.windows) + case.hold,
+        Doing::Guessing { .. } => windows(case.windows) + case.hold * 2,
     });
     let empty = if mail {
         windows(case.windows)
@@ -181,6 +179,7 @@ fn plain(part: Part, kind: Kind, held: u64, setting: &Setting) -> Case {
         long: false,
         ahead: false,
         tls: false,
+        asks: false,
         windows: setting.windows,
         phases: vec![ON],
     }
@@ -222,8 +221,6 @@ fn of(part: Part, wish: &Wish, setting: &Setting) -> Vec<Case> {
                     let both = [Kind::Floor, Kind::Tarpit];
                     both.map(|kind| case(kind, *held))
                 })
-                // Of few, what the process itself takes is most.
-                .filter(|case| case.kind != Kind::Floor || case.held > FLOOR_MIN)
                 .flat_map(in_phases)
                 .map(|case| Case {
                     // Whoever is to judge the machine alone needs fewer.
@@ -250,6 +247,10 @@ fn of(part: Part, wish: &Wish, setting: &Setting) -> Vec<Case> {
             windows: 0,
             ..tarpit(10_000)
         }],
+        Part::Asked => vec![Case {
+            asks: true,
+            ..tarpit(10_000)
+        }],
         Part::Tls => [10_000, 50_000]
             .map(|held| Case {
                 tls: true,
@@ -272,9 +273,6 @@ fn of(part: Part, wish: &Wish, setting: &Setting) -> Vec<Case> {
     }
 }
 
-/// Up to this size the floor is left out.
-const FLOOR_MIN: u64 = 10_000;
-
 fn hold(held: u64) -> Duration {
     [BRIEF, HALF]
         .into_iter()
@@ -282,8 +280,10 @@ fn hold(held: u64) -> Duration {
         .map_or(HOLD, |(hold, _)| hold)
 }
 
-/// A large case once while nothing is due, with the longest holds there are, and once in all its
-/// other phases: to read what a whole herd says at once takes most of a hold.
+/// A large case while nothing is due, with the longest holds there are, since to read what a whole
+/// herd says at once takes most of a hold; while all are due, or few; and while new ones come. Each
+/// with clients of its own: what mail at capacity leaves undone in one would be due at once in the
+/// next, and a session that is held for ten minutes in all ends.
 fn in_phases(case: Case) -> Vec<Case> {
     if case.held < LARGE {
         return vec![case];
@@ -298,20 +298,24 @@ fn in_phases(case: Case) -> Vec<Case> {
         churn: NEW,
         lookers: 0,
     };
-    let due = match case.kind {
-        // What asks more than the machine has comes last: what it leaves undone would be in the
-        // others.
-        Kind::Tarpit => vec![ON, few, new],
-        _ => vec![new],
+    let waiting = (LONGEST, vec![Doing::Waiting]);
+    let phases = match case.kind {
+        Kind::Tarpit => vec![
+            waiting,
+            (case.hold, vec![ON]),
+            (case.hold, vec![few]),
+            (case.hold, vec![new]),
+        ],
+        _ => vec![waiting, (case.hold, vec![new])],
     };
-    let phases = [(LONGEST, vec![Doing::Waiting]), (case.hold, due)];
     phases
+        .into_iter()
         .map(|(hold, phases)| Case {
             hold,
             phases,
             ..case.clone()
         })
-        .into()
+        .collect()
 }
 
 #[cfg(test)]

@@ -89,6 +89,7 @@ pub(crate) async fn soak(minutes: u64, setting: &Setting) -> Result<Soaked> {
         held: PLAIN.0 + TLS.0,
         hold: HOLD,
         holding: Holding::Silent,
+        asks: false,
         authority: sink.authority,
         sink: sink.addresses[0],
         certificate: Some(&certificate),

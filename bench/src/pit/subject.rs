@@ -99,6 +99,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) hold: Duration,
     /// How it says what is due.
     pub(crate) holding: Holding,
+    /// It asks the server whether a name exists.
+    pub(crate) asks: bool,
     /// Where wanted mail goes in the end.
     pub(crate) sink: SocketAddr,
     /// Who says that to a mail proxy.
@@ -192,7 +194,6 @@ async fn gateway(wanted: &Wanted<'_>) -> Result<Subject> {
         .prefix("tarpit-bench-pit-")
         .tempdir()?;
     let recipients = folder.path().join("recipients");
-    // Guesses are refused by it, so that no upstream is asked for them.
     std::fs::write(&recipients, "user@example.org\n").context("the file of recipients")?;
     let reference = Reference::of(wanted.tarpit)?;
     let admin = if reference.knows("admin.address") {
@@ -266,6 +267,12 @@ fn settings(
         Holding::Silent => "",
         Holding::Stutter => "hold = \"stutter\"",
     };
+    // Guesses are refused by the file, so that no upstream is asked for them, unless it is to be.
+    let recipients = if wanted.asks {
+        String::new()
+    } else {
+        format!("[recipients]\nsource = \"file\"\nfile = {recipients:?}\n")
+    };
     Ok(Settings {
         scope: "session",
         delay_seconds: u32::try_from(wanted.hold.as_secs())?,
@@ -274,10 +281,7 @@ fn settings(
             .map_or_else(String::new, Certificate::to_toml),
         tarpit_more,
         limits,
-        more: format!(
-            "[recipients]\nsource = \"file\"\nfile = \"{}\"\n\n{pit}\n{admin}\n{keepers}",
-            recipients.display()
-        ),
+        more: format!("{recipients}\n{pit}\n{admin}\n{keepers}"),
         ..Settings::new(wanted.sink)
     })
 }

@@ -18,7 +18,7 @@ const COLUMNS: &[&str] = &[
     "kernel bytes each: slabs / TCP buffers",
     "CPU s for 1,000 and a minute",
     "taken in, s",
-    "replies late, ms median / 99 %",
+    "replies late, ms median / 99 %: beside paced mail; at capacity",
     "mail, messages/s",
     "of empty pit (of windows)",
     "paced mail, ms median / 99 %",
@@ -77,14 +77,27 @@ fn row(measured: &Measured, phase: &Phase) -> Vec<String> {
         format!("{:.0} / {:.0}", slab_bytes(measured), tcp_bytes(measured)),
         format!("{:.3}", cpu(phase)),
         format!("{:.1}", filled.took.as_secs_f64()),
-        phase
-            .late_ms
-            .map_or_else(|| "-".to_owned(), |(half, most)| format!("{half} / {most}")),
+        late(phase),
         rate,
         of_empty,
         paced,
         phase.upstream.to_string(),
     ]
+}
+
+/// How late replies were.
+fn late(phase: &Phase) -> String {
+    let times = [phase.late_ms, phase.late_at_capacity_ms];
+    let words: Vec<_> = times
+        .iter()
+        .flatten()
+        .map(|(half, most)| format!("{half} / {most}"))
+        .collect();
+    if words.is_empty() {
+        "-".to_owned()
+    } else {
+        words.join("; ")
+    }
 }
 
 /// What somebody said, without the full stop that the sentence around it has.
@@ -134,6 +147,9 @@ fn meanwhile(case: &Case, phase: &Phase) -> String {
     }
     if case.holding == Holding::Stutter {
         words.push_str(", said octet by octet");
+    }
+    if case.asks {
+        words.push_str(", the server is asked");
     }
     if case.long {
         words.push_str(", longest names");
@@ -231,6 +247,7 @@ fn case(measured: &Measured) -> Value {
         "hold_seconds": case.hold.as_secs(),
         "stutter": case.holding == Holding::Stutter,
         "tls": case.tls,
+        "server_is_asked": case.asks,
         "long_names": case.long,
         "unread_octet": case.ahead,
         "processes": filled.processes,
@@ -265,6 +282,10 @@ fn mail(mail: &mail::Seen) -> Value {
     })
 }
 
+fn late_to_json((median, p99): (u64, u64)) -> Value {
+    json!({ "median": median, "p99": p99 })
+}
+
 fn phase(measured: &Measured, phase: &Phase) -> Value {
     let empty = measured.empty.rate();
     let ratio = (empty > 0.0).then(|| phase.mail.rate() / empty);
@@ -277,7 +298,8 @@ fn phase(measured: &Measured, phase: &Phase) -> Value {
         "cpu_seconds_per_1000_and_minute": cpu(phase),
         "cores": phase.spent.0.as_secs_f64() / phase.spent.1.as_secs_f64(),
         "load_cores": phase.herd_spent.as_secs_f64() / phase.spent.1.as_secs_f64(),
-        "late_ms": phase.late_ms.map(|(median, p99)| json!({ "median": median, "p99": p99 })),
+        "late_ms": phase.late_ms.map(late_to_json),
+        "late_at_capacity_ms": phase.late_at_capacity_ms.map(late_to_json),
         "mail": mail(&phase.mail),
         "mail_of_empty": ratio,
         "upstream_connections": phase.upstream,
