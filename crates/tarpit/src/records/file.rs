@@ -173,22 +173,27 @@ impl Rotating {
         }
         // Another process may have been first; then its new file is the one.
         if self.is_current() {
-            fs::rename(&self.settings.file, self.next_name())?;
+            fs::rename(&self.settings.file, self.next_name()?)?;
         }
         self.reopen()?;
         self.prune();
         Ok(())
     }
 
-    /// With the time of this moment, or the first after it that no file has.
-    fn next_name(&self) -> PathBuf {
-        let mut moment = Timestamp::now();
+    /// With the time of this moment, or the first after it that is later than all names there are: a
+    /// clock that stands still or goes back must not make the newest file the first to go.
+    fn next_name(&self) -> io::Result<PathBuf> {
+        let newest = older(&self.settings.file)?;
+        let newest = newest.iter().rev().find_map(|path| put_away(path));
+        let next = newest.and_then(|newest| newest.checked_add(Duration::from_millis(1)).ok());
+        let now = Timestamp::now();
+        let mut moment = next.map_or(now, |next| next.max(now));
         loop {
             let mut name = self.settings.file.clone().into_os_string();
             name.push(format!(".{}", moment.strftime(STAMP)));
             let name = PathBuf::from(name);
             if !name.exists() {
-                return name;
+                return Ok(name);
             }
             moment += Duration::from_millis(1);
         }
@@ -212,7 +217,12 @@ impl Rotating {
         let limit = self.pruned.saturating_sub(age.saturating_sub(margin));
         for (at, path) in old.iter().enumerate() {
             // A line that was cut says nothing; but all were written before the file was put away.
-            let begun = || first_second(path).ok().flatten().or_else(|| put_away(path));
+            let begun = || {
+                first_second(path)
+                    .ok()
+                    .flatten()
+                    .or_else(|| end_second(path))
+            };
             let too_old = || begun().is_some_and(|begun| begun < limit);
             if (at < surplus || too_old())
                 && let Err(error) = fs::remove_file(path)
@@ -259,13 +269,17 @@ fn first_second(path: &Path) -> io::Result<Option<u64>> {
     Ok(time.and_then(|time| u64::try_from(time.as_second()).ok()))
 }
 
-/// When a file was put away, by its name, in seconds since 1970.
-fn put_away(path: &Path) -> Option<u64> {
+/// When a file was put away, by its name.
+fn put_away(path: &Path) -> Option<Timestamp> {
     let name = path.file_name()?.to_str()?;
     let stamp = name.get(name.len().checked_sub(STAMP_LENGTH)?..)?;
-    let second = stamp.get(.."20261130T200105".len())?;
-    let moment = Timestamp::strptime("%Y%m%dT%H%M%S%z", format!("{second}+0000")).ok()?;
-    u64::try_from(moment.as_second()).ok()
+    let stamp = stamp.strip_suffix('Z')?;
+    Timestamp::strptime("%Y%m%dT%H%M%S%.f%z", format!("{stamp}+0000")).ok()
+}
+
+/// The same in seconds since 1970.
+fn end_second(path: &Path) -> Option<u64> {
+    u64::try_from(put_away(path)?.as_second()).ok()
 }
 
 /// The files that were written before `path`, the oldest first.

@@ -97,6 +97,30 @@ fn files_are_full_at_their_size_and_the_oldest_goes() {
     assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]));
 }
 
+/// Files that are full within the same millisecond, and a clock that went back: the next name is never
+/// one that a file had which is gone already.
+#[test]
+fn the_file_that_was_put_away_last_has_the_last_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path());
+    let ahead = folder.path().join("records.jsonl.29990102T030405.999Z");
+    let mut file = Rotating::open(settings.clone()).unwrap();
+    fs::write(&ahead, line(&now(), 0)).unwrap();
+    // Of a length that lets one line fill a file.
+    let long = format!("{{\"timestamp\":\"{}\",\"n\":{:0>900}}}\n", now(), 0);
+    for turns in 1..=10_i64 {
+        file.append(long.as_bytes()).unwrap();
+        let old = older(&settings.file).unwrap();
+        let moment: jiff::Timestamp = "2999-01-02T03:04:05.999Z".parse().unwrap();
+        let moment = moment + jiff::SignedDuration::from_millis(turns - 1);
+        let last = folder.path().join(format!(
+            "records.jsonl.{}",
+            moment.strftime("%Y%m%dT%H%M%S.%3fZ")
+        ));
+        assert_eq!(old.last(), Some(&last), "after {turns} turns");
+    }
+}
+
 #[test]
 fn no_line_is_kept_for_longer_than_allowed() {
     let folder = tempfile::tempdir().unwrap();
