@@ -1,15 +1,16 @@
-//! Queues that give back what they took while they were long.
+//! Queues and tables that give back what they took while they were long.
 //!
 //! A queue that once had thousands in it keeps their room for good. A pit of a million sessions has a
 //! hundred queues, in its front and in its keepers, and each is long for a second now and then: what
 //! they keep for nothing is a third of what the sessions themselves take.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, Hash};
 
 /// Room that is never given back: to take it again and again would cost more than it is worth.
 const KEPT: usize = 64;
 
-/// A queue with room for more than it has.
+/// A queue or a table with room for more than it has.
 pub(crate) trait Slack {
     /// Gives most of its room back if it has far more than it needs. To be called when it has been
     /// emptied as far as it can be.
@@ -43,6 +44,14 @@ impl<T> Slack for VecDeque<T> {
     }
 }
 
+impl<K: Eq + Hash, V, S: BuildHasher> Slack for HashMap<K, V, S> {
+    fn slacken(&mut self) {
+        if let Some(room) = less(self.len(), self.capacity()) {
+            self.shrink_to(room);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,6 +68,17 @@ mod tests {
         queue.clear();
         queue.slacken();
         assert!((KEPT..=2 * KEPT).contains(&queue.capacity()));
+    }
+
+    #[test]
+    fn a_table_that_was_large_is_small_again() {
+        let mut table: HashMap<u64, u64> = (0..10_000).map(|number| (number, number)).collect();
+        for number in 100..10_000 {
+            table.remove(&number);
+            table.slacken();
+        }
+        assert!((100..1000).contains(&table.capacity()));
+        assert!((0..100).all(|number| table[&number] == number));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 
 use crate::pit::parcel::Veil;
+use crate::slack::Slack as _;
 
 /// The keys for one keeper's sockets: no more than it holds sockets.
 #[derive(Debug, Default)]
@@ -31,6 +32,7 @@ impl Veils {
     pub(super) fn take(&mut self, number: u64) -> Option<Box<Veil>> {
         let veil = self.table.remove(&number)?;
         self.octets -= veil.octets();
+        self.table.slacken();
         Some(veil)
     }
 

@@ -10,6 +10,7 @@ use tarpit_core::Source;
 use tarpit_core::ledger::Ticket;
 
 use super::line::halves;
+use crate::slack::Slack as _;
 
 /// The table: no more than keepers hold sessions.
 #[derive(Debug, Default)]
@@ -50,6 +51,7 @@ impl Waiting {
     /// It waits there no more.
     pub(super) fn remove(&mut self, ticket: u64) {
         self.0.remove(&ticket);
+        self.0.slacken();
     }
 
     /// A keeper is gone: who waited there.
