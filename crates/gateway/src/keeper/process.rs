@@ -32,7 +32,7 @@ use super::squeeze::Sample;
 use super::tail::{Body, Tail};
 use crate::clock::Clock;
 use crate::pit::holder::{Events, Holder, Stir};
-use crate::pit::parcel::Parcel;
+use crate::pit::parcel::{Parcel, seconds};
 use crate::pit::slab::Key;
 use crate::priority::NICE;
 use crate::slack::Slack as _;
@@ -407,6 +407,8 @@ impl Keeper {
     /// The reply is said. Now the client has the word.
     fn go_on(&mut self, key: Key, now: Tick) {
         self.counts.said += 1;
+        self.holder
+            .change(key, |parcel| parcel.since = seconds(now));
         let Some(parcel) = self.holder.get(key) else {
             return;
         };
@@ -436,6 +438,7 @@ impl Keeper {
         }) = Tail::unpack(&parcel.record)
         {
             self.tickets.remove(&ticket);
+            self.tickets.slacken();
         }
         Some(parcel)
     }

@@ -81,6 +81,7 @@ impl Pit {
         };
         tracing::debug!(target: "tarpit::keeper", ?why, said = cargo.freight.said, "a session is back from a keeper");
         let number = usize::try_from(cargo.socket.as_raw_fd()).unwrap_or(0);
+        let is_told = is_told(&cargo);
         let mut parcel = unpack(shared, cargo);
         if is_let_go {
             parcel.until = shared.clock.now();
@@ -90,6 +91,7 @@ impl Pit {
             let parcel = Box::new(parcel);
             lane.leave(match why {
                 Why::Shed => Errand::Shed(parcel),
+                _ if is_told => Errand::Told(parcel),
                 Why::Input | Why::Due | Why::Recalled | Why::Drain => Errand::Put(parcel),
             });
         }
@@ -223,17 +225,22 @@ fn is_said(freight: &Freight) -> bool {
     !freight.flags.listens && freight.said > 0 && whole <= freight.said as usize
 }
 
+/// Whether its client had the word in a keeper. Over TLS nothing is said there.
+fn is_told(cargo: &Cargo) -> bool {
+    cargo.veil.is_none() && is_said(&cargo.freight)
+}
+
 /// From a keeper. What was said there is told to the machine in the lane, at once: then the client
 /// is heard.
 pub(super) fn unpack(shared: &Shared, cargo: Cargo) -> Parcel {
+    let is_told = is_told(&cargo);
     let Cargo {
         freight,
         socket,
         veil,
     } = cargo;
-    let is_said = veil.is_none() && is_said(&freight);
     let paced = Paced::decode(&freight.paced).ok().map(|(paced, _)| paced);
-    let until = if is_said {
+    let until = if is_told {
         shared.clock.now()
     } else {
         freight.until
@@ -243,7 +250,7 @@ pub(super) fn unpack(shared: &Shared, cargo: Cargo) -> Parcel {
         until,
         since: freight.since,
         paced: paced
-            .filter(|paced| !is_said && paced.is_in_pieces())
+            .filter(|paced| !is_told && paced.is_in_pieces())
             .map(Box::new),
         said: freight.said,
         unread_pages: 0,

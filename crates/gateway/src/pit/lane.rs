@@ -46,6 +46,8 @@ const PASS: u32 = 4096;
 pub(crate) enum Errand {
     /// Somebody comes to wait.
     Put(Box<Parcel>),
+    /// The same, from a keeper that has said its reply: its client had the word since.
+    Told(Box<Parcel>),
     /// Somebody is to be let go who waited in a keeper.
     Shed(Box<Parcel>),
     /// The ledger may have room for this one.
@@ -226,7 +228,10 @@ impl Lane {
 
     fn do_errand(&mut self, shared: &Arc<Shared>, errand: Errand) {
         match errand {
-            Errand::Put(parcel) => self.put(shared, *parcel),
+            Errand::Put(parcel) => {
+                self.put(shared, *parcel);
+            }
+            Errand::Told(parcel) => self.put_told(shared, *parcel),
             Errand::Shed(parcel) => {
                 let key = self.holder.put(*parcel);
                 self.shed(shared, key);
@@ -252,8 +257,24 @@ impl Lane {
         }
     }
 
+    /// Whoever was silent in a keeper has not the whole time for its next command again.
+    fn put_told(&mut self, shared: &Arc<Shared>, parcel: Parcel) {
+        // In whole seconds: it may be one less.
+        let since = Tick::from_millis((u64::from(parcel.since) + 1) * 1000);
+        let key = self.put(shared, parcel);
+        let limit = since + shared.live.load().config.limits.command_timeout;
+        if let Some(Parcel { until, state, .. }) = self.holder.get(key)
+            && state.listens
+            // It has said no whole command since.
+            && state.row == 0
+            && limit < *until
+        {
+            self.holder.change(key, |parcel| parcel.until = limit);
+        }
+    }
+
     /// Somebody comes to wait.
-    fn put(&mut self, shared: &Arc<Shared>, parcel: Parcel) {
+    fn put(&mut self, shared: &Arc<Shared>, parcel: Parcel) -> Key {
         let Waits {
             listens, for_room, ..
         } = parcel.state;
@@ -261,7 +282,8 @@ impl Lane {
         let key = self.holder.put(parcel);
         if let Err(error) = self.holder.watch(key) {
             tracing::warn!(target: "tarpit::pit", %error, "a held session can't be watched, and ends");
-            return self.step(shared, key, Some(Input::Shed));
+            self.step(shared, key, Some(Input::Shed));
+            return key;
         }
         if self.stage != Stop::No || self.successor.is_some() {
             if is_due {
@@ -269,9 +291,8 @@ impl Lane {
                 // short, but perhaps in a transaction, which it may finish.
                 self.step(shared, key, Some(Input::Resume));
             }
-            return self.guard(shared, Some(key), |lane| lane.visit(shared, key));
-        }
-        if listens {
+            self.guard(shared, Some(key), |lane| lane.visit(shared, key));
+        } else if listens {
             // It may have commands at hand that were read elsewhere: no event tells of them.
             self.again.push((key, None));
         } else if is_due
@@ -283,6 +304,7 @@ impl Lane {
             // predecessor may have held under a mode that ended with it.
             self.step(shared, key, Some(Input::Resume));
         }
+        key
     }
 
     /// A client did something.

@@ -18,7 +18,7 @@ pub(crate) struct Parcel {
     pub(crate) socket: TcpStream,
     /// When it is to be looked at again, at the latest.
     pub(crate) until: Tick,
-    /// When it came to wait, in seconds of the clock: the longest held are shed first.
+    /// When it came to wait, or had the word, in seconds of the clock: the longest held are shed first.
     pub(crate) since: u32,
     /// What is said to it until then, piece by piece. `None` if nothing is, or all at once at the end.
     pub(crate) paced: Option<Box<Paced>>,
