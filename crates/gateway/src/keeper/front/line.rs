@@ -4,8 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::process::Child;
 
-use tarpit_core::Source;
 use tarpit_core::budget::Load;
+use tarpit_core::{Source, Tick};
 
 use super::super::link::{Link, LinkError, Sent};
 use super::super::message::{Freight, Message, TICKETS_MAX, Why, fitting};
@@ -34,6 +34,8 @@ pub(super) struct Line {
     /// What came back and was not let go on yet.
     pub(super) arrived: Vec<(Why, Freight, Option<OwnedFd>)>,
     orders: VecDeque<Message>,
+    /// Since when it holds nobody.
+    idle_since: Option<Tick>,
 }
 
 /// Whose sessions a keeper has: 12 octets for each IPv4 source.
@@ -67,6 +69,7 @@ impl Line {
             sheds_told: 0,
             arrived: Vec::new(),
             orders: VecDeque::from([Message::Hello { farewell }]),
+            idle_since: None,
         }
     }
 
@@ -100,6 +103,22 @@ impl Line {
             .partition(|cargo| cargo.veil.is_some());
         self.queue = others;
         veiled
+    }
+
+    /// It is asked to part, and takes nobody any more.
+    pub(super) const fn is_parting(&self) -> bool {
+        self.is_parting
+    }
+
+    /// Looks whether it holds somebody, or will.
+    pub(super) fn note_idle(&mut self, now: Tick) {
+        let is_idle = self.sources.all == 0 && self.queue.is_empty() && self.arrived.is_empty();
+        self.idle_since = is_idle.then(|| self.idle_since.unwrap_or(now));
+    }
+
+    /// Since when it holds nobody.
+    pub(super) const fn idle_since(&self) -> Option<Tick> {
+        self.idle_since
     }
 
     /// Credit that is not spoken for.
@@ -200,6 +219,8 @@ impl Sources {
             }
         };
         self.all = self.all.saturating_sub(usize::from(is_there));
+        self.v4.slacken();
+        self.v6.slacken();
     }
 
     /// Each source, as often as it has sessions.

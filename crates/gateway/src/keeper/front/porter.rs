@@ -1,6 +1,7 @@
 //! The thread between the desk and the keepers.
 
 mod heed;
+mod retire;
 mod sheds;
 
 use std::collections::HashSet;
@@ -65,7 +66,7 @@ pub(super) struct Porter {
     settings: Settings,
     lines: Vec<Line>,
     numbers: Numbers,
-    /// Keepers that speak another version.
+    /// Keepers that speak another version, or were let go.
     strange: HashSet<u32>,
     /// Those that have ended or will; to be waited for.
     ended: Vec<Child>,
@@ -119,6 +120,7 @@ impl Porter {
         self.keep_stage(shared);
         self.start_one(shared, now);
         self.shed(shared);
+        self.retire(now);
         self.say(shared);
         self.post();
         self.ended
@@ -401,7 +403,7 @@ impl Porter {
                 Some(counter) => {
                     counter.free = line.free().saturating_sub(counter.cargo.len());
                 }
-                None if line.link.credit() > 0 => {
+                None if line.link.credit() > 0 && !line.is_parting() => {
                     self.not_before = Tick::ZERO;
                     desk.counters.push(Counter {
                         line: line.number,

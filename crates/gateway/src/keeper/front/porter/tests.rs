@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::super::super::link::Link;
 use super::super::super::message::Freight;
 use super::super::super::message::tests::small;
+use super::retire::IDLE_MAX;
 use super::*;
 use crate::Gateway;
 use crate::pit::shed::Among;
@@ -35,13 +36,13 @@ impl Scene {
         config.limits.pit_sessions_max = pit_sessions_max;
         let gateway = Gateway::start(config).await.unwrap();
         let shared = gateway.handle().shared();
-        let desk = Arc::new(Keepers::open(0, false).unwrap());
+        let mut desk = Keepers::open(0, false).unwrap();
+        desk.ahead = 50;
+        let desk = Arc::new(desk);
         let mut porter = Porter::new(Arc::downgrade(&shared), desk, settings(&folder));
         let (ours, theirs) = link::pair().unwrap();
         porter.add(&shared, 1, ours, None);
-        let mut keeper = Link::new(theirs);
-        keeper.grant(100);
-        keeper.tell_credit().unwrap();
+        let keeper = keeper(theirs);
         let mut scene = Self {
             shared,
             porter,
@@ -57,13 +58,18 @@ impl Scene {
         self.porter.turn(&self.shared);
     }
 
+    /// One more keeper.
+    fn another(&mut self, process: u32) -> Link {
+        let (ours, theirs) = link::pair().unwrap();
+        self.porter.add(&self.shared, process, ours, None);
+        let keeper = keeper(theirs);
+        self.turn();
+        keeper
+    }
+
     /// What the keeper hears now, but for credit.
     fn heard(&mut self) -> Vec<Message> {
-        let packets = std::iter::from_fn(|| self.keeper.receive().unwrap());
-        let messages = packets.map(|packet| packet.message);
-        messages
-            .filter(|message| !matches!(message, Message::Credit(_) | Message::Hello { .. }))
-            .collect()
+        heard(&mut self.keeper)
     }
 
     fn tells(&mut self, message: &Message) {
@@ -99,6 +105,22 @@ impl Scene {
     fn went_on(&self) -> u64 {
         self.shared.metrics.sessions_unreadable.get()
     }
+}
+
+/// One with room for 100.
+fn keeper(line: OwnedFd) -> Link {
+    let mut keeper = Link::new(line);
+    keeper.grant(100);
+    keeper.tell_credit().unwrap();
+    keeper
+}
+
+fn heard(keeper: &mut Link) -> Vec<Message> {
+    let packets = std::iter::from_fn(|| keeper.receive().unwrap());
+    let messages = packets.map(|packet| packet.message);
+    messages
+        .filter(|message| !matches!(message, Message::Credit(_) | Message::Hello { .. }))
+        .collect()
 }
 
 fn settings(folder: &TempDir) -> Settings {
@@ -227,6 +249,34 @@ async fn who_comes_back_over_a_line_that_is_lost_stays_with_its_keeper() {
     scene.turn();
     assert!(scene.porter.lines.is_empty());
     assert_eq!((scene.went_on(), scene.shared.places.held()), (0, 0));
+}
+
+#[tokio::test]
+async fn keepers_that_hold_nobody_for_long_are_let_go_but_the_last() {
+    let mut scene = Scene::new(100).await;
+    let now = scene.shared.clock.now();
+    let mut other = scene.another(2);
+    scene.leave(None).unwrap();
+    scene.turn();
+    assert!(matches!(scene.heard()[..], [Message::Park(_)]));
+    // The first holds somebody, and the second has not been idle for long enough.
+    scene.porter.retire(now + IDLE_MAX / 2);
+    scene.turn();
+    assert_eq!(heard(&mut other), []);
+    scene.porter.retire(now + IDLE_MAX * 2);
+    scene.turn();
+    assert_eq!(heard(&mut other), [Message::Release]);
+    // Nobody is given to it any more.
+    for _ in 0..99 {
+        scene.leave(None).unwrap();
+    }
+    assert!(scene.leave(None).is_err());
+
+    let mut scene = Scene::new(100).await;
+    scene.porter.retire(now);
+    scene.porter.retire(now + IDLE_MAX * 2);
+    scene.turn();
+    assert_eq!(scene.heard(), []);
 }
 
 #[tokio::test]
