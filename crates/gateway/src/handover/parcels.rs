@@ -168,7 +168,8 @@ async fn carry_some(
         // More octets than any message has, by a configuration that lets clients send so much ahead.
         let Packed { held, socket, .. } = waiting.remove(0);
         tracing::warn!(target: "tarpit::upgrade", "a session that waits is too long to be handed over, and ends");
-        turn_away(shared, unpack(held.freight, socket.into()));
+        let is_amid = held.freight.is_amid();
+        turn_away(shared, unpack(held.freight, socket.into()), is_amid);
         return Ok(0);
     }
     let some = waiting.get_mut(..count).unwrap_or_default();
@@ -199,7 +200,8 @@ pub(super) fn take(shared: &Arc<Shared>, held: Held, socket: OwnedFd) {
         Ok(conn) => conn,
         Err(error) => {
             note_unreadable(shared, &error);
-            return turn_away(shared, unpack(freight, socket));
+            let is_amid = freight.is_amid();
+            return turn_away(shared, unpack(freight, socket), is_amid);
         }
     };
     let id = conn.session.id();
@@ -219,7 +221,8 @@ fn pack(parcel: Parcel, shared: &Arc<Shared>) -> Option<Packed> {
         Ok(conn) => conn,
         Err(error) => {
             note_unreadable(shared, &error);
-            turn_away(shared, parcel);
+            let is_amid = parcel.said > 0 && !parcel.state.listens;
+            turn_away(shared, parcel, is_amid);
             // The lane could not read it either, so it gave no count back.
             shared.places.end_unknown();
             return None;

@@ -328,6 +328,11 @@ impl Freight {
         REST + self.paced.len() + self.record.len()
     }
 
+    /// Whether a reply to it was begun, and perhaps not ended.
+    pub(crate) const fn is_amid(&self) -> bool {
+        self.said > 0 && !self.flags.listens
+    }
+
     /// Whether it fits into a message at all.
     pub(crate) fn fits(&self) -> bool {
         self.size() + HEAD_MAX <= MESSAGE_MAX

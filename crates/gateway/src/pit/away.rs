@@ -75,9 +75,9 @@ impl Pit {
             Some(Err(error)) => {
                 note_unreadable(shared, &error);
                 shared.places.end_held(cargo.freight.source);
-                return turn_away(shared, unpack(shared, cargo));
+                return turn_away_cargo(shared, cargo);
             }
-            None => return turn_away(shared, unpack(shared, cargo)),
+            None => return turn_away_cargo(shared, cargo),
         };
         tracing::debug!(target: "tarpit::keeper", ?why, said = cargo.freight.said, "a session is back from a keeper");
         let number = usize::try_from(cargo.socket.as_raw_fd()).unwrap_or(0);
@@ -148,11 +148,23 @@ pub(crate) fn note_unreadable(shared: &Shared, error: &Unreadable) {
     tracing::warn!(target: "tarpit::pit", %error, "a session that waited in another process can't be read, and ends");
 }
 
-/// Nobody can serve it: it is told so, unless that would stand in the middle of another reply.
-pub(crate) fn turn_away(shared: &Shared, mut parcel: Parcel) {
-    if parcel.said == 0 || parcel.paced.is_none() {
+fn turn_away_cargo(shared: &Shared, cargo: Cargo) {
+    let is_amid = cargo.freight.is_amid() && !is_told(&cargo);
+    turn_away(shared, unpack(shared, cargo), is_amid);
+}
+
+/// Nobody can serve it: it is told so. Whoever `is_amid` a reply hears the rest of it first; if that is
+/// not known, nothing, for 421 would stand in the middle of a line.
+pub(crate) fn turn_away(shared: &Shared, mut parcel: Parcel, is_amid: bool) {
+    let rest = match &parcel.paced {
+        _ if !is_amid => Some(&[][..]),
+        Some(paced) => paced.text().get(parcel.said as usize..),
+        None => None,
+    };
+    if let Some(rest) = rest {
+        let words = [rest, &farewell(shared)].concat();
         // It may be gone, or not read; there is nothing more to do for it.
-        let _ = parcel.write(&farewell(shared));
+        let _ = parcel.write(&words);
     }
     let _ = parcel.say_farewell();
     parcel.shut_down();
@@ -220,9 +232,13 @@ pub(super) fn pack(mut parcel: Parcel, shared: &Arc<Shared>) -> Result<Cargo, Bo
 
 /// Whether a keeper has said all of the reply that it was held for: since then its client had the word.
 fn is_said(freight: &Freight) -> bool {
-    let paced = Paced::decode(&freight.paced).ok();
-    let whole = paced.map_or(0, |(paced, _)| paced.text().len());
-    !freight.flags.listens && freight.said > 0 && whole <= freight.said as usize
+    // A keeper keeps nothing of a reply that it has said.
+    let whole = match Paced::decode(&freight.paced) {
+        _ if freight.paced.is_empty() => 0,
+        Ok((paced, _)) => paced.text().len(),
+        Err(_) => return false,
+    };
+    freight.is_amid() && whole <= freight.said as usize
 }
 
 /// Whether its client had the word in a keeper. Over TLS nothing is said there.

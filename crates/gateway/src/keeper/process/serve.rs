@@ -277,6 +277,11 @@ impl Keeper {
             // Behind the last word nobody says any more what has arrived.
             Releasing::Asked if !self.sent.is_empty() => return Ok(Sent::Yes),
             Releasing::Asked => {
+                // Nobody else can write the records of those that hung up.
+                match self.tell_gone(link)? {
+                    Sent::Yes => {}
+                    sent => return Ok(sent),
+                }
                 let sent = link.send(&Message::Released, &[])?;
                 if sent == Sent::Yes {
                     self.releasing = Releasing::Done;
@@ -298,13 +303,9 @@ impl Keeper {
             Sent::Yes => {}
             sent => return Ok(sent),
         }
-        while !self.gone.is_empty() {
-            let count = fitting(self.gone.iter(), usize::MAX).max(1);
-            let parcels = self.gone.iter().take(count).cloned().collect();
-            match link.send(&Message::Gone(parcels), &[])? {
-                Sent::Yes => self.gone.drain(..count),
-                sent => return Ok(sent),
-            };
+        match self.tell_gone(link)? {
+            Sent::Yes => {}
+            sent => return Ok(sent),
         }
         if self.is_load_due() {
             let load = self.holder.load();
@@ -322,6 +323,18 @@ impl Keeper {
                 Sent::Yes => {}
                 sent => return Ok(sent),
             }
+        }
+        Ok(Sent::Yes)
+    }
+
+    fn tell_gone(&mut self, link: &mut Link) -> Result<Sent, LinkError> {
+        while !self.gone.is_empty() {
+            let count = fitting(self.gone.iter(), usize::MAX).max(1);
+            let parcels = self.gone.iter().take(count).cloned().collect();
+            match link.send(&Message::Gone(parcels), &[])? {
+                Sent::Yes => self.gone.drain(..count),
+                sent => return Ok(sent),
+            };
         }
         Ok(Sent::Yes)
     }

@@ -24,8 +24,20 @@ impl Lane {
             return self.cross(step, then);
         }
         step.shared.metrics.sessions_refused_full.add(1);
+        if matches!(then, Then::StartTls) {
+            self.withdraw();
+        }
         self.tell(&mut step, Input::Full);
         self.end(step);
+    }
+
+    /// The reply that was to go out last does not, and the one for its session's end takes its place: behind
+    /// "220 Ready to start TLS" a client expects TLS, and no 421.
+    fn withdraw(&mut self) {
+        let replies = &mut self.out.bytes;
+        let before = replies.len().saturating_sub(2);
+        let last = replies[..before].iter().rposition(|octet| *octet == b'\n');
+        replies.truncate(last.map_or(0, |at| at + 1));
     }
 
     /// It has its place in the mail lane.

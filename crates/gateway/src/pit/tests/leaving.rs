@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::{Certificate, ListenerTls};
 use crate::scene::{Client, House, Server, count, empty, until};
 
 const GUESS: &str = "RCPT TO:<nobody@example.org>";
@@ -69,5 +70,39 @@ async fn no_more_leave_than_there_are_places() {
     until("nobody has left", || count(shared.places.active()) < PLACES).await;
     later.told(RIGHT, "250").await;
     drop((clients, later));
+    empty(&shared).await;
+}
+
+/// Behind "220 Ready to start TLS" a client would take 421 for the beginning of TLS.
+#[tokio::test]
+async fn who_finds_no_place_for_tls_hears_421_instead_of_220() {
+    let files = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["mx.example.org".to_owned()]).unwrap();
+    let (chain, key) = (files.path().join("chain"), files.path().join("key"));
+    std::fs::write(&chain, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let server = Server::start().await;
+    let house = House::with(|config| {
+        config.deliveries = vec![server.delivery(Duration::from_millis(100))];
+        config.certificates = vec![Certificate { chain, key }];
+        config.listeners[0].tls = ListenerTls::StartTls;
+        config.limits.sessions_max = u32::try_from(PLACES).unwrap();
+    })
+    .await;
+    let shared = house.shared();
+    let mut held = held_in_turn(&house, PLACES + 1).await;
+    for client in &mut held {
+        assert_eq!(client.code().await, "550");
+    }
+    let mut last = held.pop().unwrap();
+    for client in &mut held {
+        client.told(RIGHT, "250").await;
+    }
+    // What it said before is answered.
+    last.say("RSET\r\nSTARTTLS").await;
+    assert_eq!(last.code().await, "250");
+    assert_eq!(last.code().await, "421");
+    assert_eq!(last.code().await, "");
+    drop(held);
     empty(&shared).await;
 }

@@ -1,11 +1,14 @@
 //! Sessions whose reply a keeper has said: the machine hears of it later than their client.
 
+use std::io::Read as _;
 use std::time::Duration;
 
 use tarpit_core::record::{HoldEnd, SessionEnd};
 use tarpit_core::{Prefixes, SessionId, Source, Tick};
 use tokio::sync::mpsc;
 
+use super::{pair, parcel};
+use crate::keeper::message::put_number;
 use crate::keeper::{Cargo, Flags, Freight, Why};
 use crate::pit::parcel::{Parcel, seconds};
 use crate::scene::{Client, House, empty};
@@ -109,4 +112,46 @@ async fn who_has_heard_it_does_not_hang_up_in_a_hold() {
     assert_eq!(counts.session_ends.get(SessionEnd::HangUp), 1);
     assert_eq!(counts.hold_ends.get(HoldEnd::Paid), 1);
     empty(&shared).await;
+}
+
+/// A record that this version can't read, of somebody who has heard a part of its reply: 421 does not
+/// stand in the middle of a line.
+#[tokio::test]
+async fn who_can_not_be_served_hears_the_rest_of_its_reply_first() {
+    const TEXT: &[u8] = b"550-no\r\n550 such user\r\n";
+    let house = House::start().await;
+    let shared = house.shared();
+    let now = shared.clock.now();
+    let mut in_pieces = vec![1, 2, 2, 100];
+    put_number(now.as_millis(), &mut in_pieces);
+    put_number(now.as_millis() + 60_000, &mut in_pieces);
+    in_pieces.push(u8::try_from(TEXT.len()).unwrap());
+    in_pieces.extend_from_slice(TEXT);
+    let cases: [(u32, &[u8], &str); 5] = [
+        (0, &in_pieces, "421"),
+        // All of it was said by a keeper.
+        (ALL, &[], "421"),
+        (8, &in_pieces, "550 such user"),
+        // In a form that is not known here.
+        (8, &[77], ""),
+        (0, &[77], "421"),
+    ];
+    for (said, paced, expected) in cases {
+        let (mut client, ours) = pair().unwrap();
+        let mut parcel = parcel(ours, now.as_millis() + 60_000);
+        parcel.record = Box::from(&b"of another version"[..]);
+        let mut cargo = told(parcel);
+        cargo.freight.said = said;
+        cargo.freight.paced = paced.into();
+        shared.places.add_held(source());
+        shared.pit.take_back(&shared, Why::Due, cargo);
+        let mut heard = String::new();
+        client.read_to_string(&mut heard).unwrap();
+        assert!(heard.starts_with(expected), "{said}: {heard}");
+        let is_dismissed = heard
+            .lines()
+            .last()
+            .is_some_and(|line| line.starts_with("421"));
+        assert_eq!(is_dismissed, !expected.is_empty(), "{heard}");
+    }
 }

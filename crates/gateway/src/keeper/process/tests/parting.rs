@@ -114,6 +114,22 @@ fn the_last_word_comes_when_all_have_arrived() {
     assert_eq!(heard(&mut front), [Message::Released]);
 }
 
+/// Nobody else could write their records.
+#[test]
+fn who_hung_up_is_told_before_the_last_word() {
+    let (mut keeper, mut front) = keeper();
+    keeper.has(small());
+    let (key, _) = keeper.holder.slab().at(0).unwrap();
+    keeper.lose(key);
+    front.send(&Message::Release, &[]).unwrap();
+    keeper.hear_front();
+    keeper.tell_front();
+    assert!(matches!(
+        heard(&mut front)[..],
+        [Message::Gone(_), Message::Released]
+    ));
+}
+
 #[test]
 fn a_walk_begins_anew_for_those_that_came_behind_it() {
     let (mut keeper, _front) = keeper();
