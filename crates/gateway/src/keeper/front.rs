@@ -87,6 +87,8 @@ struct Desk {
     waiting: Waiting,
     /// There was a parcel that nobody had room for, or will be soon.
     is_short: bool,
+    /// The bell was rung for what lies here.
+    is_rung: bool,
     is_closed: bool,
     /// The gateway drains: all come back, and nobody is taken any more.
     is_draining: bool,
@@ -174,11 +176,12 @@ impl Keepers {
         if desk.is_closed || desk.is_draining || desk.eases != eases {
             return Err(Box::new(cargo));
         }
+        let was_rung = std::mem::replace(&mut desk.is_rung, true);
         let left: usize = desk.counters.iter().map(|counter| counter.free).sum();
         desk.is_short |= left < self.ahead;
         let Some(counter) = desk.counters.iter_mut().find(|counter| counter.free > 0) else {
             drop(desk);
-            self.ring();
+            self.ring_unless(was_rung);
             return Err(Box::new(cargo));
         };
         let (line, source) = (counter.line, cargo.freight.source);
@@ -189,7 +192,7 @@ impl Keepers {
             desk.waiting.add(ticket, line, source);
         }
         drop(desk);
-        self.ring();
+        self.ring_unless(was_rung);
         Ok(())
     }
 
@@ -267,6 +270,12 @@ impl Keepers {
     pub(crate) fn release(&self) {
         self.lock().is_closed = true;
         self.ring();
+    }
+
+    fn ring_unless(&self, was_rung: bool) {
+        if !was_rung {
+            self.ring();
+        }
     }
 
     fn ring(&self) {

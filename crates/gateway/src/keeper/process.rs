@@ -49,6 +49,11 @@ const OWN_DESCRIPTORS: usize = 32;
 /// The longest sleep. Nothing depends on it: it bounds what a mistake in a deadline could do.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
+/// After each turn. To be woken for each client, and for each word of the front about it, costs more
+/// than to hear them: so those of this time are heard at once. Nobody who is held notices. Not while some
+/// wait to go back.
+const REST: Duration = Duration::from_millis(10);
+
 /// While the kernel counts too many sockets in flight, sending is tried again this often.
 const CROWDED_SLEEP: Duration = Duration::from_millis(5);
 
@@ -227,12 +232,14 @@ impl Keeper {
         let mut events = Events::new();
         let mut stirred = Vec::new();
         while self.link.is_some() || self.held() > 0 {
-            self.wait()?;
+            let is_knocked_at = self.wait()?;
             let now = self.clock.now();
             self.holder
                 .wait(now, Duration::ZERO, &mut events, &mut stirred)?;
             self.hear_front();
-            self.open_door();
+            if is_knocked_at {
+                self.open_door();
+            }
             for (key, stir) in stirred.drain(..) {
                 self.stir(key, stir);
             }
@@ -244,6 +251,9 @@ impl Keeper {
             self.tell_front();
             self.give_up(now);
             self.slacken();
+            if self.returning.is_empty() {
+                std::thread::sleep(REST);
+            }
         }
         let counts = self.counts;
         tracing::info!(
@@ -273,8 +283,8 @@ impl Keeper {
         self.holder.len() + self.returning.len() + self.sent.len()
     }
 
-    /// Waits for a client, the front, a new front, or the time.
-    fn wait(&self) -> io::Result<()> {
+    /// Waits for a client, the front, a new front, or the time. Whether somebody knocks.
+    fn wait(&self) -> io::Result<bool> {
         let mut watched = vec![PollFd::new(&self.holder, PollFlags::IN)];
         if let Some(link) = &self.link {
             let wants_out = !self.crowded && self.has_to_send(link);
@@ -290,9 +300,11 @@ impl Keeper {
         }
         let time = Timespec::try_from(self.sleep()).ok();
         match poll(&mut watched, time.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
+        let door = watched.last().filter(|_| self.door.is_some());
+        Ok(door.is_some_and(|door| !door.revents().is_empty()))
     }
 
     fn sleep(&self) -> Duration {

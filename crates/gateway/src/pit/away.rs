@@ -66,35 +66,59 @@ impl Pit {
 
     /// A keeper gives a parcel back, or could not take it.
     pub(crate) fn take_back(&self, shared: &Arc<Shared>, why: Why, cargo: Cargo) {
+        self.take_all_back(shared, vec![(why, cargo)]);
+    }
+
+    /// The same for many: each lane is woken once.
+    pub(crate) fn take_all_back(&self, shared: &Arc<Shared>, cargos: Vec<(Why, Cargo)>) {
+        let lanes = self.lanes.get().map_or(&[][..], Vec::as_slice);
+        let mut errands: Vec<Vec<Errand>> = lanes.iter().map(|_| Vec::new()).collect();
+        for (why, cargo) in cargos {
+            let number = usize::try_from(cargo.socket.as_raw_fd()).unwrap_or(0);
+            let at = number.checked_rem(lanes.len()).unwrap_or(0);
+            if let (Some(errand), Some(of_lane)) =
+                (self.errand(shared, why, cargo), errands.get_mut(at))
+            {
+                of_lane.push(errand);
+            }
+        }
+        for (lane, errands) in lanes.iter().zip(errands) {
+            lane.leave_all(errands);
+        }
+    }
+
+    /// What a lane is to do with it, if it can still be served.
+    fn errand(&self, shared: &Arc<Shared>, why: Why, cargo: Cargo) -> Option<Errand> {
         if cargo.is_mute() {
             tracing::error!(target: "tarpit::keeper", "a keeper gave back a session over TLS whose keys are not here, and it ends");
-            return self.bury(shared, &cargo.freight, None);
+            self.bury(shared, &cargo.freight, None);
+            return None;
         }
         let is_let_go = match bug::caught(shared, || is_let_go(shared, &cargo.freight)) {
             Some(Ok(is_let_go)) => is_let_go,
             Some(Err(error)) => {
                 note_unreadable(shared, &error);
                 shared.places.end_held(cargo.freight.source);
-                return turn_away_cargo(shared, cargo);
+                turn_away_cargo(shared, cargo);
+                return None;
             }
-            None => return turn_away_cargo(shared, cargo),
+            None => {
+                turn_away_cargo(shared, cargo);
+                return None;
+            }
         };
         tracing::debug!(target: "tarpit::keeper", ?why, said = cargo.freight.said, "a session is back from a keeper");
-        let number = usize::try_from(cargo.socket.as_raw_fd()).unwrap_or(0);
         let is_told = is_told(&cargo);
         let mut parcel = unpack(shared, cargo);
         if is_let_go {
             parcel.until = shared.clock.now();
         }
-        let lanes = self.lanes.get().map_or(&[][..], Vec::as_slice);
-        if let Some(lane) = number.checked_rem(lanes.len()).and_then(|at| lanes.get(at)) {
-            let parcel = Box::new(parcel);
-            lane.leave(match why {
-                Why::Shed => Errand::Shed(parcel),
-                _ if is_told => Errand::Told(parcel),
-                Why::Input | Why::Due | Why::Recalled | Why::Drain => Errand::Put(parcel),
-            });
-        }
+        let parcel = Box::new(parcel);
+        Some(match why {
+            Why::Shed => Errand::Shed(parcel),
+            _ if is_told => Errand::Told(parcel),
+            Why::Input | Why::Due | Why::Recalled | Why::Drain => Errand::Put(parcel),
+        })
     }
 
     /// A session whose client is gone from a keeper: what it was doing is charged, and its record

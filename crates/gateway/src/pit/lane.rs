@@ -80,10 +80,17 @@ struct Published {
 
 impl Mailbox {
     pub(crate) fn leave(&self, errand: Errand) {
+        self.leave_all(vec![errand]);
+    }
+
+    pub(crate) fn leave_all(&self, mut some: Vec<Errand>) {
+        if some.is_empty() {
+            return;
+        }
         let mut errands = self.errands.lock().unwrap_or_else(PoisonError::into_inner);
         let was_empty = errands.is_empty();
-        errands.push(errand);
-        self.arriving.fetch_add(1, Ordering::Relaxed);
+        self.arriving.fetch_add(some.len(), Ordering::Relaxed);
+        errands.append(&mut some);
         drop(errands);
         if was_empty {
             self.bell.ring();
@@ -148,6 +155,10 @@ pub(super) struct Lane {
     /// When some leave for keepers again, and at which place the search for them goes on.
     next_leave: Tick,
     leave_at: u32,
+    /// There are too many here, and keepers have room.
+    is_surplus: bool,
+    /// Those that are not watched yet: they leave next.
+    leaving: Vec<Key>,
 }
 
 impl Lane {
@@ -181,6 +192,8 @@ impl Lane {
             walks: None,
             next_leave: Tick::ZERO,
             leave_at: 0,
+            is_surplus: false,
+            leaving: Vec::new(),
         };
         std::thread::Builder::new()
             .name(format!("pit-{number}"))
@@ -280,12 +293,8 @@ impl Lane {
         } = parcel.state;
         let is_due = !listens && parcel.until <= shared.clock.now();
         let key = self.holder.put(parcel);
-        if let Err(error) = self.holder.watch(key) {
-            tracing::warn!(target: "tarpit::pit", %error, "a held session can't be watched, and ends");
-            self.step(shared, key, Some(Input::Shed));
-            return key;
-        }
         if self.stage != Stop::No || self.successor.is_some() {
+            self.watch(key);
             if is_due {
                 // A keeper may have said its reply: then it is in no hold that a drain could cut
                 // short, but perhaps in a transaction, which it may finish.
@@ -293,7 +302,8 @@ impl Lane {
             }
             self.guard(shared, Some(key), |lane| lane.visit(shared, key));
         } else if listens {
-            // It may have commands at hand that were read elsewhere: no event tells of them.
+            // It may have commands at hand that were read elsewhere: no event tells of them. It is
+            // watched when it waits again.
             self.again.push((key, None));
         } else if is_due
             || for_room
@@ -301,8 +311,10 @@ impl Lane {
             || !shared.holds_anybody()
         {
             // A wake that came before this went nowhere, so the ledger is asked once more. And a
-            // predecessor may have held under a mode that ended with it.
+            // predecessor may have held under a mode that ended with it. Watched as well when it waits again.
             self.step(shared, key, Some(Input::Resume));
+        } else {
+            self.watch_or_leave(key, shared.clock.now());
         }
         key
     }

@@ -34,6 +34,8 @@ pub(super) struct Line {
     /// What came back and was not let go on yet.
     pub(super) arrived: Vec<(Why, Freight, Option<OwnedFd>)>,
     orders: VecDeque<Message>,
+    /// The keeper has said something, or may have.
+    pub(super) stirs: bool,
     /// Since when it holds nobody.
     idle_since: Option<Tick>,
 }
@@ -69,6 +71,7 @@ impl Line {
             sheds_told: 0,
             arrived: Vec::new(),
             orders: VecDeque::from([Message::Hello { farewell }]),
+            stirs: true,
             idle_since: None,
         }
     }

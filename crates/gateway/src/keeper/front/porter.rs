@@ -38,6 +38,10 @@ const IN_FLIGHT_MAX: usize = 2048;
 /// The longest sleep: a drain and the end of the gateway are noticed this late at most.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
+/// After each turn. A turn looks at all keepers, for one session as for twenty: so many come together
+/// in this time when it matters, and nobody who is held notices. Not while some wait to leave.
+const REST: Duration = Duration::from_millis(1);
+
 /// As in the keeper.
 const CROWDED_SLEEP: Duration = Duration::from_millis(5);
 
@@ -108,6 +112,10 @@ impl Porter {
                 return;
             };
             self.turn(&shared);
+            drop(shared);
+            if self.lines.iter().all(|line| line.queue.is_empty()) {
+                std::thread::sleep(REST);
+            }
         }
     }
 
@@ -127,11 +135,12 @@ impl Porter {
             .retain_mut(|child| matches!(child.try_wait(), Ok(None)));
     }
 
-    fn wait(&self) {
+    /// Until there is something to do.
+    fn wait(&mut self) {
         let mut watched = vec![PollFd::new(&self.keepers.bell, PollFlags::IN)];
-        let share = self.share();
+        let spare = self.spare();
         for line in &self.lines {
-            let flags = if line.has_to_send(share) && !self.crowded {
+            let flags = if line.has_to_send(self.most(line, spare)) && !self.crowded {
                 PollFlags::IN | PollFlags::OUT
             } else {
                 PollFlags::IN
@@ -144,11 +153,18 @@ impl Porter {
             LONGEST_SLEEP
         };
         let time = Timespec::try_from(longest).ok();
-        if poll(&mut watched, time.as_ref()).is_err() {
-            return;
+        let found = poll(&mut watched, time.as_ref());
+        // What can't be told from it is looked at.
+        let stirs =
+            |one: &PollFd<'_>| found.is_err() || !(one.revents() - PollFlags::OUT).is_empty();
+        let stirs: Vec<bool> = watched.iter().map(stirs).collect();
+        if stirs.first() == Some(&true) {
+            let mut count = [MaybeUninit::uninit(); 8];
+            let _ = read(&self.keepers.bell, &mut count);
         }
-        let mut count = [MaybeUninit::uninit(); 8];
-        let _ = read(&self.keepers.bell, &mut count);
+        for (line, stirs) in self.lines.iter_mut().zip(stirs.into_iter().skip(1)) {
+            line.stirs = stirs;
+        }
     }
 
     /// Keepers whose front is gone.
@@ -179,15 +195,18 @@ impl Porter {
         self.lines.push(line);
     }
 
-    /// What keepers have to say.
+    /// What keepers have to say. Of fifty, most have nothing at a time.
     fn hear(&mut self, shared: &Arc<Shared>) {
-        let mut at = 0;
-        while at < self.lines.len() {
+        // From the last: one that is lost leaves its place to one that was heard already.
+        for at in (0..self.lines.len()).rev() {
             let line = &mut self.lines[at];
+            if !line.stirs {
+                continue;
+            }
             let heard = line.hear(&self.keepers, shared);
-            match heard.and_then(|_| line.welcome(&self.keepers, shared)) {
-                Ok(()) => at += 1,
-                Err(error) => self.lose(shared, at, &error),
+            let welcomed = heard.and_then(|_| line.welcome(&self.keepers, shared));
+            if let Err(error) = welcomed {
+                self.lose(shared, at, &error);
             }
         }
     }
@@ -241,6 +260,7 @@ impl Porter {
     /// What lanes have left at the desk.
     fn fetch(&mut self) {
         let mut desk = self.keepers.lock();
+        desk.is_rung = false;
         for line in &mut self.lines {
             let counter = desk.counters.iter_mut().find(|one| one.line == line.number);
             if let Some(counter) = counter {
@@ -341,14 +361,29 @@ impl Porter {
         Ok((child, ours))
     }
 
-    /// Sockets in flight of each line, in one direction.
-    fn share(&self) -> usize {
-        (self.flight / self.lines.len().max(1)).max(1)
+    /// `sockets` in equal parts for each line.
+    fn share(&self, sockets: usize) -> usize {
+        (sockets / self.lines.len().max(1)).max(1)
+    }
+
+    /// Sockets that may be in flight to some line beyond what each has for itself. In a rush one
+    /// keeper gets them all; and one that stands still takes nothing that others have for themselves.
+    fn spare(&self) -> usize {
+        let own = self.share(self.flight / 2);
+        let beyond = |line: &Line| line.link.in_flight().saturating_sub(own);
+        let taken: usize = self.lines.iter().map(beyond).sum();
+        (self.flight / 2).saturating_sub(taken)
+    }
+
+    /// Sockets that may be in flight to this one, if so many are to spare.
+    fn most(&self, line: &Line, spare: usize) -> usize {
+        let own = self.share(self.flight / 2);
+        own.max(line.link.in_flight()) + spare
     }
 
     /// Sends what is to be sent, and grants what there is room for.
     fn say(&mut self, shared: &Arc<Shared>) {
-        let share = self.share();
+        let share = self.share(self.flight);
         // The sockets of those that are on the way there are here until they are sent: in a rush, thousands.
         let leaving: usize = self.lines.iter().map(|line| line.queue.len()).sum();
         let left = shared.pit.room_for_returning(shared, self.drained);
@@ -357,9 +392,10 @@ impl Porter {
         self.crowded = false;
         let mut at = 0;
         while at < self.lines.len() {
+            let most = self.most(&self.lines[at], self.spare());
             let line = &mut self.lines[at];
             line.link.grant(granted);
-            let sent = line.send(share);
+            let sent = line.send(most);
             let welcomed = |sent| line.welcome(&self.keepers, shared).map(|()| sent);
             match sent.and_then(welcomed) {
                 Ok(sent) => {

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tarpit_core::Tick;
+use tarpit_core::{Input, Tick};
 
 use super::{LONGEST_SLEEP, Lane};
 use crate::keeper::Keepers;
 use crate::pit::away::{pack, unpack};
-use crate::pit::parcel::{Parcel, seconds};
+use crate::pit::parcel::{Parcel, Waits, seconds};
 use crate::pit::slab::Key;
 use crate::shared::{Shared, Stop};
+use crate::slack::Slack as _;
 
 /// Places looked at in one round.
 const PLACES: u32 = 4096;
@@ -35,7 +36,10 @@ impl Lane {
         let spared = keepers.spared / lanes;
         let most = shared.live.load().config.limits.pit_sessions_max as usize;
         let is_full = keepers.held() + keepers.spared >= most.max(keepers.spared + 1);
-        if self.stage != Stop::No || self.successor.is_some() || held <= spared || is_full {
+        self.is_surplus =
+            self.stage == Stop::No && self.successor.is_none() && held > spared && !is_full;
+        if !self.is_surplus {
+            self.watch_all();
             return LONGEST_SLEEP;
         }
         let now = shared.clock.now();
@@ -46,34 +50,77 @@ impl Lane {
         self.next_leave.since(now)
     }
 
-    /// Those that are found first among those for whom it is worth it.
+    /// Watches who waits here from now on; or not yet, if it leaves within a moment: a keeper that gets
+    /// it sees at once what it did meanwhile.
+    pub(super) fn watch_or_leave(&mut self, key: Key, now: Tick) {
+        let leaves = |parcel: &Parcel| {
+            let Waits {
+                listens,
+                for_room,
+                watched,
+                ..
+            } = parcel.state;
+            self.is_surplus && !listens && !for_room && !watched && is_worth(parcel, now)
+        };
+        if self.holder.get(key).is_some_and(leaves) {
+            self.leaving.push(key);
+        } else {
+            self.watch(key);
+        }
+    }
+
+    pub(super) fn watch(&mut self, key: Key) {
+        if let Err(error) = self.holder.watch(key) {
+            tracing::warn!(target: "tarpit::pit", %error, "a held session can't be watched, and ends");
+            self.again.push((key, Some(Input::Shed)));
+        }
+    }
+
+    /// Nobody leaves now.
+    fn watch_all(&mut self) {
+        for key in std::mem::take(&mut self.leaving) {
+            self.watch(key);
+        }
+    }
+
+    /// First those that came last; then those that are found first among those for whom it is worth it.
     fn send_away(&mut self, shared: &Arc<Shared>, keepers: &Keepers, spared: usize) {
         let now = shared.clock.now();
-        let worth = now + WORTH;
+        while let Some(key) = self.leaving.pop() {
+            let has_room = self.holder.len() > spared && self.send(shared, keepers, key, now);
+            self.watch(key);
+            if !has_room {
+                self.watch_all();
+            }
+        }
+        self.leaving.slacken();
         let places = self.holder.slab().places();
         for _ in 0..PLACES.min(places) {
             if self.holder.len() <= spared {
                 return;
             }
             self.leave_at = (self.leave_at + 1) % places.max(1);
-            let Some((key, parcel)) = self.holder.slab().at(self.leave_at) else {
+            let Some((key, _)) = self.holder.slab().at(self.leave_at) else {
                 continue;
             };
-            // Who has more to say than one step looks at is heard here first.
-            let is_worth = parcel.until >= worth
-                && !is_deaf(parcel)
-                && (parcel.veil.is_none() || is_fit(parcel, now))
-                && !self.again.iter().any(|(again, _)| *again == key);
-            let mut has_room = true;
-            if is_worth {
-                self.guard(shared, Some(key), |lane| {
-                    has_room = lane.part_with(shared, keepers, key);
-                });
-            }
-            if !has_room {
+            if !self.send(shared, keepers, key, now) {
                 return;
             }
         }
+    }
+
+    /// Sends one away, if it is worth it. `false` if there is no room for it anywhere.
+    fn send(&mut self, shared: &Arc<Shared>, keepers: &Keepers, key: Key, now: Tick) -> bool {
+        // Who has more to say than one step looks at is heard here first.
+        let is_next = self.again.iter().any(|(again, _)| *again == key);
+        let may_leave = |parcel: &Parcel| !is_next && is_worth(parcel, now);
+        let mut has_room = true;
+        if self.holder.get(key).is_some_and(may_leave) {
+            self.guard(shared, Some(key), |lane| {
+                has_room = lane.part_with(shared, keepers, key);
+            });
+        }
+        has_room
     }
 
     /// `false` if there is no room for it anywhere.
@@ -104,16 +151,20 @@ impl Lane {
                 let parcel = unpack(shared, *cargo);
                 let key = self.holder.put(parcel);
                 if self.holder.watch(key).is_err() {
-                    self.step(shared, key, Some(tarpit_core::Input::Gone));
+                    self.step(shared, key, Some(Input::Gone));
                 } else if let Some(ticket) = ticket {
                     let ticket = tarpit_core::ledger::Ticket(ticket);
                     shared.pit.register(ticket, self.number, key);
-                    self.again.push((key, Some(tarpit_core::Input::Resume)));
+                    self.again.push((key, Some(Input::Resume)));
                 }
                 false
             }
         }
     }
+}
+
+fn is_worth(parcel: &Parcel, now: Tick) -> bool {
+    parcel.until >= now + WORTH && !is_deaf(parcel) && is_fit(parcel, now)
 }
 
 /// It does not read the pieces of its reply. A keeper would only find that too, and give it back.

@@ -103,6 +103,8 @@ impl Lane {
             return;
         }
         self.holder.note_unread(key, false);
+        // Without an event it stays for the whole time, and no longer.
+        let _ = self.holder.watch(key);
         let until = shared.clock.now() + LINGER;
         self.holder.change(key, |parcel| parcel.until = until);
     }

@@ -87,7 +87,8 @@ impl Lane {
             return;
         }
         let untold = state.half_closed || state.closed || parcel.veil.is_some();
-        let more = untold || parcel.unread_pages > 0 || first.is_none();
+        // Of one that is not watched no event tells either.
+        let more = untold || parcel.unread_pages > 0 || first.is_none() || !state.watched;
         let mut conn = match Conn::thaw(&parcel.record, shared) {
             Ok(conn) => conn,
             Err(error) => return self.unreadable(shared, key, &error),
@@ -329,10 +330,7 @@ impl Lane {
         });
         // While it may speak, everything is read. Else what it sent ahead may be read by now too.
         self.holder.note_unread(step.key, step.more && !listens);
-        if let Err(error) = self.holder.watch(step.key) {
-            tracing::warn!(target: "tarpit::pit", %error, "a held session can't be watched, and ends");
-            self.again.push((step.key, Some(Input::Shed)));
-        }
+        self.watch_or_leave(step.key, step.shared.clock.now());
         // Its count stays.
         step.conn.place.into_held();
     }

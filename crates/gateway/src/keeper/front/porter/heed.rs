@@ -45,6 +45,7 @@ impl Line {
     }
 
     fn let_in(&mut self, keepers: &Keepers, shared: &Arc<Shared>) {
+        let mut back = Vec::with_capacity(self.arrived.len());
         for (why, freight, socket) in std::mem::take(&mut self.arrived) {
             let veil = forget(self, keepers, &freight);
             match socket {
@@ -54,12 +55,13 @@ impl Line {
                         socket,
                         veil,
                     };
-                    shared.pit.take_back(shared, why, cargo);
+                    back.push((why, cargo));
                 }
                 // It was lost on its way, and its session ends as if its client had left.
                 None => shared.pit.bury(shared, &freight, veil),
             }
         }
+        shared.pit.take_all_back(shared, back);
     }
 }
 

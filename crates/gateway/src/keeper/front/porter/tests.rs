@@ -55,6 +55,10 @@ impl Scene {
     }
 
     fn turn(&mut self) {
+        self.porter
+            .lines
+            .iter_mut()
+            .for_each(|line| line.stirs = true);
         self.porter.turn(&self.shared);
     }
 
