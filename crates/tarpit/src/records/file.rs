@@ -173,7 +173,7 @@ impl Rotating {
         }
         // Another process may have been first; then its new file is the one.
         if self.is_current() {
-            fs::rename(&self.settings.file, self.next_name()?)?;
+            fs::rename(&self.settings.file, self.next_name())?;
         }
         self.reopen()?;
         self.prune();
@@ -182,8 +182,8 @@ impl Rotating {
 
     /// With the time of this moment, or the first after it that is later than all names there are: a
     /// clock that stands still or goes back must not make the newest file the first to go.
-    fn next_name(&self) -> io::Result<PathBuf> {
-        let newest = older(&self.settings.file)?;
+    fn next_name(&self) -> PathBuf {
+        let newest = older(&self.settings.file).unwrap_or_default();
         let newest = newest.iter().rev().find_map(|path| put_away(path));
         let next = newest.and_then(|newest| newest.checked_add(Duration::from_millis(1)).ok());
         let now = Timestamp::now();
@@ -193,7 +193,7 @@ impl Rotating {
             name.push(format!(".{}", moment.strftime(STAMP)));
             let name = PathBuf::from(name);
             if !name.exists() {
-                return Ok(name);
+                return name;
             }
             moment += Duration::from_millis(1);
         }

@@ -113,7 +113,10 @@ impl Porter {
             };
             self.turn(&shared);
             drop(shared);
-            if self.lines.iter().all(|line| line.queue.is_empty()) {
+            let spare = self.spare();
+            let leave =
+                |line: &Line| !line.queue.is_empty() && line.has_to_send(self.most(line, spare));
+            if !self.lines.iter().any(leave) {
                 std::thread::sleep(REST);
             }
         }
@@ -375,10 +378,13 @@ impl Porter {
         (self.flight / 2).saturating_sub(taken)
     }
 
-    /// Sockets that may be in flight to this one, if so many are to spare.
+    /// Sockets that may be in flight to this one, if so many are to spare: one takes a half of them at
+    /// most.
     fn most(&self, line: &Line, spare: usize) -> usize {
         let own = self.share(self.flight / 2);
-        own.max(line.link.in_flight()) + spare
+        let flying = line.link.in_flight();
+        let beyond = (self.flight / 4).saturating_sub(flying.saturating_sub(own));
+        own.max(flying) + spare.min(beyond)
     }
 
     /// Sends what is to be sent, and grants what there is room for.

@@ -276,19 +276,7 @@ impl Keeper {
             Releasing::Done => return Ok(Sent::Yes),
             // Behind the last word nobody says any more what has arrived.
             Releasing::Asked if !self.sent.is_empty() => return Ok(Sent::Yes),
-            Releasing::Asked => {
-                // Nobody else can write the records of those that hung up.
-                match self.tell_gone(link)? {
-                    Sent::Yes => {}
-                    sent => return Ok(sent),
-                }
-                let sent = link.send(&Message::Released, &[])?;
-                if sent == Sent::Yes {
-                    self.releasing = Releasing::Done;
-                }
-                return Ok(sent);
-            }
-            Releasing::No => {}
+            Releasing::Asked | Releasing::No => {}
         }
         // First whose sessions there are: then a front can count those that go.
         while !self.tell.is_empty() {
@@ -303,9 +291,17 @@ impl Keeper {
             Sent::Yes => {}
             sent => return Ok(sent),
         }
+        // Nobody else can write the records of those that hung up.
         match self.tell_gone(link)? {
             Sent::Yes => {}
             sent => return Ok(sent),
+        }
+        if self.releasing == Releasing::Asked {
+            let sent = link.send(&Message::Released, &[])?;
+            if sent == Sent::Yes {
+                self.releasing = Releasing::Done;
+            }
+            return Ok(sent);
         }
         if self.is_load_due() {
             let load = self.holder.load();

@@ -11,7 +11,6 @@ use crate::pit::away::{pack, unpack};
 use crate::pit::parcel::{Parcel, Waits, seconds};
 use crate::pit::slab::Key;
 use crate::shared::{Shared, Stop};
-use crate::slack::Slack as _;
 
 /// Places looked at in one round.
 const PLACES: u32 = 4096;
@@ -86,14 +85,16 @@ impl Lane {
     /// First those that came last; then those that are found first among those for whom it is worth it.
     fn send_away(&mut self, shared: &Arc<Shared>, keepers: &Keepers, spared: usize) {
         let now = shared.clock.now();
-        while let Some(key) = self.leaving.pop() {
-            let has_room = self.holder.len() > spared && self.send(shared, keepers, key, now);
+        let mut has_room = true;
+        // Who comes to wait meanwhile leaves the next time.
+        for key in std::mem::take(&mut self.leaving) {
+            has_room =
+                has_room && (self.holder.len() <= spared || self.send(shared, keepers, key, now));
             self.watch(key);
-            if !has_room {
-                self.watch_all();
-            }
         }
-        self.leaving.slacken();
+        if !has_room {
+            return;
+        }
         let places = self.holder.slab().places();
         for _ in 0..PLACES.min(places) {
             if self.holder.len() <= spared {
@@ -164,7 +165,7 @@ impl Lane {
 }
 
 fn is_worth(parcel: &Parcel, now: Tick) -> bool {
-    parcel.until >= now + WORTH && !is_deaf(parcel) && is_fit(parcel, now)
+    !parcel.is_over() && parcel.until >= now + WORTH && !is_deaf(parcel) && is_fit(parcel, now)
 }
 
 /// It does not read the pieces of its reply. A keeper would only find that too, and give it back.

@@ -22,24 +22,23 @@ impl Porter {
         }
         let long_idle = |since: Tick| now.since(since) >= IDLE_MAX;
         // The latest that came: lanes give to the first that has room.
-        let Some(line) = self.lines.iter_mut().rev().find(|line| {
+        let mut desk = self.keepers.lock();
+        let counter = |number| desk.counters.iter().position(|one| one.line == number);
+        let Some((line, at)) = self.lines.iter_mut().rev().find_map(|line| {
             let is_idle = line.idle_since().is_some_and(long_idle);
-            is_idle && !line.is_parting()
+            let at = counter(line.number).filter(|_| is_idle && !line.is_parting());
+            at.map(|at| (line, at))
         }) else {
             return;
         };
-        let mut desk = self.keepers.lock();
         let number = line.number;
         let others = desk.counters.iter().filter(|one| one.line != number);
         let room: usize = others.map(|one| one.free).sum();
-        let Some(at) = desk.counters.iter().position(|one| one.line == number) else {
-            return;
-        };
         let is_wanted = room < self.keepers.ahead || !desk.counters[at].cargo.is_empty();
         if is_wanted || desk.counters.len() < 2 {
             return;
         }
-        desk.counters.swap_remove(at);
+        desk.counters.remove(at);
         drop(desk);
         tracing::info!(target: "tarpit::keeper", process = line.process, "a keeper is not needed any more");
         // Nobody is to knock there before it has ended.
