@@ -236,6 +236,22 @@ impl Link {
     }
 }
 
+#[cfg(test)]
+impl Link {
+    /// All that is there now, but for greetings, credit and load.
+    pub(super) fn heard(&mut self) -> Vec<Message> {
+        let packets = std::iter::from_fn(|| self.receive().unwrap());
+        let messages = packets.map(|packet| packet.message);
+        let is_aside = |message: &Message| {
+            matches!(
+                message,
+                Message::Credit(_) | Message::Hello { .. } | Message::Load { .. }
+            )
+        };
+        messages.filter(|message| !is_aside(message)).collect()
+    }
+}
+
 impl AsFd for Link {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()

@@ -73,7 +73,7 @@ impl Scene {
 
     /// What the keeper hears now, but for credit.
     fn heard(&mut self) -> Vec<Message> {
-        heard(&mut self.keeper)
+        self.keeper.heard()
     }
 
     fn tells(&mut self, message: &Message) {
@@ -117,14 +117,6 @@ fn keeper(line: OwnedFd) -> Link {
     keeper.grant(100);
     keeper.tell_credit().unwrap();
     keeper
-}
-
-fn heard(keeper: &mut Link) -> Vec<Message> {
-    let packets = std::iter::from_fn(|| keeper.receive().unwrap());
-    let messages = packets.map(|packet| packet.message);
-    messages
-        .filter(|message| !matches!(message, Message::Credit(_) | Message::Hello { .. }))
-        .collect()
 }
 
 fn settings(folder: &TempDir) -> Settings {
@@ -266,10 +258,10 @@ async fn keepers_that_hold_nobody_for_long_are_let_go_but_the_last() {
     // The first holds somebody, and the second has not been idle for long enough.
     scene.porter.retire(now + IDLE_MAX / 2);
     scene.turn();
-    assert_eq!(heard(&mut other), []);
+    assert_eq!(other.heard(), []);
     scene.porter.retire(now + IDLE_MAX * 2);
     scene.turn();
-    assert_eq!(heard(&mut other), [Message::Release]);
+    assert_eq!(other.heard(), [Message::Release]);
     // Nobody is given to it any more.
     for _ in 0..99 {
         scene.leave(None).unwrap();

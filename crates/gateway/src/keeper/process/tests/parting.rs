@@ -19,15 +19,6 @@ impl Keeper {
     }
 }
 
-/// What a front hears, but for credit and load.
-fn heard(front: &mut Link) -> Vec<Message> {
-    let packets = std::iter::from_fn(|| front.receive().unwrap());
-    let messages = packets.map(|packet| packet.message);
-    messages
-        .filter(|message| !matches!(message, Message::Credit(_) | Message::Load { .. }))
-        .collect()
-}
-
 #[test]
 fn who_was_on_the_way_to_a_front_that_died_waits_for_the_next() {
     let mut scene = Scene::new();
@@ -107,11 +98,11 @@ fn the_last_word_comes_when_all_have_arrived() {
     let link = keeper.link.take().unwrap();
     assert!(!keeper.has_to_send(&link));
     keeper.link = Some(link);
-    assert!(matches!(heard(&mut front)[..], [Message::Back(_)]));
+    assert!(matches!(front.heard()[..], [Message::Back(_)]));
     front.tell_credit().unwrap();
     keeper.hear_front();
     keeper.tell_front();
-    assert_eq!(heard(&mut front), [Message::Released]);
+    assert_eq!(front.heard(), [Message::Released]);
 }
 
 /// Nobody else could write their records.
@@ -125,7 +116,7 @@ fn who_hung_up_is_told_before_the_last_word() {
     keeper.hear_front();
     keeper.tell_front();
     assert!(matches!(
-        heard(&mut front)[..],
+        front.heard()[..],
         [Message::Gone(_), Message::Released]
     ));
 }
