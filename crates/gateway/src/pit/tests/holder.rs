@@ -62,6 +62,24 @@ fn what_came_before_is_told_too() {
     assert!(matches!(&next(&holder)[..], [(told, stir)] if *told == key && stir.spoke));
 }
 
+/// Who is about to leave for a keeper is not watched until then: its end is told by the watch that comes.
+#[test]
+fn who_left_before_it_was_watched_is_told_too() {
+    for is_reset in [false, true] {
+        let mut holder = Holder::new(Tick::ZERO).unwrap();
+        let (client, ours) = pair().unwrap();
+        let linger = is_reset.then_some(Duration::ZERO);
+        socket2::SockRef::from(&client).set_linger(linger).unwrap();
+        drop(client);
+        let key = take_in(&mut holder, parcel(ours, 60_000));
+        let stirred = next(&holder);
+        let [(told, stir)] = stirred[..] else {
+            panic!("{stirred:?}");
+        };
+        assert_eq!((told, stir.closed, stir.reset), (key, true, is_reset));
+    }
+}
+
 #[test]
 fn due_in_order_and_counted_in_octets() {
     let mut holder = Holder::new(Tick::ZERO).unwrap();
