@@ -69,7 +69,7 @@ fn who_left_before_it_was_watched_is_told_too() {
         let mut holder = Holder::new(Tick::ZERO).unwrap();
         let (client, ours) = pair().unwrap();
         let linger = is_reset.then_some(Duration::ZERO);
-        socket2::SockRef::from(&client).set_linger(linger).unwrap();
+        SockRef::from(&client).set_linger(linger).unwrap();
         drop(client);
         let key = take_in(&mut holder, parcel(ours, 60_000));
         let stirred = next(&holder);
